@@ -1,0 +1,1 @@
+"""Contracts that the other packages share: the KerasModel resource, the bundle's manifest, the step report."""

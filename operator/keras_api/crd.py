@@ -1,0 +1,123 @@
+"""The CustomResourceDefinition, generated from the types in `keras_api.resource`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from keras_api import resource
+from keras_api.resource import MAX_NAME_LENGTH, KerasModelSpec, KerasModelStatus, cel
+
+_PRINTER_COLUMNS = [
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
+    ("Revision", "string", ".status.servingRevision", 0),
+    ("Runtime", "string", ".status.model.runtime", 0),
+    ("Replicas", "integer", ".status.readyReplicas", 0),
+    ("URL", "string", ".status.url", 0),
+    ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+]
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The CRD as a plain dict, ready to be written as YAML."""
+    name_rule = cel(
+        f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"metadata.name must be at most {MAX_NAME_LENGTH} lower-case letters, digits and '-', begin with a letter and "
+        "end with a letter or digit (it names the Service)",
+    )
+    schema = {
+        "type": "object",
+        "description": "A Keras model to serve.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": {"description": "What to serve, and how.", **structural_schema(KerasModelSpec)},
+            "status": {
+                "description": "What the operator saw and did.",
+                **structural_schema(KerasModelStatus, defaults=False),
+            },
+        },
+        "x-kubernetes-validations": [name_rule],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{resource.PLURAL}.{resource.GROUP}"},
+        "spec": {
+            "group": resource.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": resource.KIND,
+                "listKind": f"{resource.KIND}List",
+                "plural": resource.PLURAL,
+                "singular": resource.KIND.lower(),
+                "shortNames": ["km"],
+                "categories": ["all"],
+            },
+            "versions": [
+                {
+                    "name": resource.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, **({"priority": priority} if priority else {})}
+                        for name, kind, path, priority in _PRINTER_COLUMNS
+                    ],
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.serving.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                }
+            ],
+        },
+    }
+
+
+def structural_schema(kind: type[msgspec.Struct], *, defaults: bool = True) -> dict[str, Any]:
+    """OpenAPI v3 schema of a type in the form Kubernetes accepts: no references, no nulls, no closed objects.
+
+    Args:
+        kind: the type.
+        defaults: whether the API server fills in absent fields; wrong for status, where absent means not said.
+    """
+    (reference,), components = msgspec.json.schema_components([kind], ref_template="{name}")
+    return _structural(reference, components, defaults)
+
+
+def _structural(node: dict[str, Any], components: dict[str, Any], defaults: bool) -> dict[str, Any]:
+    node = dict(node)
+    if "$ref" in node:
+        node = {**components[node.pop("$ref")], **node}
+    if "anyOf" in node:
+        alternatives = [option for option in node.pop("anyOf") if option.get("type") != "null"]
+        # Either an optional value, or an int-or-string, which Kubernetes writes without the alternatives.
+        if len(alternatives) == 1:
+            node = {**_structural(alternatives[0], components, defaults), **node}
+    node.pop("title", None)
+    # The API server itself refuses or prunes unknown fields; structural schemas must not say it again.
+    if node.get("additionalProperties") is False:
+        del node["additionalProperties"]
+    if node.get("additionalProperties") == {} or node.get("x-kubernetes-preserve-unknown-fields"):
+        node.pop("additionalProperties", None)
+    if "properties" in node:
+        node["properties"] = {
+            name: _structural(child, components, defaults) for name, child in node["properties"].items()
+        }
+        if not node.get("required"):
+            node.pop("required", None)
+    for key in ("items", "additionalProperties"):
+        if key in node:
+            node[key] = _structural(node[key], components, defaults)
+    if not defaults or node.get("default") in (None, {}, []):
+        node.pop("default", None)
+    return node

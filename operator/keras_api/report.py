@@ -1,0 +1,85 @@
+"""The step report: what a Job says about its outcome, in the pod's termination message.
+
+The kubelet keeps 4096 bytes of it, so a report that would be longer is shortened where it hurts least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from keras_api.bundle import Contract, ModelSummary
+from keras_api.reasons import Reason
+
+MAX_BYTES = 4096
+REPORT_VERSION: Final = 1
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+
+
+class Failure(Contract, frozen=True, kw_only=True):
+    """Why a step did not succeed."""
+
+    reason: Reason
+    message: str
+
+
+class StepReport(Contract, frozen=True, kw_only=True):
+    """Outcome of one run of one step: exactly one of `model` and `failure` is set."""
+
+    version: Literal[1] = REPORT_VERSION
+    step: Literal["prepare"]
+    revision: str
+    model: ModelSummary | None = None
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.failure is None):
+            raise ValueError("a step report has either a model or a failure")
+
+
+class ReportError(ValueError):
+    """A termination message that is not a step report."""
+
+
+def encode_report(report: StepReport) -> bytes:
+    """The report as JSON of at most 4096 bytes; long messages and lists are cut, and say so."""
+    data = b""
+    for shorter in _shortenings(report):
+        data = msgspec.json.encode({"version": REPORT_VERSION, **msgspec.to_builtins(shorter)})
+        if len(data) <= MAX_BYTES:
+            return data
+    raise ValueError(f"a step report of {len(data)} bytes cannot be cut to {MAX_BYTES}")
+
+
+def decode_report(data: bytes | str) -> StepReport:
+    """Parse a termination message strictly.
+
+    Raises:
+        ReportError: when it is not a step report of a version known here.
+    """
+    try:
+        return msgspec.json.decode(data, type=StepReport)
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+        raise ReportError(f"not a step report: {error}") from error
+
+
+def _shortenings(report: StepReport) -> Iterator[StepReport]:
+    yield report
+    if report.failure is not None:
+        # JSON escapes can make a character up to six bytes long (and a kanji three): try shorter and shorter texts.
+        for length in (3000, 2000, 1000, 500):
+            message = report.failure.message
+            if len(message) > length:
+                message = f"{message[:length]} ... (cut; the Job's log has the rest)"
+                yield replace(report, failure=replace(report.failure, message=message))
+    if report.model is not None:
+        model = report.model
+        model = replace(model, not_taken=[replace(a, reason=a.reason[:200]) for a in model.not_taken[:3]])
+        yield replace(report, model=model)
+        for count in (16, 8, 4, 1):
+            model = replace(model, inputs=model.inputs[:count], outputs=model.outputs[:count])
+            yield replace(report, model=model)
+        yield replace(report, model=replace(model, not_taken=[], metrics={}))

@@ -1,0 +1,59 @@
+"""String formats of the Kubernetes API that our fields use: quantities, durations, decimals, digests, names."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta
+
+# The formats of k8s.io/apimachinery without a sign: nothing here may be negative.
+QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+Digest = Annotated[str, Meta(pattern=DIGEST_PATTERN, max_length=71)]
+Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
+DecimalString = Annotated[str, Meta(pattern=DECIMAL_PATTERN, max_length=32)]
+ObjectName = Annotated[str, Meta(pattern=OBJECT_NAME_PATTERN, max_length=253)]
+
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_QUANTITY_UNITS = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
+}
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds of a Go-style duration such as ``1h30m`` or ``250ms``.
+
+    Raises:
+        ValueError: when the text is not such a duration.
+    """
+    if not re.match(DURATION_PATTERN, text):
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h30m")
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
+    return float(sum(Decimal(number) * _SECONDS[unit] for number, unit in parts))
+
+
+def quantity(value: str | float) -> Decimal:
+    """The value of a Kubernetes quantity such as ``500m``, ``2Gi`` or ``1e3``, in its base unit (cores, bytes).
+
+    Raises:
+        ValueError: when the value is not a quantity.
+    """
+    text = str(value)
+    match = re.match(QUANTITY_PATTERN, text)
+    if not match:
+        raise ValueError(f"{text!r} is not a quantity such as 500m, 2Gi or 1e3")
+    unit = match[3] or ""
+    if unit in _QUANTITY_UNITS:
+        return Decimal(match[1]) * _QUANTITY_UNITS[unit]
+    return Decimal(match[1] + unit)

@@ -1,0 +1,1 @@
+"""Steps that run to completion. The only package that imports Keras."""
