@@ -87,10 +87,12 @@ class ModelSummary(Contract, frozen=True, kw_only=True):
 
 
 class SourceRecord(Contract, frozen=True, kw_only=True):
-    """Where the model file came from."""
+    """Where the model file came from, and what it is."""
 
     uri: str
-    fingerprint: str = ""
+    fingerprint: str
+    digest: Digest
+    size_bytes: int
 
 
 class FileRecord(Contract, frozen=True, kw_only=True):

@@ -19,6 +19,9 @@ REPORT_VERSION: Final = 1
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 
 
+Step = Literal["fetch", "prepare", "put", "get"]
+
+
 class Failure(Contract, frozen=True, kw_only=True):
     """Why a step did not succeed."""
 
@@ -27,10 +30,10 @@ class Failure(Contract, frozen=True, kw_only=True):
 
 
 class StepReport(Contract, frozen=True, kw_only=True):
-    """Outcome of one run of one step: exactly one of `model` and `failure` is set."""
+    """Outcome of one run of one step: prepare ends with a model or a failure, the others report failures only."""
 
     version: Literal[1] = REPORT_VERSION
-    step: Literal["prepare"]
+    step: Step
     revision: str
     model: ModelSummary | None = None
     failure: Failure | None = None
