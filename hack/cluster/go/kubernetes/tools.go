@@ -1,9 +1,10 @@
 //go:build tools
 
-// The commands that are built from this module; importing them keeps their requirements in go.mod.
+// Package tools imports the commands that are built from this module, so that go.mod keeps their requirements.
 package tools
 
 import (
+	_ "github.com/rancher/local-path-provisioner"
 	_ "go.etcd.io/etcd/server/v3"
 	_ "helm.sh/helm/v4/cmd/helm"
 	_ "k8s.io/kubernetes/cmd/kube-apiserver"

@@ -1,0 +1,1 @@
+"""A real single-node Kubernetes on this machine, built from source; the standard library only (see README.md)."""

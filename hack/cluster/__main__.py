@@ -1,0 +1,13 @@
+"""`python3 hack/cluster VERB`: puts the package's parent on the path, so that the folder runs as a program."""
+
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 11):
+    sys.exit("hack/cluster needs Python 3.11 or newer; this is " + sys.version.split()[0])
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cluster.cli import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:]))

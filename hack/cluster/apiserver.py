@@ -1,0 +1,128 @@
+"""A Kubernetes API without nodes for integration tests: etcd and kube-apiserver on free loopback ports, not as root.
+
+    with ApiServer(tmp_path, controller_manager=True) as server:
+        kubernetes.config.load_kube_config(str(server.kubeconfig))
+
+Several run side by side. The processes end with the thread that started them, even when it is killed.
+"""
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cluster import build, components, pki, toolchain
+from cluster.commands import wait_until
+from cluster.console import ClusterError
+from cluster.health import answers
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+class ApiServer:
+    """The API of one folder: `stop()` and `start()` again keep its objects, its address and its credentials."""
+
+    def __init__(self, folder: Path, *, controller_manager: bool = False) -> None:
+        """`controller_manager` adds garbage collection, service account tokens, ReplicaSets and the like."""
+        self.folder = folder.resolve()
+        self.controller_manager = controller_manager
+        self.kubeconfig = self.folder / "admin.kubeconfig"
+        self._layout: components.Layout | None = None
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the API is served; known after the first start."""
+        if self._layout is None:
+            raise ClusterError("the API server has no address before its first start")
+        return f"https://127.0.0.1:{self._layout.api_port}"
+
+    def start(self) -> None:
+        """Start what does not run, and return when it is ready. Raises ClusterError with a log's last lines."""
+        programs = build.ensure(build.API_SERVER)
+        layout = self._layout = self._layout or self._prepare()
+        try:
+            self._start("etcd", components.etcd(programs["etcd"], layout))
+            self._wait("etcd", f"http://127.0.0.1:{layout.etcd_port}/readyz")
+            self._start("kube-apiserver", components.kube_apiserver(programs["kube-apiserver"], layout, address=None))
+            self._wait("kube-apiserver", f"{self.url}/readyz", layout.pki)
+            if self.controller_manager:
+                program = programs["kube-controller-manager"]
+                self._start("kube-controller-manager", components.kube_controller_manager(program, layout, port=0))
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything, dependants first. Safe to repeat."""
+        for name, process in reversed(self._running.items()):
+            # The API server would wait a minute for its watchers; etcd, the keeper of state, ends in order.
+            if name == "etcd":
+                process.terminate()
+            else:
+                process.kill()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_SECONDS)
+        self._running.clear()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _prepare(self) -> components.Layout:
+        toolchain.ensure_packages(toolchain.CERTIFICATE_PACKAGES)
+        etcd, peer, api = _free_ports(3)
+        layout = components.Layout(self.folder, etcd_port=etcd, etcd_peer_port=peer, api_port=api)
+        wanted = pki.certificates(components.NODE, ["127.0.0.1"], components.API_SERVICE)
+        pki.issue(layout.pki, [each for each in wanted if each.name not in ("kubelet-server", "kubelet", "kube-proxy")])
+        for client in ("admin", "controller-manager"):
+            layout.kubeconfig(client).write_text(pki.kubeconfig(layout.pki, client, f"https://127.0.0.1:{api}"))
+        return layout
+
+    def _start(self, name: str, command: components.Command) -> None:
+        if name in self._running:
+            return
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise ClusterError("setpriv is not installed: install the package util-linux")
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [setpriv, "--pdeathsig", "KILL", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # an interrupt in the terminal is for the tests, which then stop us
+            )
+
+    def _wait(self, name: str, url: str, credentials: Path | None = None) -> None:
+        process = self._running[name]
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                log = self.folder / f"{name}.log"
+                last = log.read_text(errors="replace").splitlines()[-5:]
+                raise ClusterError(f"{name} ended at its start ({process.returncode}), see {log}:\n  " + "\n  ".join(last))
+            return answers(url, credentials)
+
+        wait_until(ready, f"{name} was not ready", timeout=START_SECONDS, interval=0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    """`count` loopback ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

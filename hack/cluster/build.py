@@ -1,0 +1,306 @@
+"""Go programs, built once per version: binaries lie in the cache under a hash of all that they are made from."""
+
+import hashlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cluster import toolchain
+from cluster.commands import run
+from cluster.console import ClusterError, clock, say
+from cluster.locks import hold
+from cluster.paths import BIN, BUILDS, CACHE, HERE
+
+MODULES = HERE / "go"
+
+PROGRESS_SECONDS = 20
+# The longest silence of a healthy build is the linking of the largest program on a busy machine.
+SILENCE_SECONDS = 10 * 60
+BUILD_SECONDS = 60 * 60
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where programs come from: a module of ours under go/ that pins many, or one published module at a version."""
+
+    name: str
+    programs: Mapping[str, str]  # name of the program -> its Go package, relative to `module` when that is given
+    module: str = ""
+    version: str = ""
+    flags: tuple[str, ...] = ()
+    ldflags: str = "-s -w"
+
+
+KUBERNETES = "1.36.3"
+
+_VERSION = "k8s.io/component-base/version"
+_KUBERNETES = Source(
+    name="kubernetes",
+    programs={
+        "etcd": "go.etcd.io/etcd/server/v3",
+        **{
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubelet",
+                "kube-proxy",
+                "kubectl",
+            )
+        },
+        "helm": "helm.sh/helm/v4/cmd/helm",
+        "coredns": "./coredns",
+        "pause": "./pause",
+        "metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server",
+        "local-path-provisioner": "github.com/rancher/local-path-provisioner",
+    },
+    ldflags=f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+    f" -X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=v{KUBERNETES}",
+)
+
+SOURCES = (
+    _KUBERNETES,
+    Source(
+        name="containerd",
+        programs={name: f"cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        module="github.com/containerd/containerd/v2",
+        version="v2.4.2",
+        flags=("-tags=no_btrfs,no_zfs,no_devmapper",),
+        ldflags="-s -w -X github.com/containerd/containerd/v2/version.Version=2.4.2",
+    ),
+    Source(
+        name="registry",
+        programs={"registry": "cmd/registry"},
+        module="github.com/distribution/distribution/v3",
+        version="v3.1.2",
+    ),
+    Source(
+        name="monitoring",
+        programs={
+            "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+            "prometheus-config-reloader": (
+                "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader"
+            ),
+        },
+        ldflags="-s -w -X github.com/prometheus/common/version.Version=0.85.0",
+    ),
+    Source(
+        name="versitygw",
+        programs={"versitygw": "cmd/versitygw"},
+        module="github.com/versity/versitygw",
+        version="v1.8.0",
+    ),
+    Source(
+        name="kubeconform",
+        programs={"kubeconform": "cmd/kubeconform"},
+        module="github.com/yannh/kubeconform",
+        version="v0.8.0",
+    ),
+)
+
+API_SERVER = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+CLUSTER = (*_KUBERNETES.programs, "containerd", "containerd-shim-runc-v2", "ctr", "registry")
+SETS: Mapping[str, tuple[str, ...]] = {
+    "cluster": CLUSTER,
+    "apiserver": API_SERVER,
+    "monitoring": ("prometheus-operator", "prometheus-config-reloader"),
+    "s3": ("versitygw",),
+}
+
+
+def source_of(program: str) -> Source:
+    """The source that makes `program`."""
+    for source in SOURCES:
+        if program in source.programs:
+            return source
+    known = sorted(SETS) + sorted(name for source in SOURCES for name in source.programs)
+    raise ClusterError(f"nothing named {program!r} can be built; there are {', '.join(known)}")
+
+
+def programs(names: Iterable[str]) -> list[str]:
+    """`names` with the sets among them replaced by their members."""
+    return list(dict.fromkeys(member for name in names for member in SETS.get(name, (name,))))
+
+
+def wanted_go() -> str:
+    """The least Go that builds everything: what Kubernetes asks for."""
+    found = re.search(r"^go (\S+)$", (MODULES / "kubernetes/go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise ClusterError(f"{MODULES}/kubernetes/go.mod has no go line")
+    return found[1]
+
+
+def key(source: Source, go_version: str) -> str:
+    """A short hash of what decides the binaries: the compiler, the flags, and the module's files or version."""
+    digest = hashlib.sha256()
+    for part in (go_version, *source.flags, source.ldflags, source.module, source.version):
+        digest.update(part.encode() + b"\0")
+    if not source.module:
+        folder = MODULES / source.name
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _go() -> tuple[Path, str]:
+    return toolchain.go(wanted_go())
+
+
+def folder(source: Source) -> Path:
+    """Where the binaries of `source` lie, or will."""
+    return BUILDS / f"{source.name}-{key(source, _go()[1])}"
+
+
+def path(program: str) -> Path:
+    """Where `program` lies, or will."""
+    return folder(source_of(program)) / program
+
+
+def ensure(names: Iterable[str]) -> dict[str, Path]:
+    """Build what is not in the cache yet, link everything into hack/cluster/bin; name -> path."""
+    wanted = programs(names)
+    by_source: dict[str, list[str]] = {}
+    for name in wanted:
+        if not path(name).exists():
+            by_source.setdefault(source_of(name).name, []).append(name)
+    for missing in by_source.values():
+        source = source_of(missing[0])
+        with hold(CACHE / f"build-{source.name}.lock", f"another build of {source.name}"):
+            still_missing = [name for name in missing if not path(name).exists()]
+            if still_missing:
+                _build(source, still_missing)
+    paths = {name: path(name) for name in wanted}
+    _link(paths)
+    return paths
+
+
+def module_folder(source_name: str, module: str) -> Path:
+    """The folder of the published sources of `module`, as required by our module `source_name`."""
+    answer = run(
+        [_go()[0], "mod", "download", "-json", module], cwd=MODULES / source_name, timeout=600, env=_environment()
+    )
+    return Path(json.loads(answer)["Dir"])
+
+
+def _environment() -> dict[str, str]:
+    return {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+
+
+def _link(paths: Mapping[str, Path]) -> None:
+    """Put links into hack/cluster/bin; replaced by renaming, so that a program is never absent for another process."""
+    BIN.mkdir(exist_ok=True)
+    for name, target in paths.items():
+        link = BIN / name
+        if link.is_symlink() and link.readlink() == target:
+            continue
+        fresh = BIN / f".{name}.{os.getpid()}"
+        fresh.symlink_to(target)
+        fresh.replace(link)
+
+
+def _build(source: Source, names: list[str]) -> None:
+    """Build `names` into the cache; a second try follows a failure, for downloads do stall."""
+    for attempt in (1, 2):
+        try:
+            return _build_once(source, names)
+        except ClusterError as error:
+            if attempt == 2:
+                raise
+            say(f"{error}; trying once more")
+
+
+def _build_once(source: Source, names: list[str]) -> None:
+    target = folder(source)
+    target.mkdir(parents=True, exist_ok=True)
+    command = ["nice", "-n", "5", str(_go()[0])]
+    flags = ["-v", "-trimpath", *source.flags, f"-ldflags={source.ldflags}"]
+    with tempfile.TemporaryDirectory(dir=BUILDS, prefix=f"{source.name}-build-") as made:
+        if source.module:
+            packages = [f"{source.module}/{source.programs[name]}@{source.version}" for name in names]
+            command += ["install", *flags, *packages]
+        else:
+            command += ["build", *flags, "-o", f"{made}/", *(source.programs[name] for name in names)]
+        _watch(command, source, names, made)
+        for name in names:
+            binary = Path(made, binary_name(source.programs[name]))
+            binary.replace(target / name)
+
+
+def binary_name(package: str) -> str:
+    """What Go names the program of `package`: its last part that is not a major version."""
+    parts = package.split("/")
+    return parts[-2] if re.fullmatch(r"v\d+", parts[-1]) else parts[-1]
+
+
+def _watch(command: list[str], source: Source, names: list[str], made: str) -> None:
+    """Run a Go build; tell its progress, end it when it says nothing for long, raise with its last words."""
+    what = f"building {', '.join(names)}"
+    say(f"{what} ({source.name}{' ' + source.version if source.version else ''}; cached afterwards)")
+    started = last_word = last_said = time.monotonic()
+    compiled = downloaded = 0
+    words: list[str] = []
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        cwd=made if source.module else MODULES / source.name,
+        env={**os.environ, **_environment(), "GOBIN": made},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    buffer = b""
+    try:
+        while True:
+            readable, _, _ = select.select([process.stdout], [], [], 1)
+            now = time.monotonic()
+            if readable:
+                chunk = os.read(process.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                last_word = now
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    text = line.decode(errors="replace")
+                    words = [*words[-30:], text]
+                    downloaded += text.startswith("go: downloading")
+                    compiled += not text.startswith(("go: ", "#", "\t", " "))
+            if now - last_said >= PROGRESS_SECONDS:
+                last_said = now
+                say(f"  still {what[:60]}...: {downloaded} modules downloaded, {compiled} packages compiled")
+            if now - last_word > SILENCE_SECONDS or now - started > BUILD_SECONDS:
+                raise ClusterError(f"{what} got nowhere for {clock(now - last_word)} minutes: is the module proxy up?")
+    finally:
+        if process.poll() is None:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(timeout=10)
+        process.stdout.close()
+    if process.returncode != 0:
+        told = [word for word in words if not word.startswith("go: downloading")]
+        raise ClusterError(f"{what} failed:\n  " + "\n  ".join(told[-15:]))
+    say(f"{what[:60]}: done in {clock(time.monotonic() - started)}")
+
+
+def forget_old(keep: int = 2) -> None:
+    """Remove all but the newest `keep` builds of every source: each is hundreds of megabytes."""
+    for source in SOURCES:
+        builds = sorted(BUILDS.glob(f"{source.name}-*"), key=lambda build: build.stat().st_mtime, reverse=True)
+        current = folder(source)
+        for build in [build for build in builds if build != current][keep:]:
+            shutil.rmtree(build, ignore_errors=True)

@@ -1,0 +1,99 @@
+"""Can this machine run the cluster? Every question that it fails is one sentence with a remedy."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cluster.commands import attempt, run
+from cluster.console import ClusterError
+from cluster.paths import CACHE
+
+
+def check(ports: Mapping[str, int]) -> None:
+    """Raise ClusterError with everything that is missing. `ports`: name of the component -> TCP port that it needs."""
+    require_root()
+    problems = [*missing_capabilities(), *taken(ports)]
+    if problems:
+        raise ClusterError("; ".join(problems))
+
+
+def require_root() -> None:
+    """A node mounts, makes devices and cgroups: that takes root."""
+    if os.geteuid() != 0:
+        raise ClusterError("the cluster needs root: run it as root, or as `sudo --preserve-env=HOME,PATH make cluster`")
+
+
+def missing_capabilities() -> Iterable[str]:
+    """What the kernel or the container that we run in does not give us, as sentences."""
+    if not Path("/sys/fs/cgroup").is_dir() or not cgroups_are_writable():
+        yield "cgroups are not writable here: run on a machine, or in a container with --privileged"
+    if not overlayfs_works():
+        yield "overlayfs cannot be mounted here: use a kernel that has it, and a file system like ext4 under the cache"
+    if not attempt(["iptables", "-w", "10", "-t", "nat", "-S"]):
+        yield "iptables cannot use the nat table here: the kernel lacks it, or this container lacks CAP_NET_ADMIN"
+    if not bridges_work():
+        yield "network devices cannot be made here: the kernel lacks bridge, or this container lacks CAP_NET_ADMIN"
+
+
+def cgroups_are_writable() -> bool:
+    """Whether a cgroup can be made."""
+    root = Path("/sys/fs/cgroup")
+    probe = (root / "pids" if (root / "pids").is_dir() else root) / "keras-operator-probe"
+    try:
+        probe.mkdir(exist_ok=True)
+        probe.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def overlayfs_works() -> bool:
+    """Whether overlayfs can be mounted where the images will lie."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="overlay-probe-") as folder:
+        lower, upper, work, merged = (Path(folder, name) for name in ("lower", "upper", "work", "merged"))
+        for path in (lower, upper, work, merged):
+            path.mkdir()
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        if not attempt(["mount", "-t", "overlay", "overlay", "-o", options, merged]):
+            return False
+        run(["umount", merged])
+        return True
+
+
+def bridges_work() -> bool:
+    """Whether a bridge device can be made."""
+    probe = "keras-probe"
+    attempt(["ip", "link", "delete", probe])
+    return attempt(["ip", "link", "add", probe, "type", "bridge"]) and attempt(["ip", "link", "delete", probe])
+
+
+def taken(ports: Mapping[str, int]) -> Iterable[str]:
+    """A sentence for every port that another program listens on."""
+    for component, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                holder = listener(port)
+                yield f"port {port}, which {component} needs, is taken{f' by {holder}' if holder else ''}: stop that program"
+
+
+def listener(port: int) -> str | None:
+    """`name (pid N)` of the process that listens on TCP `port`; None when it cannot be seen."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(handle) in inodes for handle in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:
+            continue  # it ended meanwhile, or is not ours to look into
+    return None
