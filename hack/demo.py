@@ -1,0 +1,191 @@
+"""`make demo`: from nothing to a served Keras model on a real Kubernetes, and a look at what came of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+
+import kubectl as k8s
+from kubectl import OWN_CLUSTER, ROOT, CommandError, kubectl, port_forward
+from obstore.store import S3Store
+
+DIGITS = ROOT / "examples/digits"
+FILES = ROOT / ".build/digits"
+NAMESPACE = "default"
+START = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Print a headline with the time since the start."""
+    print(f"\n\033[1m[{time.monotonic() - START:5.0f} s] {text}\033[0m", flush=True)
+
+
+def script(*command: str) -> None:
+    """Run one of the project's scripts with its output shown."""
+    result = subprocess.run(command, cwd=ROOT, env=k8s.environment(), check=False)
+    if result.returncode:
+        raise CommandError(f"`{' '.join(command)}` failed with exit code {result.returncode}")
+
+
+def train() -> None:
+    """Train the model, unless an earlier run did."""
+    if (FILES / "digits-test.csv").exists():
+        print(f"already trained: {FILES.relative_to(ROOT)} (delete that folder to train again)")
+        return
+    script(sys.executable, str(DIGITS / "train.py"), str(FILES))
+
+
+def upload() -> None:
+    """Put the model and the held-out digits into the bucket, and its credentials into a Secret."""
+    secret = k8s.get("secret", "s3-credentials", "s3")
+    if secret is None:
+        raise CommandError("the S3 service has no Secret s3/s3-credentials: run `python3 hack/cluster addon s3`")
+    keys = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    with port_forward("service/s3", "s3", 7070) as endpoint:
+        bucket = S3Store(
+            "models",
+            endpoint=endpoint,
+            region="us-east-1",
+            access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            client_options={"allow_http": True, "timeout": "30s"},
+        )
+        for name in ("digits.keras", "digits-test.csv"):
+            bucket.put(f"digits/{name}", FILES / name)
+            print(f"s3://models/digits/{name}: {(FILES / name).stat().st_size:,} bytes")
+    k8s.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": keys},
+        namespace=NAMESPACE,
+    )
+
+
+def wait_until_ready(name: str, timeout: float = 600) -> None:
+    """Show what the KerasModel says until it is Ready.
+
+    Raises:
+        CommandError: when it is stalled, or not ready in time, with what it says.
+    """
+    said, deadline = "", time.monotonic() + timeout
+    while True:
+        model = k8s.get("kerasmodel", name, NAMESPACE) or {}
+        generation = model.get("metadata", {}).get("generation")
+        conditions = {c["type"]: c for c in model.get("status", {}).get("conditions", [])}
+        ready = conditions.get("Ready", {"status": "Unknown", "reason": "Waiting", "message": "for the operator"})
+        line = f"{ready['reason']}: {ready['message']}"
+        if line != said:
+            print(f"    {time.monotonic() - START:5.0f} s  Ready={ready['status']:<8}{line}", flush=True)
+            said = line
+        current = ready.get("observedGeneration") == generation
+        if current and ready["status"] == "True":
+            return
+        if current and conditions.get("Stalled", {}).get("status") == "True":
+            raise CommandError(f"KerasModel {name} is stalled: {line}")
+        if time.monotonic() > deadline:
+            raise CommandError(f"KerasModel {name} is not ready after {timeout:.0f} s: {line}")
+        time.sleep(0.5)
+
+
+def ask() -> None:
+    """Send the held-out digits to the Service."""
+    with port_forward("service/digits", NAMESPACE, 8080) as url:
+        script(sys.executable, str(DIGITS / "ask.py"), url, str(FILES / "digits-test.csv"))
+
+
+def prometheus_figure(query: str, timeout: float = 90) -> float:
+    """The value of a PromQL query, as soon as Prometheus has one above zero.
+
+    Raises:
+        CommandError: when it has none in time.
+    """
+    deadline = time.monotonic() + timeout
+    with port_forward("service/prometheus", "monitoring", 9090) as url:
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(
+                f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=10
+            ) as reply:
+                result = json.load(reply)["data"]["result"]
+            if result and float(result[0]["value"][1]) > 0:
+                return float(result[0]["value"][1])
+            time.sleep(1)
+    raise CommandError(f"Prometheus has no figure for {query} after {timeout:.0f} s: is its target up?")
+
+
+def show_prometheus() -> None:
+    """Print figures that Prometheus scraped from the model's pods."""
+    selector = f'{{namespace="{NAMESPACE}",service="digits"}}'
+    for label, query in (
+        ("pods scraped", f"sum(up{selector})"),
+        ("requests answered", f"sum(keras_server_requests_total{selector})"),
+        (
+            "p50 inside the server, ms",
+            f"1000 * histogram_quantile(0.5, sum by (le) (keras_server_request_duration_seconds_bucket{selector}))",
+        ),
+    ):
+        print(f"    {label:<28}{prometheus_figure(query):10.2f}    {query}", flush=True)
+
+
+STEPS: list[tuple[str, Callable[[], None]]] = [
+    ("images: operator, server, pipeline", lambda: script("hack/images.sh")),
+    (
+        "monitoring: the Prometheus operator and a Prometheus",
+        lambda: script("python3", "hack/cluster", "addon", "monitoring"),
+    ),
+    ("an S3 service", lambda: script("python3", "hack/cluster", "addon", "s3")),
+    ("helm install keras-operator", lambda: script("hack/install.sh")),
+    ("train a small CNN on handwritten digits", train),
+    ("put it into the bucket", upload),
+    (
+        "kubectl apply -f examples/digits/model.yaml",
+        lambda: print(kubectl("apply", "-f", str(DIGITS / "model.yaml")), end=""),
+    ),
+    ("wait for Ready", lambda: wait_until_ready("digits")),
+    ("ask it", ask),
+    ("kubectl get kerasmodels", lambda: print(kubectl("get", "kerasmodels"), end="")),
+    ("what Prometheus scraped", show_prometheus),
+]
+
+
+def main() -> int:
+    """Run the steps; a failure is one sentence and what kubectl shows."""
+    if OWN_CLUSTER:
+        say("a Kubernetes cluster on this machine")
+        try:
+            script("python3", "hack/cluster", "up")
+        except CommandError as error:
+            print(error, file=sys.stderr)
+            return 1
+    elif not os.environ.get("IMAGE_REGISTRY"):
+        print("CLUSTER=current needs IMAGE_REGISTRY: a registry that the cluster can pull from", file=sys.stderr)
+        return 2
+    for title, step in STEPS:
+        say(title)
+        try:
+            step()
+        except (CommandError, OSError) as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+    say("it works, and keeps running")
+    prefix = (
+        'export KUBECONFIG="$PWD/hack/cluster/kubeconfig" PATH="$PWD/hack/cluster/bin:$PATH"\n    '
+        if OWN_CLUSTER
+        else ""
+    )
+    print(f"""    {prefix}kubectl get kerasmodels,pods,services,servicemonitors
+    kubectl describe kerasmodel digits
+    kubectl port-forward service/digits 8080   # then: curl http://127.0.0.1:8080/v2/models/digits
+    kubectl -n monitoring port-forward service/prometheus 9090
+    kubectl delete kerasmodel digits
+
+to stop: {"make down" if OWN_CLUSTER else "helm uninstall keras-operator -n keras-system"}""")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

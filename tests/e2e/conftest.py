@@ -1,0 +1,96 @@
+"""What the e2e tests share: a namespace, a bucket, model files, and the explanation of a failure.
+
+`make test-e2e` starts the cluster, pushes the images, installs the add-ons and the chart; then pytest runs this.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from obstore.store import S3Store
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
+
+import kubectl as k8s  # noqa: E402
+from keras_models import Model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    """A namespace of the module's own that admits only pods of the restricted Pod Security standard."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    k8s.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield name
+    k8s.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with digits.keras and digits-test.csv (the example's), and what build_models.py makes."""
+    folder = tmp_path_factory.mktemp("models")
+    for script in (ROOT / "examples/digits/train.py", Path(__file__).parent / "build_models.py"):
+        subprocess.run([sys.executable, script, folder], check=True, capture_output=True, text=True, timeout=280)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_keys() -> dict[str, str]:
+    """AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the cluster's S3 service."""
+    secret = k8s.get("secret", "s3-credentials", "s3")
+    assert secret, "the S3 add-on is not installed"
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+@pytest.fixture(scope="session")
+def bucket(s3_keys: dict[str, str]) -> Iterator[S3Store]:
+    """The bucket `models` in the cluster's S3 service."""
+    with k8s.port_forward("service/s3", "s3", 7070) as endpoint:
+        yield S3Store(
+            "models",
+            endpoint=endpoint,
+            region="us-east-1",
+            access_key_id=s3_keys["AWS_ACCESS_KEY_ID"],
+            secret_access_key=s3_keys["AWS_SECRET_ACCESS_KEY"],
+            client_options={"allow_http": True, "timeout": "30s"},
+        )
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, namespace: str, bucket: S3Store, s3_keys: dict[str, str]) -> Iterator[Model]:
+    """A KerasModel of the test's own, not applied yet; deleted afterwards."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": s3_keys}
+    k8s.apply(secret, namespace=namespace)
+    subject = Model(f"km-{uuid.uuid4().hex[:6]}", namespace, bucket)
+    yield subject
+    subject.delete()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """A failing test prints the resource, the pods, the events and the logs that explain it."""
+    report = yield
+    space = getattr(item, "funcargs", {}).get("namespace")
+    if report.failed and space:
+        report.sections.append(("what the cluster says", explain(space)))
+    return report
+
+
+def explain(namespace: str) -> str:
+    """Resources, events and last log lines of a namespace, and the operator's."""
+    questions = [
+        ("get", "kerasmodels", "-n", namespace, "-o", "yaml", "--show-managed-fields=false"),
+        ("get", "all,pvc,servicemonitors", "-n", namespace, "-o", "wide"),
+        ("get", "events", "-n", namespace, "--sort-by=.lastTimestamp"),
+        ("logs", "-n", namespace, "--prefix", "--all-containers", "--tail=30", "--ignore-errors",
+         "-l", "app.kubernetes.io/managed-by=keras-operator"),
+        ("logs", "-n", "keras-system", "--prefix", "--all-containers", "--tail=60", "-l", "app.kubernetes.io/part-of=keras-operator"),
+    ]  # fmt: skip
+    return "\n\n".join(f"$ kubectl {' '.join(q)}\n{k8s.kubectl(*q, check=False)}" for q in questions)

@@ -1,0 +1,121 @@
+"""A KerasModel on the cluster, as a test handles it: apply, wait, ask, delete."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import kubectl as k8s
+from obstore.store import S3Store
+
+S3_ENDPOINT = "http://s3.s3.svc:7070"
+
+
+class Model:
+    """One KerasModel and the file it is made from."""
+
+    def __init__(self, name: str, namespace: str, bucket: S3Store) -> None:
+        self.name = name
+        self.namespace = namespace
+        self._bucket = bucket
+
+    def upload(self, file: Path, name: str = "model.keras") -> str:
+        """Put a file into the model's folder of the bucket; gives its address."""
+        self._bucket.put(f"{self.namespace}/{self.name}/{name}", file)
+        return f"s3://models/{self.namespace}/{self.name}/{name}"
+
+    def apply(self, uri: str, *, source: Mapping[str, Any] | None = None, **spec: Any) -> None:
+        """Apply the resource with a source, and other fields of spec as keywords."""
+        of_bucket = {"s3": {"endpoint": S3_ENDPOINT}, "secretRef": {"name": "models-reader"}}
+        k8s.apply(
+            {
+                "apiVersion": "keras-operator.dev/v1alpha1",
+                "kind": "KerasModel",
+                "metadata": {"name": self.name},
+                "spec": {
+                    "source": {"uri": uri, **(of_bucket if uri.startswith("s3:") else {}), **(source or {})},
+                    **spec,
+                },
+            },
+            namespace=self.namespace,
+        )
+
+    def delete(self) -> None:
+        """Delete the resource and wait until it is gone."""
+        k8s.kubectl("delete", "kerasmodel", self.name, "-n", self.namespace, "--ignore-not-found", "--timeout=60s")
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The resource as it is now."""
+        return k8s.get("kerasmodel", self.name, self.namespace) or {}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as it is now."""
+        return self.resource.get("status", {})
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition that speaks of the current generation, or {}."""
+        resource = self.resource
+        for condition in resource.get("status", {}).get("conditions", []):
+            if condition["type"] == kind and condition.get("observedGeneration") == resource["metadata"]["generation"]:
+                return condition
+        return {}
+
+    def wait_ready(self, timeout: float = 180) -> dict[str, Any]:
+        """Wait for Ready, and give the status.
+
+        Raises:
+            AssertionError: when it stalls first, or is not Ready in time.
+        """
+
+        def ready() -> bool:
+            stalled = self.condition("Stalled")
+            assert stalled.get("status") != "True", f"stalled: {stalled}"
+            return self.condition("Ready").get("status") == "True"
+
+        until(ready, f"{self.name} is Ready", timeout)
+        return self.status
+
+    def wait_reason(self, kind: str, reason: str, timeout: float = 180) -> dict[str, Any]:
+        """Wait until a condition has a reason, and give the condition."""
+        until(lambda: self.condition(kind).get("reason") == reason, f"{kind} has the reason {reason}", timeout)
+        return self.condition(kind)
+
+    def forward(self) -> AbstractContextManager[str]:
+        """The Service's address on this machine for as long as the context lasts."""
+        return k8s.port_forward(f"service/{self.name}", self.namespace, 8080)
+
+    def predict(self, url: str, instances: Any) -> Any:
+        """Ask by TensorFlow Serving's REST API."""
+        return post(f"{url}/v1/models/{self.name}:predict", {"instances": instances})["predictions"]
+
+
+def post(url: str, body: Any) -> Any:
+    """POST JSON and give the JSON answered."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+def fetch(url: str) -> Any:
+    """GET JSON."""
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        return json.load(reply)
+
+
+def until(true: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Poll until a condition holds.
+
+    Raises:
+        AssertionError: when it does not within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.3)

@@ -1,0 +1,169 @@
+"""From `kubectl apply` to answers, and what the resource says meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from pathlib import Path
+
+import kubectl as k8s
+import pytest
+from keras_models import Model, fetch, post, until
+
+
+def read_digits(path: Path, count: int | None = None) -> tuple[list, list[int]]:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))[:count]
+    return [[[[float(r[f"pixel{8 * y + x}"])] for x in range(8)] for y in range(8)] for r in rows], [
+        int(r["label"]) for r in rows
+    ]
+
+
+def argmax(row: list[float]) -> int:
+    return max(range(len(row)), key=row.__getitem__)
+
+
+@pytest.fixture(scope="module")
+def served(namespace, bucket, s3_keys, files):
+    """The digits model of the example, Ready with two replicas."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": s3_keys}
+    k8s.apply(secret, namespace=namespace)
+    model = Model("digits", namespace, bucket)
+    data = model.upload(files / "digits-test.csv", "digits-test.csv")
+    model.apply(
+        model.upload(files / "digits.keras"),
+        source={"pollInterval": "10s"},
+        validation={"data": data, "require": [{"metric": "accuracy", "min": "0.95"}]},
+        serving={"replicas": 2},
+    )
+    model.wait_ready()
+    return model
+
+
+def test_a_served_model_recognises_the_held_out_digits(served, files):
+    images, labels = read_digits(files / "digits-test.csv")
+    with served.forward() as url:
+        answers = [argmax(row) for row in served.predict(url, images)]
+    right = sum(a == b for a, b in zip(answers, labels, strict=True))
+    assert right / len(labels) >= 0.95
+
+
+def test_open_inference_protocol_gives_the_same_answers(served, files):
+    images, _ = read_digits(files / "digits-test.csv", count=16)
+    with served.forward() as url:
+        signature = fetch(f"{url}/v2/models/digits")["inputs"][0]
+        assert (signature["name"], signature["datatype"], signature["shape"]) == ("pixels", "FP32", [-1, 8, 8, 1])
+        tensor = {"name": "pixels", "datatype": "FP32", "shape": [16, 8, 8, 1], "data": images}
+        (output,) = post(f"{url}/v2/models/digits/infer", {"inputs": [tensor]})["outputs"]
+        predictions = served.predict(url, images)
+    assert output["shape"] == [16, 10]
+    flat = [value for row in predictions for value in row]
+    assert output["data"] == pytest.approx(flat, abs=1e-6)
+
+
+def test_every_claim_in_status_is_there_and_true(served):
+    status = served.status
+    assert status["url"] == f"http://digits.{served.namespace}.svc:8080"
+    assert status["servingRevision"] == status["desiredRevision"] == status["history"][0]["revision"]
+    assert (status["replicas"], status["readyReplicas"]) == (2, 2)
+    model = status["model"]
+    assert model["runtime"] == "onnxruntime"
+    assert model["inputs"] == [{"name": "pixels", "dtype": "float32", "shape": [-1, 8, 8, 1]}]
+    assert float(model["metrics"]["accuracy"]) >= 0.95
+    assert float(model["parity"]["maxAbsError"]) < 1e-5
+    conditions = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+    assert conditions == {
+        "Ready": ("True", "Serving"),
+        "Available": ("True", "Serving"),
+        "ModelPrepared": ("True", "Prepared"),
+        "MonitoringReady": ("True", "ServiceMonitorApplied"),
+        "Reconciling": ("False", "Serving"),
+        "Stalled": ("False", "Progressing"),
+    }
+
+
+def test_kubectl_get_shows_it_in_a_line(served):
+    heading, line = k8s.kubectl("get", "km", "-n", served.namespace).splitlines()
+    assert heading.split() == ["NAME", "READY", "STATUS", "REVISION", "RUNTIME", "REPLICAS", "URL", "AGE"]
+    assert line.split()[:3] == ["digits", "True", "Serving"]
+
+
+def test_all_children_are_owned_and_labelled(served):
+    for kind in ("serviceaccount", "deployment", "service", "servicemonitor"):
+        child = k8s.get(kind, "digits", served.namespace)
+        assert child, f"no {kind}"
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["controller"]) == ("KerasModel", "digits", True)
+        assert child["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "keras-operator"
+
+
+def test_prometheus_scrapes_the_model_through_its_service_monitor(served, files):
+    with served.forward() as url:
+        served.predict(url, read_digits(files / "digits-test.csv", count=4)[0])
+    query = f'sum(keras_server_requests_total%7Bnamespace="{served.namespace}",service="digits"%7D)'
+    with k8s.port_forward("service/prometheus", "monitoring", 9090) as prometheus:
+
+        def scraped() -> bool:
+            result = fetch(f"{prometheus}/api/v1/query?query={query}")["data"]["result"]
+            return bool(result) and float(result[0]["value"][1]) >= 1
+
+        until(scraped, "Prometheus has a figure", timeout=90)
+
+
+def test_kubectl_scale_changes_the_replicas(served):
+    k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=1", "-n", served.namespace)
+    until(lambda: served.status.get("readyReplicas") == 1, "one replica is left")
+    served.wait_ready()
+    k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=2", "-n", served.namespace)
+    until(lambda: served.status.get("readyReplicas") == 2, "two replicas are ready")
+    served.wait_ready()
+
+
+class Client:
+    """Asks all the while, from inside the cluster's Service by port-forward of a fixed pod set, and counts failures."""
+
+    def __init__(self, model: Model, url: str, images: list) -> None:
+        self.answers, self.failures = 0, []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, args=(model, url, images))
+
+    def _ask(self, model: Model, url: str, images: list) -> None:
+        while not self._stop.is_set():
+            try:
+                model.predict(url, images)
+                self.answers += 1
+            except OSError as error:
+                self.failures.append(str(error))
+            self._stop.wait(0.02)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served, files):
+    before = served.status["servingRevision"]
+    images, _ = read_digits(files / "digits-test.csv", count=1)
+    with served.forward() as url, Client(served, url, images) as client:
+        served.upload(files / "lambda.keras")  # same address: the poll notices
+        condition = served.wait_reason("Stalled", "ModelUnsafe")
+    assert "twice" in condition["message"], "the message names the layer"
+    assert served.status["servingRevision"] == before
+    assert served.condition("Available")["status"] == "True"
+    assert served.condition("Ready")["status"] == "False"
+    assert served.status["lastFailure"]["step"] == "prepare"
+    assert client.answers > 0
+    assert client.failures == []
+
+
+def test_deleting_the_model_removes_every_child(served):
+    served.delete()
+    for kind in ("serviceaccount", "deployment", "service", "servicemonitor", "job"):
+        until(
+            lambda kind=kind: k8s.get_list(kind, served.namespace, "app.kubernetes.io/managed-by=keras-operator") == [],
+            f"no {kind} is left",
+        )
