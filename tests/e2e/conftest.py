@@ -85,12 +85,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 def explain(namespace: str) -> str:
     """Resources, events and last log lines of a namespace, and the operator's."""
+    logs = ("logs", "--prefix", "--all-containers")
     questions = [
         ("get", "kerasmodels", "-n", namespace, "-o", "yaml", "--show-managed-fields=false"),
         ("get", "all,pvc,servicemonitors", "-n", namespace, "-o", "wide"),
         ("get", "events", "-n", namespace, "--sort-by=.lastTimestamp"),
-        ("logs", "-n", namespace, "--prefix", "--all-containers", "--tail=30", "--ignore-errors",
-         "-l", "app.kubernetes.io/managed-by=keras-operator"),
-        ("logs", "-n", "keras-system", "--prefix", "--all-containers", "--tail=60", "-l", "app.kubernetes.io/part-of=keras-operator"),
-    ]  # fmt: skip
+        (*logs, "--tail=30", "--ignore-errors", "-n", namespace, "-l", "app.kubernetes.io/managed-by=keras-operator"),
+        (*logs, "--tail=60", "-n", "keras-system", "-l", "app.kubernetes.io/part-of=keras-operator"),
+    ]
     return "\n\n".join(f"$ kubectl {' '.join(q)}\n{k8s.kubectl(*q, check=False)}" for q in questions)

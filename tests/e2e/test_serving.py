@@ -120,7 +120,7 @@ def test_kubectl_scale_changes_the_replicas(served):
 
 
 class Client:
-    """Asks all the while, from inside the cluster's Service by port-forward of a fixed pod set, and counts failures."""
+    """Asks all the while, and counts what failed."""
 
     def __init__(self, model: Model, url: str, images: list) -> None:
         self.answers, self.failures = 0, []

@@ -1,0 +1,38 @@
+"""The YAML that README, docs and examples show is a KerasModel that the operator reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from keras_api.resource import KIND, parse_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shown() -> list[tuple[str, dict]]:
+    documents = []
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("charts/*/*.md")]:
+        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+            documents += [(path.name, document) for document in yaml.safe_load_all(block)]
+    for path in ROOT.glob("examples/**/*.yaml"):
+        documents += [(path.name, document) for document in yaml.safe_load_all(path.read_text())]
+    return [(name, document) for name, document in documents if document and document.get("kind") == KIND]
+
+
+@pytest.mark.parametrize(("source", "document"), shown())
+def test_every_kerasmodel_shown_is_one_the_operator_reads(source, document):
+    assert parse_model(document).metadata.name
+
+
+def test_readme_shows_a_kerasmodel():
+    assert "README.md" in {source for source, _ in shown()}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_links_between_pages_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), f"{page} links to {target}, which is not there"
