@@ -362,12 +362,15 @@ class KerasModelStatus(Status, frozen=True, kw_only=True):
         ),
     ] = []
     desired_revision: Annotated[str, Meta(description="Revision that the spec and the source ask for.")] = ""
+    prepared_revision: Annotated[
+        str, Meta(description="Revision that model describes and the Deployment runs: the last one prepared.")
+    ] = ""
     serving_revision: Annotated[str, Meta(description="Revision that the ready pods serve.")] = ""
     replicas: Annotated[int, Meta(description="Pods of the Deployment.")] = 0
     ready_replicas: Annotated[int, Meta(description="Pods that answer requests.")] = 0
     selector: Annotated[str, Meta(description="Label selector of the pods, for the scale subresource.")] = ""
     source: Annotated[SourceStatus | None, Meta(description="The source as last seen.")] = None
-    model: Annotated[ModelSummary | None, Meta(description="The desired revision's model, once prepared.")] = None
+    model: Annotated[ModelSummary | None, Meta(description="The prepared revision's model.")] = None
     last_failure: Annotated[LastFailure | None, Meta(description="The last thing that went wrong.")] = None
     history: Annotated[
         list[HistoryEntry], Meta(description="Revisions that were served, newest first.", max_length=5)
