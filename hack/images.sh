@@ -28,11 +28,11 @@ index="${PIP_INDEX_URL:-${UV_DEFAULT_INDEX:-$(python3 -m pip config get global.i
 } > .build/pip.conf
 if [ -n "${SSL_CERT_FILE:-}" ]; then secrets+=(--secret "id=ca.pem,src=$SSL_CERT_FILE"); fi
 
-if command -v buildah > /dev/null; then
-  # Works without a systemd session and without the right to make new cgroups.
-  export STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot
-  builder=(buildah)
-  build=(buildah bud --layers)
+buildah="$(PATH="$PWD/hack/cluster/bin:$PATH" command -v buildah || true)"
+if [ -n "$buildah" ]; then
+  # The cluster's own keeps its layers in the cache that all clones share.
+  builder=("$buildah")
+  build=("$buildah" bud --layers)
 elif command -v docker > /dev/null; then
   builder=(docker)
   build=(docker build)
@@ -42,7 +42,7 @@ else
 fi
 push=("${builder[@]}" push --quiet)
 # Registries on this machine speak plain HTTP; docker knows that by itself.
-case "${builder[0]} $prefix" in "buildah 127.0.0.1:"* | "buildah localhost:"*) push+=(--tls-verify=false) ;; esac
+case "${builder[0]} $prefix" in *"buildah 127.0.0.1:"* | *"buildah localhost:"*) push+=(--tls-verify=false) ;; esac
 
 inputs() {
   echo "$base"

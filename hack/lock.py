@@ -30,14 +30,14 @@ IMAGES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when pyproject.toml has changed since")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of the locked ones")
     options = parser.parse_args()
     stamp = inputs_stamp()
     if options.check:
         stale = [name for name in ("dev", *IMAGES) if not is_fresh(lock_file(name), stamp)]
         if stale:
-            print(f"older than pyproject.toml: {', '.join(f'requirements/{name}.txt' for name in stale)}; run: make lock")
+            print(f"requirements/ is older than pyproject.toml ({', '.join(stale)}); run: make lock")
         return 1 if stale else 0
     compile_lock("dev", EVERYTHING + (["--upgrade"] if options.upgrade else []), stamp)
     for name, extras in IMAGES.items():

@@ -9,8 +9,8 @@ rm -rf "$packages"/tensorflow/include "$packages"/numpy/_core/include "$packages
 find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' -o -name '*.h' \
   -o -name '*.hpp' -o -name '*.cc' -o -name '*.proto' \) -delete
 
-# Only used to build TensorFlow itself.
-rm -rf "$packages"/clang
+# Only used to build TensorFlow itself; and what some wheels leave lying beside their package.
+rm -rf "$packages"/clang "$packages"/tests "$packages"/examples
 
 # Tests. Folders named `testing` stay: numpy.testing and keras.src.testing are imported by other modules.
 find "$packages" -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*/*' \
