@@ -34,7 +34,7 @@ class Source:
     """Where programs come from: a module of ours under go/ that pins many, or one published module at a version."""
 
     name: str
-    programs: Mapping[str, str]  # name of the program -> its Go package, relative to `module` when that is given
+    programs: Mapping[str, str]  # name of the program -> its Go package, relative to `module` if there is one
     module: str = ""
     version: str = ""
     flags: tuple[str, ...] = ()
@@ -63,7 +63,6 @@ _KUBERNETES = Source(
         "coredns": "./coredns",
         "pause": "./pause",
         "metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server",
-        "local-path-provisioner": "github.com/rancher/local-path-provisioner",
     },
     ldflags=f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
     f" -X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=v{KUBERNETES}",
@@ -84,6 +83,12 @@ SOURCES = (
         programs={"registry": "cmd/registry"},
         module="github.com/distribution/distribution/v3",
         version="v3.1.2",
+    ),
+    Source(
+        name="local-path",
+        programs={"local-path-provisioner": "."},
+        module="github.com/rancher/local-path-provisioner",
+        version="v0.0.30",
     ),
     Source(
         name="monitoring",
@@ -110,7 +115,7 @@ SOURCES = (
 )
 
 API_SERVER = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-CLUSTER = (*_KUBERNETES.programs, "containerd", "containerd-shim-runc-v2", "ctr", "registry")
+CLUSTER = (*_KUBERNETES.programs, "containerd", "containerd-shim-runc-v2", "ctr", "registry", "local-path-provisioner")
 SETS: Mapping[str, tuple[str, ...]] = {
     "cluster": CLUSTER,
     "apiserver": API_SERVER,
@@ -229,14 +234,20 @@ def _build_once(source: Source, names: list[str]) -> None:
     flags = ["-v", "-trimpath", *source.flags, f"-ldflags={source.ldflags}"]
     with tempfile.TemporaryDirectory(dir=BUILDS, prefix=f"{source.name}-build-") as made:
         if source.module:
-            packages = [f"{source.module}/{source.programs[name]}@{source.version}" for name in names]
+            packages = [f"{full_package(source, name)}@{source.version}" for name in names]
             command += ["install", *flags, *packages]
         else:
             command += ["build", *flags, "-o", f"{made}/", *(source.programs[name] for name in names)]
         _watch(command, source, names, made)
         for name in names:
-            binary = Path(made, binary_name(source.programs[name]))
+            binary = Path(made, binary_name(full_package(source, name)))
             binary.replace(target / name)
+
+
+def full_package(source: Source, program: str) -> str:
+    """The Go package of `program` as the command line names it."""
+    package = source.programs[program]
+    return "/".join(part for part in (source.module, package) if part != ".") if source.module else package
 
 
 def binary_name(package: str) -> str:

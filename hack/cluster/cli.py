@@ -3,24 +3,47 @@
 import argparse
 from collections.abc import Sequence
 
-from cluster import build
+from cluster import build, lifecycle
 from cluster.console import ClusterError, say
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one verb; the exit code. An error that a user can act on is one sentence, not a stack trace."""
-    parser = argparse.ArgumentParser(prog="python3 hack/cluster", description="A real single-node Kubernetes.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    builder = verbs.add_parser("build", help="build programs into the cache and link them into hack/cluster/bin")
-    builder.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(build.SETS)} or a program's name")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        if options.verb == "build":
-            build.ensure(options.names)
+        _run(options)
     except ClusterError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted")
+        say("interrupted; `python3 hack/cluster up` goes on from here, `... down` clears away")
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    match options.verb:
+        case "up":
+            lifecycle.up(take_over=options.take_over)
+        case "down":
+            lifecycle.down(take_over=options.take_over)
+        case "status":
+            print(*lifecycle.status(), sep="\n")
+        case "logs":
+            print(lifecycle.tail(options.component))
+        case "build":
+            build.ensure(options.names)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 hack/cluster", description="A real single-node Kubernetes.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in {"up": "start the cluster, or heal it", "down": "stop it and clear away all but caches"}.items():
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--take-over", action="store_true", help="also when the cluster is another clone's")
+    verbs.add_parser("status", help="say what runs")
+    logs = verbs.add_parser("logs", help="print the end of a component's log")
+    logs.add_argument("component", help="etcd, kube-apiserver, kubelet, ...")
+    builder = verbs.add_parser("build", help="build programs into the cache and link them into hack/cluster/bin")
+    builder.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(build.SETS)} or a program's name")
+    return parser

@@ -1,0 +1,116 @@
+"""Images made on this machine: the Debian base, and one small image per Go program, in a registry."""
+
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cluster import build, toolchain
+from cluster.commands import run
+from cluster.console import ClusterError, step
+from cluster.locks import hold
+from cluster.paths import BIN, BUILDAH, CACHE
+
+NOBODY = "65532:65532"
+BUSYBOX = Path("/bin/busybox")
+
+
+def reference(registry: str, program: str) -> str:
+    """The image of `program`; its tag is the hash of what the program is built from, so an image never goes stale."""
+    return f"{registry}/cluster/{program}:{build.folder(build.source_of(program)).name.rpartition('-')[2]}"
+
+
+def buildah_command() -> Path:
+    """hack/cluster/bin/buildah: buildah whose images and layers lie in the cache, and that needs no daemon or network."""
+    toolchain.ensure_packages({"buildah": "buildah"})
+    BUILDAH.mkdir(parents=True, exist_ok=True)
+    configuration = BUILDAH / "containers.conf"
+    # Steps of a build use the machine's network: no bridge and no firewall rules appear for them.
+    configuration.write_text('[containers]\nnetns = "host"\n')
+    BIN.mkdir(exist_ok=True)
+    wrapper = BIN / "buildah"
+    text = (
+        "#!/bin/sh\n"
+        "# buildah with its storage in the cache of keras-operator\n"
+        f"export STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot CONTAINERS_CONF={shlex.quote(str(configuration))}\n"
+        f"exec /usr/bin/buildah --root {shlex.quote(str(BUILDAH / 'storage'))} --runroot /run/keras-operator-buildah"
+        ' "$@"\n'
+    )
+    if not wrapper.exists() or wrapper.read_text() != text:
+        fresh = BIN / f".buildah.{os.getpid()}"
+        fresh.write_text(text)
+        fresh.chmod(0o755)
+        fresh.replace(wrapper)
+    return wrapper
+
+
+def push_programs(registry: str, programs: Sequence[str]) -> dict[str, str]:
+    """Make sure that the images of `programs` are in `registry`; program -> reference."""
+    paths = build.ensure(programs)
+    references = {program: reference(registry, program) for program in programs}
+    missing = [program for program in programs if not in_registry(references[program])]
+    if missing:
+        with hold(CACHE / "images.lock", "another build of images"), step(f"making images: {', '.join(missing)}"):
+            for program in missing:
+                _push_scratch(references[program], {f"/{program}": paths[program]}, [f"/{program}"], NOBODY)
+    return references
+
+
+def push_busybox(registry: str) -> str:
+    """A small image with a shell, for the helper that makes folders of volumes; runs as root, as that must."""
+    version = re.search(r"v(\d+\.\d+\.\d+)", run([BUSYBOX, "--help"]))
+    name = f"{registry}/cluster/busybox:{version[1] if version else 'unknown'}"
+    if not in_registry(name):
+        with hold(CACHE / "images.lock", "another build of images"), step("making images: busybox"):
+            _push_scratch(name, {"/bin/busybox": BUSYBOX, "/bin/sh": BUSYBOX}, ["/bin/sh"], "0:0")
+    return name
+
+
+def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str) -> None:
+    """An image that holds nothing but `files` (place in the image -> file here), pushed as `name`."""
+    buildah = buildah_command()
+    with tempfile.TemporaryDirectory(prefix="keras-operator-image-") as context:
+        lines = ["FROM scratch"]
+        for number, (place, file) in enumerate(files.items()):
+            shutil.copyfile(file, f"{context}/{number}")
+            lines.append(f"COPY --chmod=0755 {number} {place}")
+        words = ", ".join(f'"{word}"' for word in entrypoint)
+        lines += [f"USER {user}", f"ENTRYPOINT [{words}]"]
+        Path(context, "Containerfile").write_text("\n".join(lines) + "\n")
+        run([buildah, "build", "--quiet", "--tag", name, context], timeout=300)
+    push(name)
+
+
+def push(name: str) -> None:
+    """Push a local image to the registry that its name begins with; plain HTTP on loopback only."""
+    run([buildah_command(), "push", "--quiet", f"--tls-verify={not _is_loopback(name)}".lower(), name], timeout=900)
+
+
+def in_registry(name: str) -> bool:
+    """Whether the registry already has the image `name`; asked of the cluster's own registry only."""
+    host, _, rest = name.partition("/")
+    if not _is_loopback(name):
+        return False
+    repository, _, tag = rest.rpartition(":")
+    request = urllib.request.Request(
+        f"http://{host}/v2/{repository}/manifests/{tag}",
+        method="HEAD",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return False
+    except OSError as error:
+        raise ClusterError(f"the registry at {host} does not answer ({error}): is the cluster up?") from None
+
+
+def _is_loopback(name: str) -> bool:
+    return name.startswith(("127.", "localhost"))
