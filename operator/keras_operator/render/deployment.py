@@ -1,0 +1,112 @@
+"""The Deployment: the serving pods of one revision, replaced without an interruption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_api.bundle import ModelSummary
+from keras_api.resource import KerasModel, SpecError
+from keras_operator.kinds import DEPLOYMENT, Object
+from keras_operator.render.bundle import FOLDER, bundle_fields
+from keras_operator.render.labels import RESERVED_PREFIXES, child, labels, server_selector
+from keras_operator.render.merge import merge
+from keras_operator.render.names import PORT
+from keras_operator.render.pods import container, pod_spec
+from keras_operator.render.sizing import server_memory
+from keras_operator.settings import Settings
+
+# Endpoints and proxies learn of a pod's end a moment after it began: the server goes on answering that long.
+DRAIN_SECONDS = 5
+# After that it finishes what it has accepted.
+GRACE_SECONDS = 45
+# Fetching and warming up a large bundle takes minutes; after this the kubelet starts the container anew.
+STARTUP_SECONDS = 600
+PROGRESS_DEADLINE_SECONDS = 600
+
+
+def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings: Settings) -> Object:
+    """The Deployment that serves a prepared revision.
+
+    Args:
+        model: the model.
+        revision: the revision to serve.
+        summary: what prepare found out about it; decides image and memory.
+        settings: the operator's settings.
+
+    Raises:
+        SpecError: when spec.serving.podTemplate cannot be merged.
+    """
+    name = model.metadata.name
+    serving = model.spec.serving
+    bundle = bundle_fields(model, revision, settings)
+    server = container(
+        "server",
+        settings.pipeline_image if summary.runtime == "tensorflow" else settings.server_image,
+        ["python", "-m", "keras_server", "--bundle", FOLDER, "--name", name, "--port", str(PORT)],
+        settings,
+        ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        resources=_resources(model, summary),
+        volumeMounts=[bundle.mount],
+        startupProbe=_probe("live", periodSeconds=1, failureThreshold=STARTUP_SECONDS),
+        readinessProbe=_probe("ready", periodSeconds=2, failureThreshold=2),
+        livenessProbe=_probe("live", periodSeconds=10, failureThreshold=3),
+        lifecycle={"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    )
+    spec = pod_spec(
+        name,
+        settings,
+        initContainers=bundle.init_containers,
+        containers=[server],
+        volumes=bundle.volumes,
+        terminationGracePeriodSeconds=DRAIN_SECONDS + GRACE_SECONDS,
+        topologySpreadConstraints=[
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": server_selector(name)},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
+    )
+    obj = child(DEPLOYMENT, model, name)
+    obj["spec"] = {
+        "selector": {"matchLabels": server_selector(name)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+        "revisionHistoryLimit": 3,
+        "template": {
+            "metadata": _template_metadata(model, revision),
+            "spec": merge(spec, serving.pod_template.spec, "spec.serving.podTemplate.spec"),
+        },
+    }
+    # Left to others (a HorizontalPodAutoscaler, `kubectl scale`) unless the spec says it.
+    if serving.replicas is not None:
+        obj["spec"]["replicas"] = serving.replicas
+    return obj
+
+
+def _probe(health: str, **more: int) -> Object:
+    return {"httpGet": {"path": f"/v2/health/{health}", "port": "http"}, "timeoutSeconds": 5, **more}
+
+
+def _resources(model: KerasModel, summary: ModelSummary) -> Object:
+    wish = model.spec.serving.resources
+    requests: dict[str, Any] = {"cpu": "100m", "memory": server_memory(summary)}
+    # A limit without a request means both: a default above the limit would be refused.
+    requests = {name: value for name, value in requests.items() if name not in wish.limits} | wish.requests
+    return {"requests": requests, **({"limits": dict(wish.limits)} if wish.limits else {})}
+
+
+def _template_metadata(model: KerasModel, revision: str) -> Object:
+    wish = model.spec.serving.pod_template.metadata
+    for key in wish.labels:
+        if key.startswith(RESERVED_PREFIXES):
+            raise SpecError(
+                f"spec.serving.podTemplate.metadata.labels[{key!r}] is set by the operator; "
+                f"use a key without the prefix {key.split('/')[0]}/"
+            )
+    metadata: Object = {"labels": {**wish.labels, **labels(model.metadata.name, "server", revision)}}
+    if wish.annotations:
+        metadata["annotations"] = dict(wish.annotations)
+    return metadata

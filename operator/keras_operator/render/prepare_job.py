@@ -1,0 +1,140 @@
+"""The prepare Job: fetch, prepare and put in one pod; the one that opens the foreign file holds no credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from keras_api.request import encode_request, prepare_request
+from keras_api.resource import KerasModel
+from keras_operator.kinds import JOB, Object
+from keras_operator.render.labels import ATTEMPT, MEMORY_FACTOR, child, labels
+from keras_operator.render.names import prepare_job_name
+from keras_operator.render.pods import container, pod_spec, store_access, store_volumes
+from keras_operator.render.sizing import prepare_memory
+from keras_operator.settings import Settings
+
+WORK = "/work"
+VOLUMES = "/volumes"
+
+# Room for downloads and uploads streamed in parts; they hold no whole file.
+TRANSFER_RESOURCES: Object = {
+    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "limits": {"memory": "512Mi"},
+}
+
+
+def prepare_job(
+    model: KerasModel,
+    revision: str,
+    fingerprint: str,
+    source_bytes: int | None,
+    settings: Settings,
+    *,
+    attempt: int = 1,
+    memory_factor: int = 1,
+) -> Object:
+    """The Job that makes a revision's bundle.
+
+    Args:
+        model: the model.
+        revision: the wanted revision.
+        fingerprint: what identifies the source's content.
+        source_bytes: size of the model file; None when unknown.
+        settings: the operator's settings.
+        attempt: counts from 1; the operator retries, not the Job.
+        memory_factor: what to multiply the memory with.
+    """
+    name = model.metadata.name
+    request = encode_request(prepare_request(model, revision, fingerprint))
+    memory = prepare_memory(source_bytes, memory_factor)
+    work = {"name": "work", "mountPath": WORK}
+    claims = _claims(model)
+
+    fetch = container(
+        "fetch",
+        settings.server_image,
+        _step("keras_store", "fetch", "--request", request, "--store", settings.store_url, "--work", WORK),
+        settings,
+        resources=TRANSFER_RESOURCES,
+        **_fetch_access(
+            model,
+            settings,
+            [
+                work,
+                *({"name": _volume(claim), "mountPath": f"{VOLUMES}/{claim}", "readOnly": True} for claim in claims),
+            ],
+        ),
+    )
+    prepare = container(
+        "prepare",
+        settings.pipeline_image,
+        _step("keras_pipeline", "prepare", "--request", request, "--work", WORK),
+        settings,
+        resources={"requests": {"cpu": "250m", "memory": memory}, "limits": {"memory": memory}},
+        volumeMounts=[work],
+    )
+    access = store_access(settings)
+    put = container(
+        "put",
+        settings.server_image,
+        _step("keras_store", "put", "--request", request, "--store", settings.store_url, "--work", WORK),
+        settings,
+        resources=TRANSFER_RESOURCES,
+        **{**access, "volumeMounts": [work, *access.get("volumeMounts", [])]},
+    )
+    job = child(JOB, model, prepare_job_name(name, revision), "prepare", revision)
+    job["metadata"]["annotations"] = {ATTEMPT: str(attempt), MEMORY_FACTOR: str(memory_factor)}
+    job["spec"] = {
+        # A failure is judged by the operator, which knows whether the same inputs can succeed.
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": int(settings.prepare_deadline),
+        # A drained or pre-empted pod says nothing about the model: Kubernetes makes another one.
+        "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
+        "template": {
+            "metadata": {"labels": labels(name, "prepare", revision)},
+            "spec": pod_spec(
+                name,
+                settings,
+                restartPolicy="Never",
+                initContainers=[fetch, prepare],
+                containers=[put],
+                volumes=[
+                    {"name": "work", "emptyDir": {}},
+                    *(
+                        {"name": _volume(claim), "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+                        for claim in claims
+                    ),
+                    *store_volumes(settings),
+                ],
+            ),
+        },
+    }
+    return job
+
+
+def _step(module: str, *arguments: str) -> list[str]:
+    return ["python", "-m", module, *arguments]
+
+
+def _fetch_access(model: KerasModel, settings: Settings, mounts: list[Object]) -> dict[str, Any]:
+    """fetch holds the source's credentials, and the store's to see whether the bundle is there already."""
+    access = store_access(settings)
+    secret = model.spec.source.secret_ref
+    environment = [*([{"secretRef": {"name": secret.name}}] if secret else []), *access.get("envFrom", [])]
+    return {
+        **access,
+        **({"envFrom": environment} if environment else {}),
+        "volumeMounts": [*mounts, *access.get("volumeMounts", [])],
+    }
+
+
+def _claims(model: KerasModel) -> list[str]:
+    """Claims that the model and its validation data lie on."""
+    validation = model.spec.validation
+    addresses = [model.spec.source.uri, *([validation.data] if validation else [])]
+    return sorted({urlsplit(uri).netloc for uri in addresses if uri.startswith("pvc://")})
+
+
+def _volume(claim: str) -> str:
+    return f"claim-{claim.replace('.', '-')}"[:63].rstrip("-")

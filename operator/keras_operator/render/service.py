@@ -1,0 +1,21 @@
+"""The Service: one address for all replicas."""
+
+from __future__ import annotations
+
+from keras_api.resource import KerasModel
+from keras_operator.kinds import SERVICE, Object
+from keras_operator.render.labels import child, server_selector
+from keras_operator.render.names import PORT
+
+
+def service(model: KerasModel) -> Object:
+    """The Service in front of the serving pods."""
+    return {
+        **child(SERVICE, model, model.metadata.name),
+        "spec": {
+            "selector": server_selector(model.metadata.name),
+            "ports": [
+                {"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
+            ],
+        },
+    }

@@ -1,0 +1,329 @@
+"""The cache: what the watch has said about models, their children and their pods, cut down to what is used."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from keras_operator.drift import RENDERED, owned_digest
+from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
+from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION
+
+
+@dataclass(frozen=True)
+class Child:
+    """A live object that carries a model's label."""
+
+    ref: Ref
+    uid: str
+    version: int
+    generation: int
+    controller: str | None
+    """uid of the controlling owner."""
+    deleting: bool
+    rendered: str | None
+    """Hash of what we applied last, from the annotation."""
+    digest: str | None
+    """Digest of the fields that we own; None when we applied nothing."""
+    revision: str = ""
+    attempt: int = 1
+    memory_factor: int = 1
+    status: Object = field(default_factory=dict)
+    replicas: int | None = None
+    """Pods wanted, of a Deployment."""
+    body: Object | None = None
+    """The whole object, kept until it was once compared with what is wanted."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of a model."""
+
+    name: str
+    uid: str
+    version: int
+    owner: str | None
+    component: str
+    revision: str
+    created: str
+    deleting: bool
+    status: Object
+    """phase, reason, message, conditions, initContainerStatuses and containerStatuses."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers requests."""
+        return not self.deleting and any(
+            each["type"] == "Ready" and each["status"] == "True" for each in self.status.get("conditions", [])
+        )
+
+
+class World:
+    """What is known of the cluster. Plain memory: nothing here waits or fails."""
+
+    def __init__(self) -> None:
+        self._models: dict[Key, Object] = {}
+        self._children: dict[Key, dict[Ref, Child]] = defaultdict(dict)
+        self._pods: dict[Key, dict[str, Pod]] = defaultdict(dict)
+        self._trusted: dict[str, str] = {}
+        self.has_service_monitors = False
+        """Whether the cluster has that kind."""
+
+    def model(self, key: Key) -> Object | None:
+        """The resource, unless it is gone or going."""
+        body = self._models.get(key)
+        return None if body is None or body["metadata"].get("deletionTimestamp") else body
+
+    def children(self, key: Key) -> Mapping[Ref, Child]:
+        """The model's children by kind and name."""
+        return dict(self._children.get(key, {}))
+
+    def pods(self, key: Key) -> tuple[Pod, ...]:
+        """The model's pods by name."""
+        return tuple(pod for _, pod in sorted(self._pods.get(key, {}).items()))
+
+    def models(self) -> Mapping[Key, Object]:
+        """All resources."""
+        return self._models
+
+    def see(self, kind: Kind, obj: Object) -> Key | None:
+        """Take in an object as the API server sent it. Returns the model that must be looked at because of it."""
+        key = key_of(kind, obj)
+        if key is None:
+            return None
+        if kind == KERAS_MODEL:
+            return key if self._see_model(key, obj) else None
+        if kind == POD:
+            return key if self._see_pod(key, obj) else None
+        return key if self._see_child(key, kind, obj) else None
+
+    def forget(self, kind: Kind, obj: Object) -> Key | None:
+        """Take in that an object is gone. Returns the model that must be looked at because of it."""
+        key = key_of(kind, obj)
+        uid, name = obj["metadata"].get("uid"), obj["metadata"]["name"]
+        if key is None:
+            return None
+        if kind == KERAS_MODEL:
+            if key in self._models and self._models[key]["metadata"]["uid"] == uid:
+                del self._models[key]
+                return key
+            return None
+        # A new object may have taken the name already: only what is known by the same uid is gone.
+        if kind == POD:
+            pods = self._pods.get(key, {})
+            known: Pod | Child | None = pods.get(name)
+            if known is None or known.uid != uid:
+                return None
+            del pods[name]
+        else:
+            children = self._children.get(key, {})
+            known = children.get(Ref(kind, name))
+            if known is None or known.uid != uid:
+                return None
+            del children[Ref(kind, name)]
+            self._trusted.pop(known.uid, None)
+        self._drop_if_empty(key)
+        return key
+
+    def replace(
+        self, kind: Kind, namespaces: Iterable[str | None], objects: Iterable[Object], version: int
+    ) -> set[Key]:
+        """Take in a whole listing, and forget what is not in it. Returns the models to be looked at.
+
+        Args:
+            kind: what was listed.
+            namespaces: where; None for everywhere.
+            objects: what there is.
+            version: the listing's resourceVersion; what is newer than it stays known.
+        """
+        changed: set[Key | None] = set()
+        present = set()
+        for obj in objects:
+            present.add(obj["metadata"]["uid"])
+            changed.add(self.see(kind, obj))
+        where = set(namespaces)
+        for key, ghost in [
+            (key, ghost)
+            for key, ghost in self._known(kind)
+            if (None in where or key.namespace in where)
+            and ghost["metadata"]["uid"] not in present
+            and int(ghost["metadata"]["resourceVersion"]) <= version
+        ]:
+            changed.add(self.forget(kind, _with_label(ghost, key)))
+        return {key for key in changed if key is not None}
+
+    def trusts(self, child: Child) -> bool | None:
+        """Whether the fields we own are as we left them; None when that is not known yet."""
+        trusted = self._trusted.get(child.uid)
+        return None if trusted is None else trusted == child.digest
+
+    def trust(self, key: Key, child: Child) -> None:
+        """Remember that the child's present state is right, and let go of its content."""
+        if child.digest is not None:
+            self._trusted[child.uid] = child.digest
+        children = self._children.get(key, {})
+        if child.ref in children:
+            children[child.ref] = replace(children[child.ref], body=None)
+
+    def _see_model(self, key: Key, obj: Object) -> bool:
+        metadata = obj["metadata"]
+        old = self._models.get(key)
+        if old is not None and int(old["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"]):
+            return False
+        new = {
+            "metadata": {name: metadata[name] for name in _MODEL_METADATA if name in metadata},
+            "spec": obj.get("spec", {}),
+            "status": obj.get("status", {}),
+        }
+        self._models[key] = new
+        return old is None or _without_version(old) != _without_version(new)
+
+    def _see_child(self, key: Key, kind: Kind, obj: Object) -> bool:
+        new = _child(kind, obj)
+        old = self._children.get(key, {}).get(new.ref)
+        if old is not None and old.uid == new.uid:
+            if old.version > new.version:
+                return False
+            if self._trusted.get(new.uid) == new.digest:
+                new = replace(new, body=None)
+        self._children[key][new.ref] = new
+        return old is None or replace(old, version=0, body=None) != replace(new, version=0, body=None)
+
+    def _see_pod(self, key: Key, obj: Object) -> bool:
+        new = _pod(obj)
+        old = self._pods.get(key, {}).get(new.name)
+        if old is not None and old.uid == new.uid and old.version > new.version:
+            return False
+        self._pods[key][new.name] = new
+        return old is None or replace(old, version=0) != replace(new, version=0)
+
+    def _known(self, kind: Kind) -> Iterable[tuple[Key, Object]]:
+        """Objects of a kind, as much as identifies them."""
+        if kind == KERAS_MODEL:
+            yield from self._models.items()
+        elif kind == POD:
+            for key, pods in self._pods.items():
+                for pod in pods.values():
+                    yield key, _identity(pod.name, pod.uid, pod.version)
+        else:
+            for key, children in self._children.items():
+                for child in children.values():
+                    if child.ref.kind == kind:
+                        yield key, _identity(child.ref.name, child.uid, child.version)
+
+    def _drop_if_empty(self, key: Key) -> None:
+        for table in (self._children, self._pods):
+            if key in table and not table[key]:
+                del table[key]
+
+
+def key_of(kind: Kind, obj: Object) -> Key | None:
+    """The model that an object belongs to, by name or label; None for an object of somebody else."""
+    metadata = obj["metadata"]
+    if kind == KERAS_MODEL:
+        return Key(metadata["namespace"], metadata["name"])
+    model = (metadata.get("labels") or {}).get(MODEL)
+    return Key(metadata["namespace"], model) if model else None
+
+
+def controller_of(obj: Object) -> str | None:
+    """uid of an object's controlling owner."""
+    for owner in obj["metadata"].get("ownerReferences") or []:
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return None
+
+
+_MODEL_METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
+_STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
+    DEPLOYMENT: (
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "conditions",
+    ),
+    JOB: ("conditions", "startTime", "active", "ready"),
+}
+_CONDITION_FIELDS = ("type", "status", "reason", "message", "lastTransitionTime")
+_CONTAINER_FIELDS = ("name", "ready", "restartCount", "state", "lastState")
+
+
+def _child(kind: Kind, obj: Object) -> Child:
+    metadata = obj["metadata"]
+    annotations = metadata.get("annotations") or {}
+    labels = metadata.get("labels") or {}
+    if kind == DEPLOYMENT:
+        labels = obj["spec"]["template"]["metadata"].get("labels") or {}
+    status = obj.get("status") or {}
+    return Child(
+        ref=Ref(kind, metadata["name"]),
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 0),
+        controller=controller_of(obj),
+        deleting="deletionTimestamp" in metadata,
+        rendered=annotations.get(RENDERED),
+        digest=owned_digest(obj),
+        revision=labels.get(REVISION, ""),
+        attempt=_number(annotations.get(ATTEMPT)),
+        memory_factor=_number(annotations.get(MEMORY_FACTOR)),
+        status=_cut(status, _STATUS_FIELDS.get(kind, ())),
+        replicas=obj["spec"].get("replicas") if kind == DEPLOYMENT else None,
+        # A Job is never applied again, so never compared.
+        body=None if kind == JOB else _content(obj),
+    )
+
+
+def _content(obj: Object) -> Object:
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    return {**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata}
+
+
+def _pod(obj: Object) -> Pod:
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    labels = metadata.get("labels") or {}
+    slim: Object = _cut(status, ("phase", "reason", "message", "conditions"))
+    for name in ("initContainerStatuses", "containerStatuses"):
+        slim[name] = [
+            {field: each[field] for field in _CONTAINER_FIELDS if field in each} for each in status.get(name) or []
+        ]
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        owner=controller_of(obj),
+        component=labels.get(COMPONENT, ""),
+        revision=labels.get(REVISION, ""),
+        created=metadata.get("creationTimestamp", ""),
+        deleting="deletionTimestamp" in metadata,
+        status=slim,
+    )
+
+
+def _cut(status: Object, fields: tuple[str, ...]) -> Object:
+    slim: dict[str, Any] = {name: status[name] for name in fields if name in status}
+    if "conditions" in slim:
+        slim["conditions"] = [
+            {name: each[name] for name in _CONDITION_FIELDS if name in each} for each in slim["conditions"] or []
+        ]
+    return slim
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 1
+
+
+def _identity(name: str, uid: str, version: int) -> Object:
+    return {"metadata": {"name": name, "uid": uid, "resourceVersion": str(version)}}
+
+
+def _with_label(obj: Object, key: Key) -> Object:
+    return {"metadata": {**obj["metadata"], "namespace": key.namespace, "labels": {MODEL: key.name}}}
+
+
+def _without_version(model: Object) -> Object:
+    return {**model, "metadata": {**model["metadata"], "resourceVersion": ""}}
