@@ -1,0 +1,97 @@
+"""What should be: the children wanted and unwanted, from the resource and what was observed. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from keras_api.bundle import ModelSummary
+from keras_api.resource import KerasModel
+from keras_operator.kinds import JOB, SERVICE_MONITOR, Object, Ref
+from keras_operator.observe import Observed
+from keras_operator.preparation import Preparation, preparation
+from keras_operator.render.deployment import deployment
+from keras_operator.render.prepare_job import prepare_job
+from keras_operator.render.service import service
+from keras_operator.render.service_account import service_account
+from keras_operator.render.service_monitor import service_monitor
+from keras_operator.settings import Settings
+from keras_operator.status.rollout import is_rolled_out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do about one model."""
+
+    preparation: Preparation
+    apply: tuple[Object, ...] = ()
+    """Children to hold as they are rendered here."""
+    start: Object | None = None
+    """A Job to make, in place of a finished one of the same name if there is one."""
+    delete: tuple[Ref, ...] = ()
+    prepared: tuple[str, ModelSummary] | None = field(default=None)
+    """Revision that the Deployment is to run, and what it is; the one before while the wanted one is not prepared."""
+
+
+def decide(model: KerasModel, seen: Observed, settings: Settings) -> Plan:
+    """Decide what should exist.
+
+    Raises:
+        SpecError: when the spec cannot be rendered.
+    """
+    state = preparation(model, seen)
+    prepared = _prepared(model, seen, state)
+    if model.spec.suspend:
+        return Plan(state, prepared=prepared)
+    apply = [service_account(model), service(model)]
+    if prepared is not None:
+        apply.append(deployment(model, *prepared, settings))
+    if _wants_service_monitor(model) and seen.has_service_monitors:
+        apply.append(service_monitor(model))
+    return Plan(
+        preparation=state,
+        apply=tuple(apply),
+        start=_job(model, seen, state, settings) if state.stage == "start" else None,
+        delete=tuple(_unwanted(model, seen)),
+        prepared=prepared,
+    )
+
+
+def _prepared(model: KerasModel, seen: Observed, state: Preparation) -> tuple[str, ModelSummary] | None:
+    if state.model is not None:
+        return seen.revision, state.model
+    status = model.status
+    return (status.prepared_revision, status.model) if status.prepared_revision and status.model else None
+
+
+def _job(model: KerasModel, seen: Observed, state: Preparation, settings: Settings) -> Object:
+    found = seen.resolution.fingerprint
+    assert found is not None, "a revision is known only once the source has answered"
+    return prepare_job(
+        model,
+        seen.revision,
+        found.value,
+        found.size_bytes,
+        settings,
+        attempt=state.attempt,
+        memory_factor=state.memory_factor,
+    )
+
+
+def _wants_service_monitor(model: KerasModel) -> bool:
+    return model.spec.monitoring.service_monitor.enabled
+
+
+def _unwanted(model: KerasModel, seen: Observed) -> list[Ref]:
+    """Own children that have had their time; the wanted revision's Job stays for its logs."""
+    unwanted = []
+    served = bool(seen.revision) and is_rolled_out(model, seen, seen.revision)
+    for ref, child in seen.children.items():
+        if child.deleting or child.controller != model.metadata.uid:
+            continue
+        if ref.kind == JOB and seen.revision and child.revision != seen.revision:
+            # One that still runs works for nothing; one that failed is kept until there is something better.
+            if served or child.status.get("active"):
+                unwanted.append(ref)
+        elif ref.kind == SERVICE_MONITOR and not _wants_service_monitor(model):
+            unwanted.append(ref)
+    return unwanted

@@ -1,0 +1,68 @@
+"""What is so: everything about one model that decisions and status are made from, gathered without a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from keras_api.resource import KerasModel
+from keras_api.revision import revision_of
+from keras_operator.kinds import DEPLOYMENT, JOB, Key, Ref
+from keras_operator.render.names import prepare_job_name
+from keras_operator.resolution import Resolution
+from keras_operator.status.pods import Clue
+from keras_operator.world import Child, Pod, World
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A model's surroundings at one moment."""
+
+    now: datetime
+    resolution: Resolution
+    revision: str = ""
+    """Revision that the spec and the source ask for; empty until the source has answered."""
+    children: Mapping[Ref, Child] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    clues: Mapping[str, Clue] = field(default_factory=dict)
+    """Warning events by the uid of the object that they are about."""
+    has_service_monitors: bool = False
+
+    def job(self, model: KerasModel) -> Child | None:
+        """The prepare Job of the wanted revision."""
+        return self.children.get(Ref(JOB, prepare_job_name(model.metadata.name, self.revision)))
+
+    def jobs(self) -> list[Child]:
+        """All prepare Jobs."""
+        return [child for ref, child in self.children.items() if ref.kind == JOB]
+
+    def deployment(self, model: KerasModel) -> Child | None:
+        """The Deployment, if it is the model's own."""
+        child = self.children.get(Ref(DEPLOYMENT, model.metadata.name))
+        return child if child is not None and child.controller == model.metadata.uid else None
+
+    def servers(self) -> list[Pod]:
+        """Serving pods."""
+        return [pod for pod in self.pods if pod.component == "server"]
+
+    def pods_of(self, owner: Child) -> list[Pod]:
+        """Pods that a Job made itself."""
+        return [pod for pod in self.pods if pod.owner == owner.uid]
+
+
+def observe(
+    model: KerasModel, world: World, resolution: Resolution, clues: Mapping[str, Clue], now: datetime
+) -> Observed:
+    """Gather what is known about a model."""
+    key = Key(model.metadata.namespace, model.metadata.name)
+    found = resolution.fingerprint
+    return Observed(
+        now=now,
+        resolution=resolution,
+        revision=revision_of(model.spec, found.value) if found else "",
+        children=world.children(key),
+        pods=world.pods(key),
+        clues=clues,
+        has_service_monitors=world.has_service_monitors,
+    )

@@ -1,0 +1,153 @@
+"""How far the wanted revision's preparation has got, and what to do next: a pure reading of the prepare Job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from keras_api.bundle import ModelSummary
+from keras_api.reasons import Reason
+from keras_api.resource import KerasModel
+from keras_operator.observe import Observed
+from keras_operator.status.failure import Failure, needs_human
+from keras_operator.status.pods import Cause, cause_from_event, cause_of, containers, ended_badly, step_report
+from keras_operator.times import later, read
+from keras_operator.world import Child, Pod
+
+# The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.
+REPORT_GRACE_SECONDS = 10
+# A Job that has made no pod for so long is asked about by its events.
+PODLESS_SECONDS = 5
+# Pauses before a failed Job is tried again double from the first to the last.
+FIRST_PAUSE_SECONDS = 10
+LONGEST_PAUSE_SECONDS = 600
+# One more chance with more memory after the kernel killed the Job.
+MEMORY_FACTOR_AFTER_KILL = 2
+
+Stage = Literal["unresolved", "start", "running", "retry", "failed", "done"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """State of the wanted revision's bundle.
+
+    The stages: ``unresolved`` (the source has not answered), ``start`` (a Job must be made, in place of a finished one
+    if there is one), ``running``, ``retry`` (failed, to be started again at `look_at`), ``failed`` (waits for a human)
+    and ``done``.
+    """
+
+    stage: Stage
+    model: ModelSummary | None = None
+    failure: Failure | None = None
+    attempt: int = 1
+    memory_factor: int = 1
+    look_at: datetime | None = None
+
+
+def preparation(model: KerasModel, seen: Observed) -> Preparation:
+    """Judge how far the wanted revision has got."""
+    if not seen.revision:
+        return Preparation("unresolved")
+    status = model.status
+    if status.prepared_revision == seen.revision and status.model is not None:
+        return Preparation("done", model=status.model)
+    job = seen.job(model)
+    if job is None or job.controller != model.metadata.uid:
+        return Preparation("start")
+    if job.deleting:
+        return Preparation("running", attempt=job.attempt)
+    ended = _ended(job)
+    pods = seen.pods_of(job)
+    if ended is None:
+        return _running(job, pods, seen)
+    succeeded, reason, message, at = ended
+    if succeeded:
+        return _succeeded(job, pods, seen, at)
+    return _failed(job, pods, seen, reason, message, at)
+
+
+def silent_job(model: KerasModel, seen: Observed) -> Child | None:
+    """The running prepare Job, when it has made no pod and only its events can say why."""
+    job = seen.job(model) if seen.revision else None
+    if job is None or job.deleting or _ended(job) is not None or seen.pods_of(job):
+        return None
+    started = job.status.get("startTime")
+    return job if started and (seen.now - read(started)).total_seconds() >= PODLESS_SECONDS else None
+
+
+def _running(job: Child, pods: list[Pod], seen: Observed) -> Preparation:
+    cause: Cause | None = None
+    for pod in pods:
+        cause = cause_of(pod, seen.now, seen.clues.get(pod.uid))
+        # A container that has failed ends the Job at once, which then says more.
+        if cause is not None and cause.exit_code is None:
+            break
+        cause = None
+    if cause is None and not pods and job.uid in seen.clues:
+        cause = cause_from_event(job.ref.name, seen.clues[job.uid])
+    return Preparation(
+        "running",
+        failure=None if cause is None else Failure("prepare", cause.reason, cause.message, job.revision),
+        attempt=job.attempt,
+        memory_factor=job.memory_factor,
+    )
+
+
+def _succeeded(job: Child, pods: list[Pod], seen: Observed, at: datetime) -> Preparation:
+    for pod in pods:
+        for container in containers(pod):
+            report = step_report(container)
+            if report is not None and report.model is not None and report.revision == seen.revision:
+                return Preparation("done", model=report.model, attempt=job.attempt)
+    grace = later(at, REPORT_GRACE_SECONDS)
+    if seen.now < grace:
+        return Preparation("running", attempt=job.attempt, memory_factor=job.memory_factor, look_at=grace)
+    # The pod went before its report was read. Running again is cheap: the bundle is in the store.
+    return Preparation("start", attempt=job.attempt + 1, memory_factor=job.memory_factor)
+
+
+def _failed(
+    job: Child, pods: list[Pod], seen: Observed, job_reason: str, job_message: str, at: datetime
+) -> Preparation:
+    causes = [cause for pod in pods for container in containers(pod) if (cause := ended_badly(pod, container))]
+    if not causes and pods == [] and seen.now < (grace := later(at, REPORT_GRACE_SECONDS)):
+        return Preparation("running", attempt=job.attempt, memory_factor=job.memory_factor, look_at=grace)
+    cause, can_retry = _judge(job, causes, job_reason, job_message)
+    final = not can_retry
+    failure = Failure("prepare", cause.reason, cause.message, job.revision, cause.exit_code, final)
+    factor = MEMORY_FACTOR_AFTER_KILL if cause.reason == Reason.OUT_OF_MEMORY else job.memory_factor
+    if final:
+        return Preparation("failed", failure=failure, attempt=job.attempt, memory_factor=factor)
+    pause = min(FIRST_PAUSE_SECONDS * 2 ** (job.attempt - 1), LONGEST_PAUSE_SECONDS)
+    due = later(at, pause)
+    stage: Stage = "start" if seen.now >= due else "retry"
+    return Preparation(stage, failure=failure, attempt=job.attempt + 1, memory_factor=factor, look_at=due)
+
+
+def _judge(job: Child, causes: list[Cause], job_reason: str, job_message: str) -> tuple[Cause, bool]:
+    """The cause of a Job's failure, and whether another attempt may help."""
+    if job_reason == "DeadlineExceeded":
+        return Cause(Reason.DEADLINE_EXCEEDED, f"Job {job.ref.name}: {job_message}"), False
+    if not causes:
+        # Nobody knows what happened: the pod was deleted, or its node is gone.
+        return Cause(Reason.PREPARE_FAILED, f"Job {job.ref.name}: {job_message}; its pod left no report"), True
+    cause = causes[0]
+    if cause.reason == Reason.OUT_OF_MEMORY:
+        return cause, job.memory_factor < MEMORY_FACTOR_AFTER_KILL
+    if cause.reason == Reason.CRASH_LOOP:
+        cause = cause._replace(reason=Reason.PREPARE_FAILED)
+    return cause, not needs_human(cause.reason)
+
+
+def _ended(job: Child) -> tuple[bool, str, str, datetime] | None:
+    """Whether the Job succeeded, with reason, message and time; None while it runs."""
+    for condition in job.status.get("conditions", []):
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            return (
+                condition["type"] == "Complete",
+                condition.get("reason", ""),
+                condition.get("message", ""),
+                read(condition["lastTransitionTime"]),
+            )
+    return None

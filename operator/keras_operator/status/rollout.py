@@ -1,0 +1,49 @@
+"""How far the Deployment has got with a revision, judged by its pods and not by its template."""
+
+from __future__ import annotations
+
+from keras_api.resource import KerasModel
+from keras_operator.kinds import Object
+from keras_operator.observe import Observed
+from keras_operator.world import Child
+
+
+def ready_revisions(seen: Observed) -> list[str]:
+    """Revision of every pod that answers requests."""
+    return sorted(pod.revision for pod in seen.servers() if pod.ready)
+
+
+def serving_revision(seen: Observed, before: str) -> str:
+    """Revision that the ready pods serve; while they serve two, the one that was served before."""
+    revisions = ready_revisions(seen)
+    return before if before in revisions else next(iter(revisions), "")
+
+
+def is_rolled_out(model: KerasModel, seen: Observed, revision: str) -> bool:
+    """Whether all replicas, and nothing but them, serve a revision, as the present Deployment asks."""
+    deployment = seen.deployment(model)
+    if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
+        return False
+    wanted = wanted_replicas(deployment)
+    status = deployment.status
+    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
+    return all(count == wanted for count in counts) and ready_revisions(seen) == [revision] * wanted
+
+
+def wanted_replicas(deployment: Child) -> int:
+    """Pods that the Deployment asks for."""
+    return 1 if deployment.replicas is None else deployment.replicas
+
+
+def is_current(deployment: Child) -> bool:
+    """Whether the Deployment's status is about its present spec."""
+    return bool(deployment.status.get("observedGeneration", 0) >= deployment.generation)
+
+
+def condition(child: Child, type_: str) -> Object:
+    """A condition of a Deployment or Job; empty when it is not set."""
+    for each in child.status.get("conditions", []):
+        if each["type"] == type_:
+            found: Object = each
+            return found
+    return {}
