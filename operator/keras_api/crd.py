@@ -104,6 +104,9 @@ def _structural(node: dict[str, Any], components: dict[str, Any], defaults: bool
         if len(alternatives) == 1:
             node = {**_structural(alternatives[0], components, defaults), **node}
     node.pop("title", None)
+    if "enum" in node:
+        # Structural schemas want a type; ours are all strings.
+        node.setdefault("type", "string")
     # The API server itself refuses or prunes unknown fields; structural schemas must not say it again.
     if node.get("additionalProperties") is False:
         del node["additionalProperties"]
