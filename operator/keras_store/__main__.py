@@ -1,0 +1,183 @@
+"""Command line: ``python -m keras_store fetch | put | get | serve``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from keras_api.reasons import Reason
+from keras_api.report import Step
+from keras_api.request import RequestError, decode_request
+from keras_api.scalars import quantity
+from keras_store.archive import Archive, ArchiveError
+from keras_store.bundles import bundle_store
+from keras_store.drafts import is_full
+from keras_store.errors import StepError
+from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
+from keras_store.server import StoreServer
+from keras_store.sources import VOLUMES
+from keras_store.termination import report_failure
+from keras_store.tokens import AUDIENCE, ApiServer, TokenReviews
+
+log = logging.getLogger("keras_store")
+
+MAX_BYTES_VARIABLE = "KERAS_STORE_MAX_SOURCE_BYTES"
+
+# A pod gets 30 seconds to end; uploads under way are worth most of them.
+_SHUTDOWN_SECONDS = 20.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.command == "serve":
+        return _serve(options)
+    return _step(options)
+
+
+def _step(options: argparse.Namespace) -> int:
+    step: Step = options.command
+    revision = ""
+    try:
+        if step == "get":
+            revision = options.path.rpartition("/")[2]
+            asyncio.run(_get(options))
+        else:
+            request = decode_request(options.request)
+            revision = request.revision
+            asyncio.run(_fetch(options) if step == "fetch" else _put(options))
+    except StepError as error:
+        return _failed(step, revision, error.reason, error.message)
+    except RequestError as error:
+        return _failed(step, revision, Reason.PREPARE_FAILED, f"{error}: operator and image must be of one release")
+    except Exception as error:
+        if isinstance(error, OSError) and is_full(error):
+            full = f"no space is left in {error.filename}: give the pod's volume more room"
+            return _failed(step, revision, Reason.VOLUME_UNAVAILABLE, full)
+        # Nobody foresaw it: the log gets the whole story, and status its end.
+        log.exception("%s failed", step)
+        reason = Reason.CRASH_LOOP if step == "get" else Reason.PREPARE_FAILED
+        return _failed(step, revision, reason, f"{step} failed: {type(error).__name__}: {error}")
+    return 0
+
+
+def _failed(step: Step, revision: str, reason: Reason, message: str) -> int:
+    log.error("%s: %s", reason, message)
+    report_failure(step, revision, reason, message)
+    return 1
+
+
+async def _fetch(options: argparse.Namespace) -> None:
+    request = decode_request(options.request)
+    async with bundle_store(options.store) as store:
+        await fetch(request, store, options.work, os.environ, max_bytes=options.max_bytes, volumes=options.volumes)
+
+
+async def _put(options: argparse.Namespace) -> None:
+    request = decode_request(options.request)
+    if not (options.work / "source").exists():
+        log.info("nothing to put: %s was in the store already", request.bundle_path)
+        return
+    async with bundle_store(options.store) as store:
+        stored = await store.put(request.bundle_path, options.work / "bundle")
+    log.info("%s %s", request.bundle_path, "stored" if stored else "was stored by another run")
+
+
+async def _get(options: argparse.Namespace) -> None:
+    async with bundle_store(options.store) as store:
+        manifest = await store.get(options.path, options.into)
+    log.info("%s: %d files in %s", options.path, len(manifest.files), options.into)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        archive = Archive(options.root)
+        api = None if options.insecure_no_auth else _api_server(options)
+    except (ArchiveError, OSError) as error:
+        log.error("%s", error)  # noqa: TRY400 - one line says it
+        return 1
+    except KeyError:
+        log.error(  # noqa: TRY400
+            "not in a pod: give --kubernetes-url, --kubernetes-ca and --kubernetes-token-file, or --insecure-no-auth"
+        )
+        return 1
+
+    async def application() -> web.Application:
+        registry = CollectorRegistry()
+        tokens = TokenReviews(api, registry, options.audience) if api else None
+        app = StoreServer(archive, tokens, registry).application()
+        if tokens is None:
+            log.warning("no authentication: whoever reaches port %d reads and writes every bundle", options.port)
+        else:
+            reviews = await tokens.__aenter__()
+            app.on_cleanup.append(lambda _: reviews.__aexit__())
+        return app
+
+    web.run_app(
+        application(),
+        host=options.host,
+        port=options.port,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        print=lambda text: log.info("%s", text.splitlines()[0]),
+    )
+    archive.close()
+    return 0
+
+
+def _api_server(options: argparse.Namespace) -> ApiServer:
+    given = (options.kubernetes_url, options.kubernetes_ca, options.kubernetes_token_file)
+    return ApiServer(*given) if all(given) else ApiServer.in_cluster()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m keras_store", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    fetch_command = commands.add_parser("fetch", help="the source of a prepare request into the work folder")
+    put_command = commands.add_parser("put", help="the work folder's bundle into the store")
+    for command in (fetch_command, put_command):
+        command.add_argument("--request", required=True, help="the prepare request, as JSON")
+        command.add_argument("--work", required=True, type=Path, help="the work folder")
+    fetch_command.add_argument(
+        "--max-bytes",
+        type=_bytes,
+        default=os.environ.get(MAX_BYTES_VARIABLE) or DEFAULT_MAX_BYTES,
+        help=f"largest model file, such as 16Gi (default: ${MAX_BYTES_VARIABLE}, else 16Gi)",
+    )
+    fetch_command.add_argument("--volumes", type=Path, default=VOLUMES, help="where claims are mounted")
+
+    get_command = commands.add_parser("get", help="a bundle from the store into a folder")
+    get_command.add_argument("--path", required=True, help="<namespace>/<model>/<revision>")
+    get_command.add_argument("--into", required=True, type=Path, help="the folder")
+
+    for command in (fetch_command, put_command, get_command):
+        command.add_argument("--store", required=True, help="http(s)://host, s3://bucket/prefix or file:///folder")
+
+    serve = commands.add_parser("serve", help="run the embedded store")
+    serve.add_argument("--root", required=True, type=Path, help="folder for the bundles")
+    serve.add_argument("--host", default=None, help="address to listen on (default: all)")
+    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--audience", default=AUDIENCE, help="audience of the tokens that it takes")
+    serve.add_argument("--kubernetes-url", help="the API server (default: the pod's)")
+    serve.add_argument("--kubernetes-ca", type=Path, help="its CA certificate")
+    serve.add_argument("--kubernetes-token-file", type=Path, help="the store's own token")
+    serve.add_argument("--insecure-no-auth", action="store_true", help="let everybody do everything; for laptops")
+    return parser
+
+
+def _bytes(text: str) -> int:
+    return int(quantity(text))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

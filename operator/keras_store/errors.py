@@ -1,0 +1,98 @@
+"""What can go wrong with files elsewhere: troubles that a storage has, and the reasons that status shows for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from keras_api.reasons import Reason
+
+
+class Trouble(StrEnum):
+    """Kinds of failure that every storage has, whatever its protocol."""
+
+    MISSING = "missing"  # it answers, and the file or bucket is not there
+    DENIED = "denied"  # it wants other credentials
+    UNREACHABLE = "unreachable"  # no name, no connection, no answer
+    UNTRUSTED = "untrusted"  # TLS failed
+    UNHEALTHY = "unhealthy"  # it answers that it cannot now, or breaks off
+    REFUSED = "refused"  # it says that the request is wrong
+    CONFLICT = "conflict"  # something else stands there
+    FULL = "full"  # no space left
+    CHANGED = "changed"  # not the file that was seen before
+    TOO_LARGE = "too large"
+
+
+# What can pass by itself within seconds, so that the same request is worth repeating.
+_TRANSIENT = {Trouble.UNREACHABLE, Trouble.UNHEALTHY}
+
+
+class StorageError(Exception):
+    """A storage could not do what it was asked; the text begins with the address and holds no credentials."""
+
+    def __init__(self, trouble: Trouble, message: str) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.message = message
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed in a moment."""
+        return self.trouble in _TRANSIENT
+
+
+class StepError(Exception):
+    """A step's failure as the resource's status shows it: a reason, and a text that names culprit and remedy."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+_CHECK_SOURCE = "check the host, DNS and network policies; the operator tries again"
+_SOURCE: dict[Trouble, tuple[Reason, str]] = {
+    Trouble.MISSING: (Reason.SOURCE_NOT_FOUND, "correct the address, or put the file there"),
+    Trouble.DENIED: (
+        Reason.SOURCE_ACCESS_DENIED,
+        "let spec.source.secretRef name a Secret with credentials that may read it",
+    ),
+    Trouble.UNREACHABLE: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
+    Trouble.UNTRUSTED: (
+        Reason.SOURCE_UNREACHABLE,
+        "use https where the server speaks it, with a certificate of an authority that the images know",
+    ),
+    Trouble.UNHEALTHY: (Reason.SOURCE_UNREACHABLE, "the operator tries again; if it stays, look at the server"),
+    Trouble.REFUSED: (Reason.SOURCE_UNREACHABLE, "check the address and spec.source.s3 (endpoint, region)"),
+    Trouble.CONFLICT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
+    Trouble.FULL: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
+    Trouble.CHANGED: (Reason.SOURCE_UNREACHABLE, "the operator looks again and prepares the new file"),
+    Trouble.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
+}
+
+_CHECK_STORE = "check that the store runs; what is served already is not affected"
+_STORE: dict[Trouble, tuple[Reason, str]] = {
+    Trouble.MISSING: (Reason.STORE_UNAVAILABLE, "check the chart's store settings: the bucket or folder must exist"),
+    Trouble.DENIED: (Reason.STORE_UNAVAILABLE, "check the credentials that the chart gives the store's clients"),
+    Trouble.UNREACHABLE: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
+    Trouble.UNTRUSTED: (Reason.STORE_UNAVAILABLE, "give the store a certificate of an authority that the images know"),
+    Trouble.UNHEALTHY: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
+    Trouble.REFUSED: (Reason.STORE_UNAVAILABLE, "check the chart's store settings (URL, endpoint, region)"),
+    Trouble.CONFLICT: (Reason.STORE_UNAVAILABLE, "another run writes the same bundle: the operator tries again"),
+    Trouble.FULL: (Reason.STORE_UNAVAILABLE, "enlarge the store's volume, or delete old bundles"),
+    Trouble.CHANGED: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
+    Trouble.TOO_LARGE: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
+}
+
+
+def source_failure(error: StorageError) -> StepError:
+    """What a trouble with the source means for the resource."""
+    return _failure(error, *_SOURCE[error.trouble])
+
+
+def store_failure(error: StorageError) -> StepError:
+    """What a trouble with the artifact store means for the resource."""
+    return _failure(error, *_STORE[error.trouble])
+
+
+def _failure(error: StorageError, reason: Reason, remedy: str) -> StepError:
+    return StepError(reason, f"{error.message}: {remedy}")

@@ -1,0 +1,39 @@
+"""Repeating what may pass by itself: a few times, with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from keras_store.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def retrying(
+    operation: Callable[[], Awaitable[T]], *, attempts: int = 5, first_pause: float = 0.5, longest_pause: float = 8.0
+) -> T:
+    """The operation's result. Transient storage errors are repeated, the last one is raised.
+
+    Args:
+        operation: what to do; it starts from the beginning each time.
+        attempts: how often at most.
+        first_pause: seconds before the second attempt, give or take half; doubled each time.
+        longest_pause: seconds.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return await operation()
+        except StorageError as error:
+            if not error.transient or attempt == attempts:
+                raise
+            # Jitter, so that the pods of one Deployment do not come back all at once.
+            pause = min(first_pause * 2 ** (attempt - 1), longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311
+            log.warning("%s; attempt %d of %d, again in %.1f s", error.message, attempt, attempts, pause)
+            await asyncio.sleep(pause)
+    raise AssertionError("attempts must be at least 1")
