@@ -65,6 +65,7 @@ class Reason(StrEnum):
     PREPARE_FAILED = "PrepareFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     STORE_UNAVAILABLE = "StoreUnavailable"
+    BUNDLE_INVALID = "BundleInvalid"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     UNSCHEDULABLE = "Unschedulable"
     POD_REFUSED = "PodRefused"
@@ -192,6 +193,10 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     Reason.STORE_UNAVAILABLE: ReasonDoc(
         "The artifact store does not answer, or refuses.",
         "Check the store (`kubectl -n keras-system get pods`); running pods are not affected.",
+    ),
+    Reason.BUNDLE_INVALID: ReasonDoc(
+        "The revision's bundle in the store is missing, incomplete or altered; it was not served.",
+        "Delete what is left of it in the store and the revision's prepare Job; the operator prepares it again.",
     ),
     Reason.IMAGE_PULL_FAILED: ReasonDoc(
         "The kubelet cannot pull an image.",
