@@ -1,10 +1,12 @@
 """What is installed into a cluster: DNS, metrics and volumes with `up`; monitoring and S3 when asked for."""
 
+import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from cluster import components, images
+from cluster import base_image, build, components, images
 from cluster.paths import HERE, STATE
 from cluster.target import Target
 
@@ -31,3 +33,52 @@ def install_cluster_set(target: Target) -> None:
     target.apply("\n---\n".join(manifest(name, values) for name in ("coredns", "local-path", "metrics-server")))
     target.wait_rolled_out("kube-system", "deployment/coredns", seconds=120)
     target.wait_rolled_out("local-path-storage", "deployment/local-path-provisioner", seconds=120)
+
+
+def install_monitoring(target: Target) -> None:
+    """The Prometheus operator and a Prometheus that scrapes every ServiceMonitor; returns when both are ready."""
+    references = images.push_programs(target.registry, ["prometheus-operator", "prometheus-config-reloader"])
+    prometheus, version = images.push_prometheus(target.registry, base_image.ensure())
+    source = build.source_of("prometheus-operator")
+    module = "github.com/prometheus-operator/prometheus-operator"
+    target.apply(build.module_files(source, module, "example/prometheus-operator-crd/*.yaml"))
+    target.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all", timeout=70)
+    values = {
+        "PROMETHEUS_OPERATOR": references["prometheus-operator"],
+        "PROMETHEUS_CONFIG_RELOADER": references["prometheus-config-reloader"],
+        "PROMETHEUS": prometheus,
+        "PROMETHEUS_VERSION": version,
+    }
+    target.apply(manifest("prometheus-operator", values) + "\n---\n" + manifest("prometheus", values))
+    target.wait_rolled_out("monitoring", "deployment/prometheus-operator", seconds=120)
+    target.kubectl(
+        "wait", "--for=condition=Available", "--timeout=180s", "-n", "monitoring", "prometheus/prometheus", timeout=190
+    )
+
+
+def install_s3(target: Target) -> None:
+    """An S3 service with a bucket `models` and credentials of its own in the Secret s3/s3-credentials."""
+    references = images.push_programs(target.registry, ["versitygw"])
+    values = {"VERSITYGW": references["versitygw"], "BUSYBOX": images.push_busybox(target.registry)}
+    namespace, _, rest = manifest("s3", values).partition("\n---\n")
+    target.apply(namespace)
+    if not target.kubectl("get", "secret", "s3-credentials", "-n", "s3", "--ignore-not-found", "-o", "name").strip():
+        target.apply(json.dumps(_new_credentials()))
+    target.apply(rest)
+    target.wait_rolled_out("s3", "deployment/s3", seconds=120)
+
+
+def _new_credentials() -> dict[str, object]:
+    """A Secret with the environment's usual names, made once per cluster."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s3-credentials", "namespace": "s3"},
+        "stringData": {
+            "AWS_ACCESS_KEY_ID": "keras-" + secrets.token_hex(6),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
+        },
+    }
+
+
+ADDONS = {"monitoring": install_monitoring, "s3": install_s3}

@@ -192,12 +192,23 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
     return paths
 
 
-def module_folder(source_name: str, module: str) -> Path:
-    """The folder of the published sources of `module`, as required by our module `source_name`."""
-    answer = run(
-        [_go()[0], "mod", "download", "-json", module], cwd=MODULES / source_name, timeout=600, env=_environment()
-    )
-    return Path(json.loads(answer)["Dir"])
+def module_files(source: Source, module: str, pattern: str) -> str:
+    """The files of the published `module`, as our module `source` requires it, that match `pattern`: YAML, joined.
+
+    Kept beside the binaries, so that a warm cache needs no module proxy.
+    """
+    kept = folder(source) / f"{pattern.replace('/', '_')}.joined"
+    if not kept.exists():
+        go = _go()[0]
+        answer = run([go, "mod", "download", "-json", module], cwd=MODULES / source.name, timeout=600, env=_environment())
+        files = sorted(Path(json.loads(answer)["Dir"]).glob(pattern))
+        if not files:
+            raise ClusterError(f"the module {module} has no files {pattern}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_suffix(f".{os.getpid()}")
+        fresh.write_text("\n---\n".join(file.read_text() for file in files))
+        fresh.replace(kept)
+    return kept.read_text()
 
 
 def _environment() -> dict[str, str]:

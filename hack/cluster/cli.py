@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from cluster import build, lifecycle
-from cluster.console import ClusterError, say
+from cluster import base_image, build, lifecycle
+from cluster.addons import ADDONS
+from cluster.console import ClusterError, say, step
+from cluster.target import Target
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,6 +35,13 @@ def _run(options: argparse.Namespace) -> None:
             print(lifecycle.tail(options.component))
         case "build":
             build.ensure(options.names)
+        case "base-image":
+            print(base_image.ensure())
+        case "addon":
+            target = Target.from_environment()
+            for name in options.names:
+                with step(f"installing {name}"):
+                    ADDONS[name](target)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,4 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("component", help="etcd, kube-apiserver, kubelet, ...")
     builder = verbs.add_parser("build", help="build programs into the cache and link them into hack/cluster/bin")
     builder.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(build.SETS)} or a program's name")
+    verbs.add_parser("base-image", help="make the Debian image that ours are built on; print its name")
+    addon = verbs.add_parser("addon", help="install into the cluster of $KUBECONFIG, or this clone's")
+    addon.add_argument("names", nargs="+", choices=sorted(ADDONS), metavar="NAME", help=", ".join(sorted(ADDONS)))
     return parser

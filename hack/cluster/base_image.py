@@ -1,0 +1,107 @@
+"""The image that ours are built on where no image hub is reached: a minimal Debian with Python, made by debootstrap."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from cluster import toolchain
+from cluster.commands import run
+from cluster.console import ClusterError, step
+from cluster.images import buildah_command
+from cluster.locks import hold
+from cluster.paths import CACHE
+from cluster.preflight import require_root
+
+PACKAGES = ("ca-certificates", "python3", "python3-venv")
+
+# What no program reads at run time; an installed package's copyright file is all of its documentation that stays.
+SLIMMED = (
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/bash-completion",
+    "usr/share/pixmaps",
+    "var/cache",
+    "var/lib/apt/lists",
+    "var/log",
+    "tmp",
+)
+_RECIPE_LABEL = "dev.keras-operator.recipe"
+
+
+def ensure() -> str:
+    """Make the base image unless it is there; its name."""
+    require_root()
+    toolchain.ensure_packages(toolchain.BASE_IMAGE_PACKAGES)
+    suite = codename(Path("/etc/os-release").read_text())
+    name = f"localhost/keras-operator-base:{suite}"
+    recipe = hashlib.sha256(repr((suite, PACKAGES, SLIMMED, Path(__file__).read_bytes())).encode()).hexdigest()[:12]
+    buildah = buildah_command()
+    with hold(CACHE / "base-image.lock", "another build of the base image"):
+        if not _is_there(buildah, name, recipe):
+            with step(f"making the base image {name} with debootstrap"):
+                _make(buildah, name, suite, recipe)
+    return name
+
+
+def codename(os_release: str) -> str:
+    """The Debian release of an os-release file's text."""
+    found = re.search(r"^VERSION_CODENAME=(\w+)$", os_release, re.MULTILINE)
+    if "ID=debian" not in os_release or found is None:
+        raise ClusterError("the base image is made on Debian only; build on another image with BASE=python:3.12-slim")
+    return found[1]
+
+
+def mirror(index_targets: str, suite: str) -> str:
+    """The URL that apt has `suite` from. `index_targets`: lines of URL, release and component."""
+    for line in index_targets.splitlines():
+        url, release, component = line.split()
+        if release == suite and component == "main":
+            return url
+    raise ClusterError(f"apt knows no source of Debian {suite} main: look at /etc/apt/sources.list")
+
+
+def _is_there(buildah: Path, name: str, recipe: str) -> bool:
+    if not run([buildah, "images", "--quiet", "--filter", f"reference={name}"]).strip():
+        return False
+    label = f'{{{{index .OCIv1.Config.Labels "{_RECIPE_LABEL}"}}}}'
+    return run([buildah, "inspect", "--type", "image", "--format", label, name]).strip() == recipe
+
+
+def _make(buildah: Path, name: str, suite: str, recipe: str) -> None:
+    url = mirror(
+        run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]),
+        suite,
+    )
+    proxy = run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"]).strip()
+    environment = {"http_proxy": proxy.partition("=")[2].strip("'")} if proxy else {}
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="base-image-") as folder:
+        root = Path(folder, "root")
+        run(
+            ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, root, url],
+            timeout=900,
+            env={"LC_ALL": "C", **environment},
+        )
+        _slim(root)
+        Path(folder, "Containerfile").write_text(
+            f"FROM scratch\nCOPY root/ /\nLABEL {_RECIPE_LABEL}={recipe}\n"
+            'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8\nCMD ["python3"]\n'
+        )
+        run([buildah, "build", "--quiet", "--tag", name, folder], timeout=600)
+
+
+def _slim(root: Path) -> None:
+    for name in SLIMMED:
+        for path in (root / name).iterdir() if (root / name).is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in (root / "usr/share/doc").rglob("*"):
+        if not path.is_dir() and path.name != "copyright":
+            path.unlink()
+    # debootstrap mounts nothing that stays, but what it copied of this machine's network is not the image's.
+    for name in ("etc/resolv.conf", "etc/hostname"):
+        (root / name).unlink(missing_ok=True)
+    os.chmod(root / "tmp", 0o1777)
