@@ -1,1 +1,4 @@
-"""Steps that run to completion. The only package that imports Keras."""
+"""Steps that run to completion: `prepare` turns a Keras file into a verified bundle.
+
+The only package that imports Keras.
+"""

@@ -1,0 +1,64 @@
+"""The command line: `python -m keras_pipeline prepare --request JSON --work DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_api.reasons import Reason
+from keras_api.report import Failure, StepReport
+from keras_api.request import RequestError, decode_request
+from keras_pipeline import environment
+from keras_pipeline.errors import PrepareError
+from keras_pipeline.prepare import prepare
+from keras_pipeline.progress import Progress
+from keras_pipeline.reporting import publish
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a step; 0 when it succeeded, 1 when it failed for a reason that is in the report."""
+    parser = argparse.ArgumentParser(prog="keras_pipeline", description="Steps that run to completion.")
+    steps = parser.add_subparsers(dest="step", required=True)
+    step = steps.add_parser("prepare", help="turn WORK/source into WORK/bundle")
+    step.add_argument("--request", required=True, help="the prepare request, as JSON")
+    step.add_argument("--work", required=True, type=Path, help="folder that the steps share")
+    options = parser.parse_args(arguments)
+
+    environment.configure()
+    environment.end_on_sigterm()
+    report = _prepare(options.request, options.work)
+    publish(report)
+    if report.failure is not None:
+        print(f"{report.failure.reason}: {report.failure.message}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _prepare(request_text: str, work: Path) -> StepReport:
+    revision = ""
+    try:
+        request = decode_request(request_text)
+        revision = request.revision
+        model = prepare(request, work, Progress())
+    except PrepareError as error:
+        failure = Failure(reason=error.reason, message=error.message)
+    except RequestError as error:
+        failure = Failure(reason=Reason.PREPARE_FAILED, message=str(error))
+    except Exception as error:  # what was not foreseen is reported as it is
+        traceback.print_exc()
+        failure = Failure(reason=Reason.PREPARE_FAILED, message=f"{type(error).__name__}: {error}")
+    else:
+        return StepReport(step="prepare", revision=revision, model=model)
+    return StepReport(step="prepare", revision=revision, failure=failure)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # TensorFlow's threads and destructors have nothing left to do, and take their time.
+    os._exit(code)

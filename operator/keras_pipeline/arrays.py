@@ -1,0 +1,35 @@
+"""Named arrays, the form in which inputs and outputs travel between the modules; strings are numpy unicode arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+
+def rows_of(arrays: Arrays) -> int:
+    """Number of rows: the first axis of any of the arrays."""
+    return int(next(iter(arrays.values())).shape[0])
+
+
+def take(arrays: Arrays, start: int, stop: int) -> Arrays:
+    """Rows from start to stop of each array."""
+    return {name: array[start:stop] for name, array in arrays.items()}
+
+
+def concatenate(parts: list[Arrays]) -> Arrays:
+    """The parts' rows, one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def to_numpy(value: Any) -> Array:
+    """A runtime's answer as a numpy array; byte strings and Python strings become unicode."""
+    array = np.asarray(value)
+    if array.dtype.kind in "OS":
+        texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]
+        return np.array(texts, dtype=np.str_).reshape(array.shape)
+    return array

@@ -1,0 +1,83 @@
+"""The rows that a conversion is judged by: the user's own where given, else probes, with what Keras answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_api.reasons import Reason
+from keras_pipeline import golden
+from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
+from keras_pipeline.errors import PrepareError
+from keras_pipeline.loading import Model
+from keras_pipeline.parity import Case
+from keras_pipeline.probes import Probes
+from keras_pipeline.runtimes import Runtime
+from keras_pipeline.validation import ValidationSet
+
+# One row and an odd number of them, because conversions like to fix the batch they have seen; then some more to count.
+BATCHES = (1, 7, 24)
+STRETCH = 1.5  # and another length, for the same reason
+METRIC_BATCH = 32
+
+
+def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case]:
+    """Inputs in several batch sizes (and lengths, where the model leaves them free) with Keras's answers.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED when Keras cannot run them, or answers with NaN.
+    """
+    probes = Probes(model)
+    if validation is None:
+        batches = [probes.batch(BATCHES[0]), probes.batch(BATCHES[1], STRETCH), probes.batch(BATCHES[2])]
+    else:
+        batches = list(_cyclic_batches(validation.inputs))
+        if any(size < 0 for tensor in model.inputs for size in tensor.shape[1:]):
+            batches.append(probes.batch(BATCHES[1], STRETCH))
+    return [_case(model, batch) for batch in batches]
+
+
+def golden_case(model: Model, validation: ValidationSet | None) -> Case:
+    """The rows that go into the bundle."""
+    if validation is None:
+        return _case(model, Probes(model).batch(golden.ROWS))
+    return _case(model, take(validation.inputs, 0, golden.ROWS))
+
+
+def run_in_batches(runtime: Runtime, inputs: Arrays) -> Arrays:
+    """A runtime's answers to any number of rows, with bounded memory."""
+    starts = range(0, rows_of(inputs), METRIC_BATCH)
+    return concatenate([runtime.run(take(inputs, start, start + METRIC_BATCH)) for start in starts])
+
+
+def _cyclic_batches(inputs: Arrays) -> Iterator[Arrays]:
+    """Batches of a validation set; a short one is used again from its start."""
+    start = 0
+    for size in BATCHES:
+        places = np.arange(start, start + size) % rows_of(inputs)
+        yield {name: array[places] for name, array in inputs.items()}
+        start += size
+
+
+def _case(model: Model, inputs: Arrays) -> Case:
+    expected = model.run(inputs)
+    for name, array in expected.items():
+        if array.shape[:1] != (rows_of(inputs),):
+            raise PrepareError(
+                Reason.MODEL_UNSUPPORTED,
+                f"output {name!r} has shape {list(array.shape)} for {rows_of(inputs)} rows: "
+                "its first axis must be the batch",
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise PrepareError(
+                Reason.MODEL_UNSUPPORTED, f"Keras itself answers NaN or infinity in output {name!r}: {_why(model)}"
+            )
+    return Case(inputs, expected)
+
+
+def _why(model: Model) -> str:
+    for weight in model.keras.weights:
+        if weight.dtype.startswith(("float", "bfloat")) and not np.isfinite(weight.numpy().astype(np.float32)).all():
+            return f"its weight {weight.path!r} holds NaN or infinity (the training diverged?)"
+    return "if it needs inputs of a special range, give some in spec.validation.data"

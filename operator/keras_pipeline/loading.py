@@ -1,0 +1,146 @@
+"""Loads a checked model file with Keras, and says what goes in and what comes out, under which names.
+
+Names: an input is called as its Keras input layer (`keras.Input(name=...)`). An output is called by its key when the
+model's outputs are a dict, else as the layer that makes it; when two would share a name, or one is an input's name,
+all are called output_0, output_1, ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import keras
+import tensorflow as tf
+
+from keras_api.bundle import Dtype, Tensor
+from keras_api.reasons import Reason
+from keras_pipeline.arrays import Arrays, to_numpy
+from keras_pipeline.errors import PrepareError
+
+FIRST_SUPPORTED_MAJOR = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded Keras model, as a function of named tensors."""
+
+    keras: Any
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    parameters: int
+
+    def __call__(self, *tensors: Any) -> dict[str, Any]:
+        """Inference on TensorFlow tensors in the order of `inputs`; a dict of tensors by output name."""
+        answers = self.keras(keras.tree.pack_sequence_as(self.keras.input, list(tensors)), training=False)
+        return {
+            output.name: tf.cast(answer, output.dtype) if answer.dtype == tf.bfloat16 else answer
+            for output, answer in zip(self.outputs, keras.tree.flatten(answers), strict=True)
+        }
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Inference on named arrays: the reference that every converted model is compared with.
+
+        Raises:
+            PrepareError: MODEL_UNSUPPORTED when Keras itself fails on them.
+        """
+        try:
+            answers = self(*(tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+            raise PrepareError(
+                Reason.MODEL_UNSUPPORTED,
+                f"Keras cannot run the model on inputs of shape {shapes}: {first_lines(error)}. "
+                "A model must take any number of rows",
+            ) from error
+        return {name: to_numpy(answer) for name, answer in answers.items()}
+
+
+def load(path: Path, saved_by: str) -> Model:
+    """Load a model file that `inspection` found nothing wrong with.
+
+    Args:
+        path: the file, ending in .keras or .h5.
+        saved_by: Keras version that saved it, for the message when loading fails.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED, MODEL_UNSAFE or MODEL_UNREADABLE.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras raises whatever the file makes it stumble over
+        raise _load_error(error, saved_by) from error
+    if not getattr(model, "inputs", None):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            "the model does not say what its inputs are: give it a keras.Input and save it again",
+        )
+    inputs = [_tensor(tensor.name, tensor, "input") for tensor in model.inputs]
+    names = _output_names(model, [tensor.name for tensor in inputs])
+    outputs = [_tensor(name, tensor, "output") for name, tensor in zip(names, model.outputs, strict=True)]
+    return Model(model, inputs, outputs, model.count_params())
+
+
+def first_lines(error: BaseException, limit: int = 400) -> str:
+    """The beginning of an error's text, on one line: TensorFlow's go on for pages."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."
+
+
+def _output_names(model: Any, input_names: list[str]) -> list[str]:
+    if isinstance(model.output, dict):
+        names = [str(key) for key in sorted(model.output)]
+    else:
+        names = [tensor._keras_history.operation.name for tensor in model.outputs]
+    # A nested structure, two outputs of one layer, an input handed through: then numbers are the honest names.
+    if len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
+        return [f"output_{index}" for index in range(len(model.outputs))]
+    return names
+
+
+def _tensor(name: str, tensor: Any, role: str) -> Tensor:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if role == "output" and dtype == "bfloat16":
+        dtype = "float32"  # no protocol and no numpy has bfloat16; float32 holds every bfloat16 exactly
+    if dtype not in get_args(Dtype):
+        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has type {dtype}, which no protocol can carry")
+    if tensor.sparse or getattr(tensor, "ragged", False):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED, f"{role} {name!r} is sparse or ragged: make it dense and save the model again"
+        )
+    if not tensor.shape:
+        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has no batch axis")
+    # The first axis is the batch, whatever size the model was built with.
+    shape = [-1, *(-1 if size is None else size for size in tensor.shape[1:])]
+    return Tensor(name=name, dtype=cast(Dtype, dtype), shape=shape)
+
+
+def _load_error(error: Exception, saved_by: str) -> PrepareError:
+    text = first_lines(error)
+    if "Lambda" in text or "safe_mode" in text:
+        return PrepareError(Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}")
+    if "Could not locate" in text or "Unknown " in text:
+        return PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"the model needs something that Keras {keras.__version__} does not have: {text}",
+        )
+    return PrepareError(
+        Reason.MODEL_UNSUPPORTED,
+        f"Keras {keras.__version__} cannot load the model{_age(saved_by)}: {text}",
+    )
+
+
+def _age(saved_by: str) -> str:
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+    if not saved_by:
+        return ""
+    if numbers(saved_by) > numbers(keras.__version__):
+        return f" (saved by the newer Keras {saved_by}: save it with {keras.__version__}, or upgrade the operator)"
+    if numbers(saved_by)[:1] < (FIRST_SUPPORTED_MAJOR,):
+        return f" (saved by the old Keras {saved_by}: load it with Keras 3 and save it again)"
+    return f" (saved by Keras {saved_by})"

@@ -1,0 +1,78 @@
+"""Converts a SavedModel to ONNX, under the model's own input and output names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf2onnx
+from tf2onnx import tf_loader, tfonnx, utils
+from tf2onnx.handler import tf_op
+
+from keras_pipeline.errors import ConversionError
+from keras_pipeline.loading import first_lines
+from keras_pipeline.saved_model import SIGNATURE
+
+OPSET = 18
+
+
+@tf_op("Erfc")
+class Erfc:
+    """Erfc, which exact GELU becomes in TensorFlow's optimiser and which ONNX lacks, as 1 - Erf."""
+
+    @classmethod
+    def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+        """Rewrite the node; tf2onnx calls this by its name."""
+        shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+        ctx.remove_node(node.name)
+        erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
+        one = ctx.make_const(utils.make_name("one"), np.array(1.0, dtype=utils.map_onnx_to_numpy_type(dtype)))
+        ctx.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, shapes=[shape], dtypes=[dtype])
+
+
+def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> None:
+    """Convert the signature `serve` of a SavedModel.
+
+    tf2onnx's own graph optimisers are left out: ONNX Runtime optimises anyway, and they double the memory needed.
+
+    Args:
+        saved_model: folder of the SavedModel.
+        input_bindings: the signature's argument for each input that is called otherwise (see `saved_model.export`).
+        file: where to write the ONNX model.
+
+    Raises:
+        ConversionError: saying which operation has no counterpart.
+    """
+    log = logging.getLogger("tf2onnx")
+    log.setLevel(logging.CRITICAL)  # what it cannot convert, ONNX Runtime names when it opens the file
+    own_names = {argument: name for name, argument in input_bindings.items()}
+    try:
+        graph_def, inputs, outputs, tables, names = tf_loader.from_saved_model(
+            str(saved_model),
+            None,
+            None,
+            ["serve"],
+            [SIGNATURE],
+            return_initialized_tables=True,
+            return_tensors_to_rename=True,
+        )
+        names = {tensor: own_names.get(name, name) if tensor in inputs else name for tensor, name in names.items()}
+        with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
+            tf.import_graph_def(graph_def, name="")
+            converted = tfonnx.process_tf_graph(
+                graph,
+                opset=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+                tensors_to_rename=names,
+                initialized_tables=tables,
+            )
+            proto = converted.make_model(f"converted by keras-operator with tf2onnx {tf2onnx.__version__}")
+        file.write_bytes(proto.SerializeToString())
+    except MemoryError:
+        raise
+    except Exception as error:  # tf2onnx raises whatever the graph makes it stumble over
+        raise ConversionError(f"tf2onnx: {type(error).__name__}: {first_lines(error)}") from error

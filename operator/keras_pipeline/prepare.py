@@ -1,0 +1,98 @@
+"""The prepare step: a fetched model file in, a verified bundle out. No network, no credentials, no cluster."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from keras_api.bundle import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
+from keras_api.reasons import Reason
+from keras_api.request import PrepareRequest
+from keras_pipeline.archive import read_archive
+from keras_pipeline.errors import PrepareError
+from keras_pipeline.inspection import inspect
+from keras_pipeline.progress import Progress
+
+MODEL_NAMES = ("model.keras", "model.h5")
+VALIDATION_NAME = "validation.csv"
+
+
+def prepare(request: PrepareRequest, work: Path, say: Progress) -> ModelSummary:
+    """Turn `work/source` into `work/bundle` (layout: keras_api.request, keras_api.bundle).
+
+    A bundle of the same revision that is there already is only reported: same inputs, no second run.
+
+    Raises:
+        PrepareError: the model cannot be prepared, and why.
+    """
+    source, bundle, scratch = work / "source", work / "bundle", work / "scratch"
+    if (bundle / MANIFEST_NAME).exists():
+        manifest = decode_manifest((bundle / MANIFEST_NAME).read_bytes())
+        if manifest.revision == request.revision:
+            say(f"revision {request.revision} is prepared already")
+            return manifest.model
+    for folder in (bundle, scratch):  # what a killed run left
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+
+    record, path = _source(source)
+    say(f"reading {path.name} ({path.stat().st_size:,} bytes)")
+    facts = inspect(read_archive(path))
+
+    say("importing TensorFlow")
+    # Only now: a file that is refused costs no seconds and no memory.
+    from keras_pipeline import cases, golden, loading, validation
+    from keras_pipeline.bundle import write_manifest
+    from keras_pipeline.conversion import Converter
+
+    say("loading the model")
+    model = loading.load(path, facts.keras_version)
+    rows = None
+    if request.validation:
+        say("reading the validation data")
+        rows = validation.read(source / VALIDATION_NAME, request.validation.label, model.inputs)
+
+    say("asking Keras for reference answers")
+    references = cases.reference_cases(model, rows)
+    converted = Converter(model, facts, references, scratch, say).convert(request.runtime, bundle)
+
+    metrics: dict[str, str] = {}
+    if request.validation and rows:
+        say(f"computing metrics on {len(rows.labels)} rows")
+        outputs = cases.run_in_batches(converted.runtime, rows.inputs)
+        metrics = validation.metrics(rows.labels, outputs, request.validation.require)
+
+    say("writing the bundle")
+    example = cases.golden_case(model, rows)
+    golden.write(bundle / GOLDEN_NAME, example.inputs, example.expected)
+    summary = ModelSummary(
+        digest=record.digest,
+        size_bytes=record.size_bytes,
+        keras_version=facts.keras_version,
+        parameters=model.parameters,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        runtime=converted.name,
+        parity=converted.parity,
+        metrics=metrics,
+        not_taken=converted.not_taken,
+    )
+    write_manifest(bundle, request.revision, record, summary, converted.entry, converted.input_bindings)
+    shutil.rmtree(scratch)
+    say(f"prepared for {converted.name}")
+    return summary
+
+
+def _source(folder: Path) -> tuple[SourceRecord, Path]:
+    """What fetch left: the record, and the model file that it is of."""
+    try:
+        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=SourceRecord)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        message = f"{folder / 'record.json'} cannot be read ({error}): fetch first"
+        raise PrepareError(Reason.PREPARE_FAILED, message) from error
+    for name in MODEL_NAMES:
+        if (folder / name).is_file():
+            return record, folder / name
+    raise PrepareError(Reason.PREPARE_FAILED, f"{folder} holds none of {', '.join(MODEL_NAMES)}: fetch first")

@@ -1,0 +1,48 @@
+"""Writes a loaded model as a TensorFlow SavedModel that runs without Keras: signature `serve`, inference only."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_api.bundle import Tensor
+from keras_pipeline.loading import Model
+
+SIGNATURE = "serve"
+
+
+def export(model: Model, folder: Path) -> dict[str, str]:
+    """Write the SavedModel.
+
+    `training=False` (see `loading.Model`) keeps dropout's and augmentation's random operations out of the graph.
+
+    Returns:
+        The signature's argument for each input whose own name cannot be one; outputs keep their names.
+    """
+    arguments = argument_names([tensor.name for tensor in model.inputs])
+    signature = [_spec(tensor, argument) for tensor, argument in zip(model.inputs, arguments, strict=True)]
+    archive = keras.export.ExportArchive()
+    archive.track(model.keras)
+    archive.add_endpoint(SIGNATURE, model.__call__, input_signature=signature)
+    archive.write_out(str(folder), verbose=False)
+    return {t.name: argument for t, argument in zip(model.inputs, arguments, strict=True) if t.name != argument}
+
+
+def argument_names(names: list[str]) -> list[str]:
+    """The names themselves where TensorFlow keeps them as arguments of a signature, else input_0, input_1, ..."""
+
+    def kept(name: str) -> bool:
+        is_identifier = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None
+        return is_identifier and not keyword.iskeyword(name) and name != "self"
+
+    if all(map(kept, names)) and len({name.lower() for name in names}) == len(names):
+        return names
+    return [f"input_{index}" for index in range(len(names))]
+
+
+def _spec(tensor: Tensor, argument: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None if size < 0 else size for size in tensor.shape], tensor.dtype, name=argument)
