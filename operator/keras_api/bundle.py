@@ -132,7 +132,7 @@ def decode_manifest(data: bytes) -> Manifest:
     """Parse manifest.json strictly.
 
     Raises:
-        ManifestError: unknown version or field, wrong type, or a file path that leaves the bundle.
+        ManifestError: unknown version or field, wrong type, a file path that leaves the bundle, or one named twice.
     """
     try:
         version = msgspec.json.decode(data, type=_Versioned).version
@@ -148,6 +148,11 @@ def decode_manifest(data: bytes) -> Manifest:
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
             raise ManifestError(f"{MANIFEST_NAME} names {path!r}, which lies outside the bundle")
+    paths = [PurePosixPath(record.path) for record in manifest.files]
+    if PurePosixPath(MANIFEST_NAME) in paths:
+        raise ManifestError(f"{MANIFEST_NAME} names itself among the files")
+    if len(set(paths)) < len(paths):
+        raise ManifestError(f"{MANIFEST_NAME} names a file twice")
     return manifest
 
 

@@ -48,8 +48,12 @@ class ReportError(ValueError):
 
 
 def encode_report(report: StepReport) -> bytes:
-    """The report as JSON of at most 4096 bytes; long messages and lists are cut, and say so."""
+    """The report as JSON of at most 4096 bytes: a long message is cut and says so, long lists lose their ends."""
     data = b""
+    if report.failure is not None:
+        # A file's name need not be text; what cannot be encoded must not hide the rest.
+        message = report.failure.message.encode(errors="replace").decode()
+        report = replace(report, failure=replace(report.failure, message=message))
     for shorter in _shortenings(report):
         data = msgspec.json.encode({"version": REPORT_VERSION, **msgspec.to_builtins(shorter)})
         if len(data) <= MAX_BYTES:
@@ -85,4 +89,7 @@ def _shortenings(report: StepReport) -> Iterator[StepReport]:
         for count in (16, 8, 4, 1):
             model = replace(model, inputs=model.inputs[:count], outputs=model.outputs[:count])
             yield replace(report, model=model)
-        yield replace(report, model=replace(model, not_taken=[], metrics={}))
+        model = replace(model, not_taken=[], metrics={})
+        yield replace(report, model=model)
+        # Names, shapes and version come from a foreign file and may be of any length.
+        yield replace(report, model=replace(model, inputs=[], outputs=[], keras_version=model.keras_version[:32]))

@@ -18,6 +18,7 @@ import msgspec
 
 from keras_api.bundle import Contract
 from keras_api.resource import KerasModel, S3Options, Validation
+from keras_api.scalars import Digest
 
 REQUEST_VERSION: Final = 1
 
@@ -31,7 +32,7 @@ class PrepareRequest(Contract, frozen=True, kw_only=True):
     revision: str
     fingerprint: str
     uri: str
-    digest: str | None = None
+    digest: Digest | None = None
     s3: S3Options | None = None
     validation: Validation | None = None
     runtime: Literal["auto", "onnxruntime", "tensorflow"] = "auto"

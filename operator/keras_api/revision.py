@@ -19,6 +19,6 @@ def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
         fingerprint: what identifies the source's content (its digest, or `keras_store.fingerprint`'s answer).
     """
     # A digest says all about the content; any other fingerprint means something only together with the address.
-    content = [fingerprint] if spec.source.digest else [spec.source.uri, fingerprint]
+    content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]
     inputs = [content, spec.validation, spec.serving.runtime]
     return hashlib.sha256(msgspec.json.encode(inputs, order="deterministic")).hexdigest()[:REVISION_LENGTH]

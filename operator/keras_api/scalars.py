@@ -37,7 +37,7 @@ def duration_seconds(text: str) -> float:
     Raises:
         ValueError: when the text is not such a duration.
     """
-    if not re.match(DURATION_PATTERN, text):
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h30m")
     parts = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
     return float(sum(Decimal(number) * _SECONDS[unit] for number, unit in parts))
@@ -50,7 +50,7 @@ def quantity(value: str | float) -> Decimal:
         ValueError: when the value is not a quantity.
     """
     text = str(value)
-    match = re.match(QUANTITY_PATTERN, text)
+    match = re.fullmatch(QUANTITY_PATTERN, text)
     if not match:
         raise ValueError(f"{text!r} is not a quantity such as 500m, 2Gi or 1e3")
     unit = match[3] or ""
