@@ -76,7 +76,7 @@ SERVICE = Kind("", "v1", "Service", "services")
 SERVICE_MONITOR = Kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors")
 POD = Kind("", "v1", "Pod", "pods")
 SECRET = Kind("", "v1", "Secret", "secrets")
-EVENT = Kind("events.k8s.io", "v1", "Event", "events")
+EVENT = Kind("", "v1", "Event", "events")
 
 # In the order in which they are applied: pods cannot be made before their ServiceAccount is there.
 CHILDREN = (SERVICE_ACCOUNT, SERVICE, JOB, DEPLOYMENT, SERVICE_MONITOR)

@@ -6,29 +6,25 @@ from dataclasses import dataclass
 
 from keras_api.resource import KerasModel
 from keras_operator.status.failure import Failure
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What identifies the content of a source: its digest, ETag, or size and time."""
-
-    value: str
-    size_bytes: int | None = None
+from keras_store.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
 class Resolution:
     """The last answer, and what has gone wrong since."""
 
-    fingerprint: Identity | None = None
+    fingerprint: Fingerprint | None = None
     failure: Failure | None = None
 
 
 def remembered(model: KerasModel) -> Resolution:
     """What status says the source answered before this process began; nothing if the spec has changed since."""
     source, seen = model.spec.source, model.status.source
-    if seen is None or seen.uri != source.uri or model.status.observed_generation != model.metadata.generation:
+    if seen is None or seen.uri != source.uri:
+        return Resolution()
+    # A spec that changed meanwhile may lead elsewhere under the same address. A suspended one is not asked again.
+    if model.status.observed_generation != model.metadata.generation and not model.spec.suspend:
         return Resolution()
     if source.digest and seen.fingerprint != source.digest:
         return Resolution()
-    return Resolution(Identity(seen.fingerprint, seen.size_bytes))
+    return Resolution(Fingerprint(seen.fingerprint, seen.size_bytes))

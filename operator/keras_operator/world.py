@@ -183,18 +183,17 @@ class World:
     def _see_child(self, key: Key, kind: Kind, obj: Object) -> bool:
         new = _child(kind, obj)
         old = self._children.get(key, {}).get(new.ref)
-        if old is not None and old.uid == new.uid:
-            if old.version > new.version:
-                return False
-            if self._trusted.get(new.uid) == new.digest:
-                new = replace(new, body=None)
+        if old is not None and old.version > new.version:
+            return False
+        if new.digest is not None and self._trusted.get(new.uid) == new.digest:
+            new = replace(new, body=None)
         self._children[key][new.ref] = new
         return old is None or replace(old, version=0, body=None) != replace(new, version=0, body=None)
 
     def _see_pod(self, key: Key, obj: Object) -> bool:
         new = _pod(obj)
         old = self._pods.get(key, {}).get(new.name)
-        if old is not None and old.uid == new.uid and old.version > new.version:
+        if old is not None and old.version > new.version:
             return False
         self._pods[key][new.name] = new
         return old is None or replace(old, version=0) != replace(new, version=0)
@@ -236,7 +235,15 @@ def controller_of(obj: Object) -> str | None:
     return None
 
 
-_MODEL_METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
+_MODEL_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
 _STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
     DEPLOYMENT: (
         "observedGeneration",

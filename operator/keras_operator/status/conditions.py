@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import Condition
@@ -27,13 +27,13 @@ def conditions(
     known = {condition.type: condition for condition in before}
     result = []
     for saying in sayings:
-        status = "True" if saying.status else "False"
+        status: Literal["True", "False"] = "True" if saying.status else "False"
         old = known.get(saying.type)
         since = old.last_transition_time if old is not None and old.status == status else written(now)
         result.append(
             Condition(
                 type=saying.type,
-                status="True" if saying.status else "False",
+                status=status,
                 reason=saying.reason,
                 message=saying.message,
                 last_transition_time=since,

@@ -16,13 +16,13 @@ from keras_api.resource import (
     SpecError,
 )
 from keras_operator.decide import Plan
-from keras_operator.kinds import SERVICE, SERVICE_MONITOR, Key, Ref
+from keras_operator.kinds import JOB, SERVICE, SERVICE_MONITOR, Key, Ref
 from keras_operator.observe import Observed
 from keras_operator.problem import Problem
 from keras_operator.render.labels import server_selector
 from keras_operator.render.names import prepare_job_name, service_url
 from keras_operator.status.conditions import Saying, conditions
-from keras_operator.status.failure import Failure
+from keras_operator.status.failure import Failure, Step
 from keras_operator.status.pods import Cause, cause_from_event, cause_of
 from keras_operator.status.rollout import condition, is_current, is_rolled_out, serving_revision, wanted_replicas
 from keras_operator.times import written
@@ -60,7 +60,7 @@ def summarize(model: KerasModel, seen: Observed, plan: Plan, problems: Mapping[R
             model.metadata.generation,
             seen.now,
         ),
-        desired_revision=_desired(model, seen),
+        desired_revision=seen.revision,
         prepared_revision=plan.prepared[0] if plan.prepared else "",
         serving_revision=serving,
         replicas=0 if deployment is None else deployment.status.get("replicas", 0),
@@ -106,8 +106,8 @@ def _failure(
     for ref, problem in sorted(problems.items(), key=lambda item: str(item[0])):
         # Without its ServiceMonitor a model serves all the same: MonitoringReady says it.
         if ref.kind != SERVICE_MONITOR:
-            step = "prepare" if plan.start is not None and ref.name == plan.start["metadata"]["name"] else "serve"
-            return Failure("prepare" if step == "prepare" else "serve", problem.reason, problem.message, seen.revision)
+            step: Step = "prepare" if ref.kind == JOB else "serve"
+            return Failure(step, problem.reason, problem.message, seen.revision)
     if state.stage == "unresolved":
         return seen.resolution.failure
     if state.failure is not None and state.stage != "start":
@@ -145,6 +145,8 @@ def _state(model: KerasModel, seen: Observed, plan: Plan, deployment: Child | No
     """Status, reason and message of Ready where nothing has failed."""
     state = plan.preparation
     name = model.metadata.name
+    if model.spec.suspend and not (state.stage == "done" and is_rolled_out(model, seen, seen.revision)):
+        return False, Reason.SUSPENDED, "spec.suspend is true; what the spec asks for was not live before"
     if state.stage == "unresolved":
         return False, Reason.RESOLVING, f"asking {model.spec.source.uri} for its version"
     if state.stage != "done":
@@ -227,11 +229,6 @@ def _url(model: KerasModel, seen: Observed) -> str:
     service = seen.children.get(Ref(SERVICE, model.metadata.name))
     own = service is not None and service.controller == model.metadata.uid
     return service_url(Key(model.metadata.namespace, model.metadata.name)) if own else ""
-
-
-def _desired(model: KerasModel, seen: Observed) -> str:
-    """The wanted revision; empty when the spec asks for something that the source has not answered for yet."""
-    return seen.revision
 
 
 def _source(model: KerasModel, seen: Observed) -> SourceStatus | None:

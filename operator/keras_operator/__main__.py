@@ -1,0 +1,91 @@
+"""Runs the operator: ``python -m keras_operator``, configured by the environment (see `keras_operator.settings`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+
+from kubernetes.aio.config import ConfigException
+
+from keras_operator import logs
+from keras_operator.act import Actor
+from keras_operator.api import ApiError, UnavailableError, connect
+from keras_operator.health import endpoints
+from keras_operator.informer import Informer
+from keras_operator.inquiry import Inquiry
+from keras_operator.kinds import Key
+from keras_operator.metrics import Metrics
+from keras_operator.queue import Queue
+from keras_operator.reconcile import Reconciler
+from keras_operator.report import Reporter
+from keras_operator.resolve import Resolver
+from keras_operator.settings import Settings, SettingsError, read_settings
+from keras_operator.world import World
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        sys.exit(f"keras-operator: {error}")
+    logs.set_up(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(run(settings))
+    except ConfigException as error:
+        sys.exit(f"keras-operator: no way to the API server, neither a service account nor a kubeconfig: {error}")
+    except OSError as error:
+        sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
+
+
+async def run(settings: Settings) -> None:
+    """Put the parts together and run them."""
+    metrics, world, queue = Metrics(), World(), Queue[Key]()
+    metrics.watch_depth(lambda: len(queue))
+    metrics.watch_models(world.models)
+    async with contextlib.aclosing(await connect(metrics, settings.concurrency)) as api:
+        resolver = Resolver(api, metrics, settings.max_source_size, wake=queue.add)
+        reconcile = Reconciler(
+            world, settings, resolver, Inquiry(api), Actor(api, world, metrics), Reporter(api, world, metrics)
+        )
+        informer = Informer(api, world, settings, wake=queue.add)
+        async with endpoints(settings.listen, metrics, lambda: informer.synced):
+            log.info("listing what there is")
+            await informer.first_sync()
+            log.info("at work with %d models", len(world.models()))
+            forever = [informer.keep_in_sync(), informer.keep_discovering()]
+            forever += [work(queue, reconcile, metrics) for _ in range(settings.concurrency)]
+            async with asyncio.TaskGroup() as tasks:
+                background = [tasks.create_task(each) for each in forever]
+                await informer.watch()
+                for task in background:
+                    task.cancel()
+
+
+async def work(queue: Queue[Key], reconcile: Reconciler, metrics: Metrics) -> None:
+    """Take turns, for ever; what goes wrong in one is tried again later."""
+    while True:
+        key, waited = await queue.take()
+        metrics.waited(waited)
+        began = time.perf_counter()
+        try:
+            again = await reconcile(key)
+        except (UnavailableError, ApiError) as error:
+            log.warning("%s: %s; again in %.1f s", key, error, queue.failed(key))
+            metrics.reconciled("error", time.perf_counter() - began)
+        except Exception:
+            log.exception("%s: an error of the operator itself; again in %.1f s", key, queue.failed(key))
+            metrics.reconciled("error", time.perf_counter() - began)
+        else:
+            queue.done(key, again)
+            metrics.reconciled("ok", time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The Kubernetes API as the operator uses it: plain dicts in and out, a timeout on every request, one error type."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from keras_operator.kinds import EVENT, KERAS_MODEL, SECRET, Key, Kind, Object
+from keras_operator.metrics import Metrics
+from keras_operator.render.labels import MANAGER
+from keras_operator.status.pods import Clue
+
+# The API server's own limit for ordinary requests is a minute; what takes half of that is not well.
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+PAGE = 500
+
+_JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+
+
+class ApiError(Exception):
+    """The API server refused a request; the text says what was asked and what it answered."""
+
+    def __init__(self, status: int, reason: str, message: str, request: str) -> None:
+        super().__init__(f"{request}: {message or reason or status}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.request = request
+
+
+class UnavailableError(Exception):
+    """The API server did not answer, or is too busy: the same request may succeed in a while."""
+
+
+class Api:
+    """A connection to the API server."""
+
+    def __init__(self, connection: client.ApiClient, metrics: Metrics) -> None:
+        self._client = connection
+        self._metrics = metrics
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def apply(self, kind: Kind, obj: Object) -> Object:
+        """Server-side apply: take the fields that are given, whoever owned them."""
+        metadata = obj["metadata"]
+        query = [("fieldManager", MANAGER), ("force", "true")]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._request("PATCH", "apply", kind, path, obj, content=_APPLY, query=query)
+
+    async def replace_spec(self, kind: Kind, obj: Object) -> None:
+        """Merge an object's spec over the live one; other than by `apply`, every list in it is replaced whole."""
+        metadata = obj["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        query = [("fieldManager", MANAGER)]
+        await self._request("PATCH", "patch", kind, path, {"spec": obj["spec"]}, content=_MERGE, query=query)
+
+    async def replace_status(self, key: Key, uid: str, status: Object) -> Object:
+        """Write a KerasModel's status, whole, unless another one has taken the name (status 422)."""
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        path = KERAS_MODEL.path(key.namespace, key.name, "status")
+        query = [("fieldManager", MANAGER)]
+        return await self._request(
+            "PATCH", "patch status of", KERAS_MODEL, path, patch, content=_JSON_PATCH, query=query
+        )
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """An object; None when there is none."""
+        try:
+            return await self._request("GET", "get", kind, kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete an object and what it owns, unless it is gone already or another one has taken its name."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", "delete", kind, kind.path(namespace, name), body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def list_all(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Object], int]:
+        """All objects of a kind with certain labels and the listing's resourceVersion; none of an unknown kind."""
+        items: list[Object] = []
+        query = [("limit", str(PAGE)), *([("labelSelector", selector)] if selector else [])]
+        token = ""
+        while True:
+            page_query = [*query, *([("continue", token)] if token else [])]
+            try:
+                page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
+            except ApiError as error:
+                if error.status == 404:
+                    return [], 0
+                if error.status == 410 and token:  # the listing grew too old between two pages
+                    items, token = [], ""
+                    continue
+                raise
+            items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page.get("items") or []]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items, int(page["metadata"]["resourceVersion"])
+
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the cluster has a kind."""
+        try:
+            found = await self._request("GET", "discover", kind, kind.discovery_path)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(each["name"] == kind.plural for each in found.get("resources") or [])
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The decoded data of a Secret; None when there is none."""
+        found = await self.get(SECRET, namespace, name)
+        if found is None:
+            return None
+        data = found.get("data") or {}
+        return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
+
+    async def create_event(self, event: Object) -> None:
+        """Record an Event."""
+        path = EVENT.path(event["metadata"]["namespace"])
+        await self._request("POST", "create", EVENT, path, event, query=[("fieldManager", MANAGER)])
+
+    async def warnings(self, namespace: str, uid: str) -> list[Clue]:
+        """Warning events about an object, the latest last."""
+        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", str(PAGE))]
+        found = await self._request("GET", "list", EVENT, EVENT.path(namespace), query=query)
+        events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
+        return [Clue(each.get("reason", ""), each.get("message", "")) for each in events]
+
+    async def _request(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        path: str,
+        body: Any = None,
+        *,
+        content: str = _JSON,
+        query: list[tuple[str, str]] | None = None,
+    ) -> Object:
+        began = time.perf_counter()
+        code = "none"
+        what = f"{verb} {path}"
+        try:
+            call = await self._client.param_serialize(
+                method,
+                path,
+                query_params=query or [],
+                header_params={"Content-Type": content, "Accept": _JSON},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(*call, _request_timeout=TIMEOUT)
+            code = str(response.status)
+            data = await response.read()
+        except TimeoutError as error:
+            raise UnavailableError(f"{what}: no answer within {TIMEOUT.total:g} s") from error
+        except aiohttp.ClientError as error:
+            raise UnavailableError(f"{what}: {error}") from error
+        finally:
+            self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
+        return _answer(response.status, data, what)
+
+
+def _answer(status: int, data: bytes, what: str) -> Object:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = {"message": data[:200].decode(errors="replace")}
+    if status < 300:
+        found: Object = answer
+        return found
+    message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
+    if status in (429, 500, 502, 503, 504):
+        raise UnavailableError(f"{what}: {status} {message}")
+    raise ApiError(status, reason, message, what)
+
+
+async def connect(metrics: Metrics, concurrency: int) -> Api:
+    """Connect with the pod's service account, or as kubectl would.
+
+    Raises:
+        ConfigException: when there is neither.
+    """
+    settings = client.Configuration()
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=settings)
+    else:
+        await config.load_kube_config(config_file=os.environ.get("KUBECONFIG") or None, client_configuration=settings)
+    # Reading netrc and the proxy variables for every request costs as much as the request.
+    settings.client_session_kwargs = {"trust_env": False}
+    settings.connection_pool_maxsize = concurrency + 4
+    return Api(client.ApiClient(settings), metrics)

@@ -1,0 +1,195 @@
+"""Keeps the world up to date: kopf watches, a listing of our own finds what a watch can miss.
+
+kopf delivers events and nothing else: its handlers, storages and finalizers are not used, so it never writes. A watch
+that had to list anew says nothing of what was deleted meanwhile, and kopf does not say when its first list is through:
+both are answered by `sync`, which lists everything into the world at the start, at an interval, and after such a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from keras_operator.api import Api, ApiError, UnavailableError
+from keras_operator.kinds import CHILDREN, KERAS_MODEL, POD, SERVICE_MONITOR, Key, Kind
+from keras_operator.render.labels import SELECT_OURS
+from keras_operator.settings import Settings
+from keras_operator.world import World
+
+WATCHED = (KERAS_MODEL, *CHILDREN, POD)
+# After the start, kopf lists what `sync` has listed already.
+FIRST_LIST_SECONDS = 30.0
+# Listings of several kinds after one gap are answered by one listing of ours.
+GAP_SECONDS = 2.0
+# How soon after its CRD a ServiceMonitor appears.
+DISCOVERY_SECONDS = 10.0
+RETRY_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Informer:
+    """Fills the world and wakes the models that a change is about."""
+
+    def __init__(self, api: Api, world: World, settings: Settings, wake: Callable[[Key], None]) -> None:
+        self._api = api
+        self._world = world
+        self._settings = settings
+        self._wake = wake
+        self._gap = asyncio.Event()
+        self._started = 0.0
+        self.synced = False
+        """Whether everything has been listed once."""
+
+    async def sync(self) -> None:
+        """List everything, take in what differs and forget what is gone.
+
+        Raises:
+            ApiError, UnavailableError: when a listing fails; what was listed before it is taken in.
+        """
+        await self._discover()
+        for kind in WATCHED:
+            selector = "" if kind == KERAS_MODEL else SELECT_OURS
+            if kind == SERVICE_MONITOR and not self._world.has_service_monitors:
+                continue
+            for namespace in self._settings.namespaces:
+                objects, version = await self._api.list_all(kind, namespace, selector)
+                for key in self._world.replace(kind, [namespace], objects, version):
+                    self._wake(key)
+
+    async def first_sync(self) -> None:
+        """List everything, however long the API server takes to answer. Workers must not begin before."""
+        while not self.synced:
+            try:
+                await self.sync()
+            except (ApiError, UnavailableError) as error:
+                log.warning("the first listing failed and is tried again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.synced = True
+                self._started = asyncio.get_running_loop().time()
+        for key in self._world.models():
+            self._wake(key)
+
+    async def keep_in_sync(self) -> None:
+        """List everything at the interval and after gaps in the watch, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.resync_interval):
+                    await self._gap.wait()
+                await asyncio.sleep(GAP_SECONDS)
+            except TimeoutError:
+                pass
+            self._gap.clear()
+            try:
+                await self.sync()
+            except (ApiError, UnavailableError) as error:
+                log.warning("a listing failed and is tried again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._gap.set()
+
+    async def keep_discovering(self) -> None:
+        """Notice when the cluster gets or loses the ServiceMonitor kind, for ever."""
+        while True:
+            await asyncio.sleep(DISCOVERY_SECONDS)
+            try:
+                await self._discover()
+            except (ApiError, UnavailableError) as error:
+                log.info("discovery failed and is tried again: %s", error)
+
+    async def watch(self) -> None:
+        """Watch until the process is told to stop.
+
+        Raises:
+            Exception: when a watch fails for good; the process ends, and begins again with a fresh listing.
+        """
+        await kopf.operator(
+            registry=self._registry(),
+            settings=_kopf_settings(),
+            clusterwide=not self._settings.watch_namespaces,
+            namespaces=self._settings.watch_namespaces,
+            standalone=True,
+        )
+
+    async def _discover(self) -> None:
+        found = await self._api.serves(SERVICE_MONITOR)
+        if found == self._world.has_service_monitors:
+            return
+        log.info("the cluster %s ServiceMonitors", "now has" if found else "has no more")
+        self._world.has_service_monitors = found
+        if not found:
+            self._world.replace(SERVICE_MONITOR, [None], [], _ANY_VERSION)
+        for key in self._world.models():
+            self._wake(key)
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        for kind in WATCHED:
+            labels = None if kind == KERAS_MODEL else dict([SELECT_OURS.split("=")])
+            handler = self._handler(kind)
+            kopf.on.event(kind.group, kind.version, kind.plural, labels=labels, id=kind.plural, registry=registry)(
+                handler
+            )
+        return registry
+
+    def _handler(self, kind: Kind) -> Callable[..., Any]:
+        async def handle(event: Any, **_: Any) -> None:
+            change, obj = event["type"], event["object"]
+            key = self._world.forget(kind, obj) if change == "DELETED" else self._world.see(kind, obj)
+            if key is not None:
+                self._wake(key)
+            # kopf marks what comes from a listing by the type None: after the start, that means there was a gap.
+            if change is None and self._since_start() > FIRST_LIST_SECONDS:
+                self._gap.set()
+
+        return handle
+
+    def _since_start(self) -> float:
+        return asyncio.get_running_loop().time() - self._started
+
+
+_ANY_VERSION = 2**63
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Spares kopf the copying and comparing of every object: there are no handlers that want to know differences."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+async def _login(**arguments: Any) -> Any:
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.persistence.diffbase_storage = _NoDiffs()
+    # The server ends a watch after ten minutes; one that is dead without saying so is noticed after bookmarks fail
+    # to come (they come every minute).
+    settings.watching.server_timeout = 600
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.reconnect_backoff = 0.1
+    settings.watching.chunk_size = 500
+    for kind in (*CHILDREN, POD):
+        settings.watching.label_selectors[kind.group, kind.plural] = SELECT_OURS
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 5, 5, 5)
+    # Events of one object come in bursts; a task for each object is kept no longer.
+    settings.queueing.idle_timeout = 0.05
+    settings.queueing.exit_timeout = 0.5
+    return settings

@@ -1,0 +1,96 @@
+"""The heart: one turn of one model, from what is so to what should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from keras_api.reasons import ConditionType
+from keras_api.resource import KerasModel, KerasModelStatus, SpecError, parse_model
+from keras_operator.act import Actor
+from keras_operator.decide import Plan, decide
+from keras_operator.inquiry import Inquiry
+from keras_operator.kinds import Key, Object
+from keras_operator.observe import Observed, observe
+from keras_operator.report import Reporter
+from keras_operator.resolution import Resolution, remembered
+from keras_operator.resolve import Resolver
+from keras_operator.settings import Settings
+from keras_operator.status.summary import spec_invalid, summarize
+from keras_operator.times import read, seconds_until
+from keras_operator.world import World
+
+# Before a first status is written the source gets this long to answer: most do, and one write is spared.
+FIRST_WORD_SECONDS = 1.0
+# What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
+PROBLEM_SECONDS = 30.0
+# Some trouble shows only by time: a pod that hangs, a server that does not turn ready.
+LOOK_SECONDS = 10.0
+
+
+@dataclass
+class Reconciler:
+    """One turn of one model; everything that it needs is given to it."""
+
+    world: World
+    settings: Settings
+    resolver: Resolver
+    inquiry: Inquiry
+    actor: Actor
+    reporter: Reporter
+
+    async def __call__(self, key: Key) -> float | None:
+        """Bring one model nearer to its spec. Returns the seconds after which to look again without an event.
+
+        Raises:
+            UnavailableError, ApiError: to be tried again with backoff.
+        """
+        body = self.world.model(key)
+        if body is None:
+            self.resolver.forget(key)
+            return None  # ownerReferences collect the children
+        try:
+            model = parse_model(body)
+            seen = self._observe(model)
+            plan = decide(model, seen, self.settings)
+        except SpecError as error:
+            return await self._refuse(body, error)
+        problems = await self.actor.act(model, plan, seen)
+        seen = self._observe(model)
+        seen = replace(seen, clues=await self.inquiry.clues(model, seen))
+        status = summarize(model, seen, plan, problems)
+        if _says_nothing_yet(body, seen) and not model.spec.suspend:
+            return FIRST_WORD_SECONDS
+        await self.reporter.report(model, status, seen.now)
+        return PROBLEM_SECONDS if problems else _look_again(plan, seen, status)
+
+    def _observe(self, model: KerasModel) -> Observed:
+        return observe(model, self.world, self.resolver.look(model), datetime.now(UTC))
+
+    async def _refuse(self, body: Object, error: SpecError) -> None:
+        """Say what is wrong with a spec; only a new generation can change that."""
+        try:
+            model = parse_model(body)
+            resolution = remembered(model)
+        except SpecError:
+            model = parse_model({**body, "spec": {"source": {"uri": ""}}})  # its metadata and status can be read
+            resolution = Resolution()
+        seen = observe(model, self.world, resolution, datetime.now(UTC))
+        await self.reporter.report(model, spec_invalid(model, error, seen), seen.now)
+
+
+def _says_nothing_yet(body: Object, seen: Observed) -> bool:
+    """Whether this would be the first status, and would only say that the source is being asked."""
+    if body["status"] or seen.revision or seen.resolution.failure is not None:
+        return False
+    age = seen.now - read(body["metadata"]["creationTimestamp"])
+    return age.total_seconds() < FIRST_WORD_SECONDS
+
+
+def _look_again(plan: Plan, seen: Observed, status: KerasModelStatus) -> float | None:
+    """Seconds until time alone may have changed something; None at rest, or while only the source can change it."""
+    at = plan.preparation.look_at
+    if at is not None:
+        return seconds_until(at, seen.now)
+    working = any(each.type == ConditionType.RECONCILING and each.status == "True" for each in status.conditions)
+    return LOOK_SECONDS if working and plan.preparation.stage != "unresolved" else None

@@ -1,0 +1,104 @@
+"""Says on the resource what is so: one status patch, only when it differs, and Events on transitions."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import datetime
+
+import msgspec
+
+from keras_api import resource
+from keras_api.reasons import ConditionType
+from keras_api.resource import Condition, KerasModel, KerasModelStatus
+from keras_operator.api import Api, ApiError, UnavailableError
+from keras_operator.kinds import KERAS_MODEL, Key, Object
+from keras_operator.metrics import Metrics
+from keras_operator.render.labels import MANAGER
+from keras_operator.times import written
+from keras_operator.world import World
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """The voice: everything that users read on their resource goes through here."""
+
+    def __init__(self, api: Api, world: World, metrics: Metrics) -> None:
+        self._api = api
+        self._world = world
+        self._metrics = metrics
+
+    async def report(self, model: KerasModel, status: KerasModelStatus, now: datetime) -> None:
+        """Write the status if it differs from what the resource says, and tell transitions.
+
+        Raises:
+            UnavailableError: the API server does not answer.
+            ApiError: it refuses, other than because the resource is gone.
+        """
+        key = Key(model.metadata.namespace, model.metadata.name)
+        content: Object = msgspec.to_builtins(status)
+        known = self._world.model(key)
+        if known is None or known["status"] == content:
+            return
+        try:
+            live = await self._api.replace_status(key, model.metadata.uid, content)
+        except ApiError as error:
+            if error.status in (404, 422):
+                log.info("%s: its status is not written, it is gone: %s", key, error)
+                return
+            raise
+        self._metrics.status_written()
+        self._world.see(KERAS_MODEL, live)
+        for event in transitions(model, status, now):
+            try:
+                await self._api.create_event(event)
+            except (ApiError, UnavailableError) as error:
+                # An Event is a courtesy; the status has it all.
+                log.warning("%s: event not recorded: %s", key, error)
+
+
+def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> list[Object]:
+    """Events that tell what has changed between the resource's status and a new one."""
+    events = []
+    before, after = _ready(model.status), _ready(status)
+    failure = status.last_failure
+    new_failure = failure is not None and failure != model.status.last_failure
+    if new_failure and failure is not None:
+        events.append(_event(model, "Warning", failure.reason, failure.message, now))
+    told = new_failure and failure is not None and after is not None and failure.reason == after.reason
+    if after is not None and not told and (before is None or _gist(before) != _gist(after)):
+        events.append(_event(model, "Normal", after.reason, after.message, now))
+    return events
+
+
+def _ready(status: KerasModelStatus) -> Condition | None:
+    return next((each for each in status.conditions if each.type == ConditionType.READY), None)
+
+
+def _gist(condition: Condition) -> tuple[str, str]:
+    return condition.status, condition.reason
+
+
+def _event(model: KerasModel, kind: str, reason: str, message: str, now: datetime) -> Object:
+    metadata = model.metadata
+    time = written(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata.name}.{uuid.uuid4().hex[:16]}", "namespace": metadata.namespace},
+        "involvedObject": {
+            "apiVersion": resource.API_VERSION,
+            "kind": resource.KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message[:1000],
+        "source": {"component": MANAGER},
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }
