@@ -130,11 +130,8 @@ class Informer:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
         for kind in WATCHED:
-            labels = None if kind == KERAS_MODEL else dict([SELECT_OURS.split("=")])
             handler = self._handler(kind)
-            kopf.on.event(kind.group, kind.version, kind.plural, labels=labels, id=kind.plural, registry=registry)(
-                handler
-            )
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(handler)
         return registry
 
     def _handler(self, kind: Kind) -> Callable[..., Any]:
@@ -156,7 +153,7 @@ class Informer:
 _ANY_VERSION = 2**63
 
 
-class _NoDiffs(kopf.DiffBaseStorage):
+class _NoDiffs(kopf.DiffBaseStorage):  # type: ignore[misc]
     """Spares kopf the copying and comparing of every object: there are no handlers that want to know differences."""
 
     def build(self, **_: Any) -> Any:

@@ -51,9 +51,7 @@ class Observed:
         return [pod for pod in self.pods if pod.owner == owner.uid]
 
 
-def observe(
-    model: KerasModel, world: World, resolution: Resolution, clues: Mapping[str, Clue], now: datetime
-) -> Observed:
+def observe(model: KerasModel, world: World, resolution: Resolution, now: datetime) -> Observed:
     """Gather what is known about a model."""
     key = Key(model.metadata.namespace, model.metadata.name)
     found = resolution.fingerprint
@@ -63,6 +61,5 @@ def observe(
         revision=revision_of(model.spec, found.value) if found else "",
         children=world.children(key),
         pods=world.pods(key),
-        clues=clues,
         has_service_monitors=world.has_service_monitors,
     )

@@ -54,7 +54,8 @@ class Reconciler:
             seen = self._observe(model)
             plan = decide(model, seen, self.settings)
         except SpecError as error:
-            return await self._refuse(body, error)
+            await self._refuse(body, error)
+            return None  # only a new generation can change that
         problems = await self.actor.act(model, plan, seen)
         seen = self._observe(model)
         seen = replace(seen, clues=await self.inquiry.clues(model, seen))
@@ -68,7 +69,7 @@ class Reconciler:
         return observe(model, self.world, self.resolver.look(model), datetime.now(UTC))
 
     async def _refuse(self, body: Object, error: SpecError) -> None:
-        """Say what is wrong with a spec; only a new generation can change that."""
+        """Say what is wrong with a spec."""
         try:
             model = parse_model(body)
             resolution = remembered(model)
