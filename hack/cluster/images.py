@@ -18,11 +18,13 @@ from cluster.paths import BIN, BUILDAH, CACHE
 
 NOBODY = "65532:65532"
 BUSYBOX = Path("/bin/busybox")
+# Raised when the same programs are to give different images.
+FORM = 2
 
 
 def reference(registry: str, program: str) -> str:
     """The image of `program`; its tag is the hash of what the program is built from, so an image never goes stale."""
-    return f"{registry}/cluster/{program}:{build.folder(build.source_of(program)).name.rpartition('-')[2]}"
+    return f"{registry}/cluster/{program}:{build.folder(build.source_of(program)).name.rpartition('-')[2]}-{FORM}"
 
 
 def buildah_command() -> Path:
@@ -57,7 +59,7 @@ def push_programs(registry: str, programs: Sequence[str]) -> dict[str, str]:
     if missing:
         with hold(CACHE / "images.lock", "another build of images"), step(f"making images: {', '.join(missing)}"):
             for program in missing:
-                _push_scratch(references[program], {f"/{program}": paths[program]}, [f"/{program}"], NOBODY)
+                _push_scratch(references[program], {f"/bin/{program}": paths[program]}, [f"/bin/{program}"], NOBODY)
     return references
 
 
