@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write_manifest(
         model=model,
         entry=entry,
         input_bindings=input_bindings,
-        versions={"python": platform.python_version(), **_versions()},
+        versions=_versions(),
         files=[_record(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()],
     )
     partial = folder / f".{MANIFEST_NAME}"
@@ -41,5 +42,8 @@ def _record(folder: Path, path: Path) -> FileRecord:
 
 
 def _versions() -> dict[str, str]:
-    installed = {distribution.name.lower() for distribution in metadata.distributions()}
-    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

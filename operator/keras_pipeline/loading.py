@@ -78,6 +78,8 @@ def load(path: Path, saved_by: str) -> Model:
             Reason.MODEL_UNSUPPORTED,
             "the model does not say what its inputs are: give it a keras.Input and save it again",
         )
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs)  # the same layers, with the names and structure of a graph
     inputs = [_tensor(tensor.name, tensor, "input") for tensor in model.inputs]
     names = _output_names(model, [tensor.name for tensor in inputs])
     outputs = [_tensor(name, tensor, "output") for name, tensor in zip(names, model.outputs, strict=True)]
@@ -94,7 +96,7 @@ def _output_names(model: Any, input_names: list[str]) -> list[str]:
     if isinstance(model.output, dict):
         names = [str(key) for key in sorted(model.output)]
     else:
-        names = [tensor._keras_history.operation.name for tensor in model.outputs]
+        names = list(model.output_names)
     # A nested structure, two outputs of one layer, an input handed through: then numbers are the honest names.
     if len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
         return [f"output_{index}" for index in range(len(model.outputs))]
