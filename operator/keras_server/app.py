@@ -1,0 +1,244 @@
+"""The HTTP application: routes, and the way of an inference request from bytes to bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from keras_server.admission import Admission
+from keras_server.errors import (
+    InvalidRequestError,
+    NotReadyError,
+    OverloadedError,
+    ServerError,
+    SlowRequestError,
+    TooLargeError,
+    headers_of,
+    status_of,
+)
+from keras_server.health import Health, State
+from keras_server.logs import logger
+from keras_server.metrics import Metrics
+from keras_server.model import Model
+from keras_server.protocols import oip, tfserving
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """Answers HTTP requests for one model.
+
+    Args:
+        model: what is served.
+        health: whether it answers.
+        admission: how many requests may be here.
+        metrics: where they are counted.
+        max_body_bytes: bound of a request's body, after decompression.
+        body_timeout: seconds for a body to arrive.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        health: Health,
+        admission: Admission,
+        metrics: Metrics,
+        max_body_bytes: int,
+        body_timeout: float,
+    ) -> None:
+        self._model = model
+        self._health = health
+        self._admission = admission
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._body_timeout = body_timeout
+
+    def application(self) -> web.Application:
+        """The application with all its routes."""
+        app = web.Application(middlewares=[self._answer_errors], client_max_size=self._max_body_bytes)
+        app.router.add_get("/", self._index)
+        app.router.add_get("/metrics", self._expose_metrics)
+        app.router.add_get("/v2", self._server_metadata)
+        app.router.add_get("/v2/health/live", self._live)
+        app.router.add_get("/v2/health/ready", self._ready)
+        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            app.router.add_get(model, self._oip_metadata)
+            app.router.add_get(f"{model}/ready", self._oip_ready)
+            app.router.add_post(f"{model}/infer", self._counted("oip", self._oip_infer))
+        for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+            app.router.add_get(model, self._tfserving_status)
+            app.router.add_get(f"{model}/metadata", self._tfserving_metadata)
+            app.router.add_post(f"{model}:predict", self._counted("tfserving", self._tfserving_predict))
+        return app
+
+    # Inference
+
+    async def _oip_infer(self, request: web.Request) -> web.Response:
+        model = self._expected_model(request)
+        with self._admission.admit(_announced_size(request, self._max_body_bytes)):
+            body = await self._body(request)
+            call = oip.decode_request(body, request.headers.get(oip.JSON_LENGTH_HEADER), model.signature)
+            outputs = await model.infer(call.inputs)
+            answer, json_length = oip.encode_response(call, outputs, model=model.name, revision=model.revision)
+        if json_length is None:
+            return web.Response(body=answer, content_type="application/json")
+        return web.Response(
+            body=answer,
+            content_type="application/octet-stream",
+            headers={oip.JSON_LENGTH_HEADER: str(json_length)},
+        )
+
+    async def _tfserving_predict(self, request: web.Request) -> web.Response:
+        model = self._expected_model(request)
+        with self._admission.admit(_announced_size(request, self._max_body_bytes)):
+            call = tfserving.decode_request(await self._body(request), model.signature)
+            outputs = await model.infer(call.inputs)
+            return web.Response(body=tfserving.encode_response(call, outputs), content_type="application/json")
+
+    def _expected_model(self, request: web.Request) -> Model:
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        self._health.require_serving()
+        return self._model
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                return await request.read()
+        except TimeoutError as error:
+            raise SlowRequestError(f"the body did not arrive within {self._body_timeout:g} s") from error
+        except web.HTTPRequestEntityTooLarge as error:
+            raise _too_large(self._max_body_bytes) from error
+        except web.RequestPayloadError as error:
+            raise InvalidRequestError(f"the body cannot be read: {error}") from error
+
+    def _counted(self, protocol: str, handler: Handler) -> Handler:
+        seconds = self._metrics.request_seconds.labels(protocol)
+        codes = {status: self._metrics.requests.labels(protocol, str(int(status))) for status in (HTTPStatus.OK,)}
+
+        async def count(request: web.Request) -> web.StreamResponse:
+            begin = time.perf_counter()
+            status = HTTPStatus.OK
+            try:
+                return await handler(request)
+            except Exception as error:
+                status = status_of(error)
+                if isinstance(error, OverloadedError):
+                    self._metrics.rejected.inc()
+                raise
+            finally:
+                seconds.observe(time.perf_counter() - begin)
+                (codes.get(status) or self._metrics.requests.labels(protocol, str(int(status)))).inc()
+
+        return count
+
+    # Health and descriptions
+
+    async def _index(self, _: web.Request) -> web.Response:
+        name = self._model.name
+        return _json(
+            {
+                "server": oip.server_metadata()["name"],
+                "model": name,
+                "revision": self._model.revision,
+                "state": self._health.state,
+                "open_inference_protocol": [f"/v2/models/{name}", f"/v2/models/{name}/infer", "/v2/health/ready"],
+                "tensorflow_serving": [f"/v1/models/{name}/metadata", f"/v1/models/{name}:predict"],
+                "metrics": "/metrics",
+            }
+        )
+
+    async def _expose_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.expose(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _server_metadata(self, _: web.Request) -> web.Response:
+        return _json(oip.server_metadata())
+
+    async def _live(self, _: web.Request) -> web.Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        self._health.require_ready()
+        return _json({"ready": True})
+
+    async def _oip_metadata(self, request: web.Request) -> web.Response:
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        return _json(
+            oip.model_metadata(
+                self._model.signature,
+                model=self._model.name,
+                revision=self._model.revision,
+                runtime=self._model.platform,
+            )
+        )
+
+    async def _oip_ready(self, request: web.Request) -> web.Response:
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        self._health.require_ready()
+        return _json({"name": self._model.name, "ready": True})
+
+    async def _tfserving_status(self, request: web.Request) -> web.Response:
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        try:
+            self._health.require_serving()
+        except NotReadyError as error:
+            return _json(tfserving.status(self._model.version_number, unavailable=str(error)))
+        return _json(tfserving.status(self._model.version_number, unavailable=None))
+
+    async def _tfserving_metadata(self, request: web.Request) -> web.Response:
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        return _json(
+            tfserving.metadata(self._model.signature, model=self._model.name, version=self._model.version_number)
+        )
+
+    # Around every handler
+
+    @web.middleware
+    async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:  # a path or a method that is not ours
+            text = f"{request.method} {request.path} is not known here; GET / says what is"
+            response = _json({"error": text}, status=HTTPStatus(error.status))
+        except ServerError as error:
+            if (status := status_of(error)) is HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.exception("inference failed")
+            response = _json({"error": str(error)}, status=status)
+        except Exception:
+            logger.exception("a request failed unexpectedly")
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            response = _json({"error": "internal error; the server's log says more"}, status=status)
+        if self._health.state is State.DRAINING:
+            # Clients that keep connections open learn to open the next one elsewhere.
+            response.force_close()
+        return response
+
+
+def _announced_size(request: web.Request, max_body_bytes: int) -> int:
+    """The body's size as its header says it, else the largest allowed."""
+    size = max_body_bytes if request.content_length is None else request.content_length
+    if size > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    return size
+
+
+def _too_large(max_body_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"the body exceeds {max_body_bytes} bytes: send fewer rows, or raise the server's option --max-body-bytes"
+    )
+
+
+def _json(content: Any, *, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(content),
+        status=status,
+        headers=headers_of(status),
+        content_type="application/json",
+    )

@@ -1,0 +1,89 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+# Small models answer within a millisecond, large ones take seconds.
+_SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+_ROWS = tuple(float(2**power) for power in range(13))
+
+
+class Metrics:
+    """The server's metrics, in a registry of their own.
+
+    Args:
+        model, revision, runtime: what is served.
+        in_flight: tells how many requests are being answered.
+        ready: tells whether the server is ready.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str,
+        runtime: str,
+        in_flight: Callable[[], float],
+        ready: Callable[[], float],
+    ) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter(
+            "keras_server_requests_total",
+            "Inference requests answered, by protocol (oip, tfserving) and HTTP status.",
+            ["protocol", "code"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "keras_server_request_duration_seconds",
+            "Seconds from an inference request's headers to its response, by protocol.",
+            ["protocol"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.inference_seconds = Histogram(
+            "keras_server_inference_duration_seconds",
+            "Seconds that the runtime took for one inference.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "keras_server_batch_rows", "Rows of one inference.", buckets=_ROWS, registry=registry
+        )
+        self.rejected = Counter(
+            "keras_server_queue_rejected_total",
+            "Inference requests turned away because too many were being answered.",
+            registry=registry,
+        )
+        Gauge(
+            "keras_server_in_flight", "Inference requests being answered, the waiting included.", registry=registry
+        ).set_function(in_flight)
+        Gauge("keras_server_ready", "1 while the server is ready, else 0.", registry=registry).set_function(ready)
+        Gauge(
+            "keras_server_model_info",
+            "Always 1; the labels say what is served.",
+            ["model", "revision", "runtime"],
+            registry=registry,
+        ).labels(model, revision, runtime).set(1)
+
+    def observe_inference(self, rows: int, seconds: float) -> None:
+        """Count one inference; may be called from any thread."""
+        self.batch_rows.observe(rows)
+        self.inference_seconds.observe(seconds)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and that format's content type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type

@@ -1,0 +1,83 @@
+"""The server's options. Each is a flag, and an environment variable: ``--max-rows`` is ``KERAS_SERVER_MAX_ROWS``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_server.cpus import available_cpus
+
+ENVIRONMENT_PREFIX = "KERAS_SERVER_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server runs."""
+
+    bundle: Path
+    name: str
+    host: str
+    port: int
+    threads: int  # of one inference
+    workers: int  # inferences at once
+    max_rows: int  # of one request: memory of an inference grows with its rows
+    max_body_bytes: int  # of one request
+    max_in_flight: int  # requests at once, the waiting included
+    body_timeout: float  # seconds for a request's body to arrive
+    drain_delay: float  # seconds from SIGTERM to the closing of the port, for the endpoints to propagate
+    drain_timeout: float  # seconds for the requests in flight after that
+
+    @property
+    def max_in_flight_bytes(self) -> int:
+        """Sum of the bodies of the requests in flight."""
+        return 4 * self.max_body_bytes
+
+
+def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from the command line, then from the environment, then from the defaults.
+
+    A fault ends the process with status 2 and one line that names the option.
+    """
+    cpus = available_cpus()
+    parser = argparse.ArgumentParser(prog="python -m keras_server", description="Serve one bundle folder.")
+
+    def option(flag: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
+        # argparse passes a default that is a string through `type`, so a bad variable is reported like a bad flag.
+        value = environment.get(ENVIRONMENT_PREFIX + flag.replace("-", "_").upper(), default)
+        shown = "" if default is None else f" (default {default})"
+        parser.add_argument(f"--{flag}", type=kind, default=value, required=value is None, help=text + shown)
+
+    option("bundle", Path, None, "the bundle folder")
+    option("name", str, None, "the model's name in URLs")
+    option("host", str, "0.0.0.0", "address to listen on")  # noqa: S104 - a pod listens on its own addresses
+    option("port", _count_or_zero, 8080, "port to listen on; 0 takes a free one")
+    option("threads", _count, cpus, "threads of one inference; the default is the CPU limit")
+    option("workers", _count, 2, "inferences at the same time")
+    option("max-rows", _count, 4096, "rows that one request may have")
+    option("max-body-bytes", _count, 64 * 2**20, "bytes that one request may have")
+    option("max-in-flight", _count, 256, "requests at once, the waiting included; more are answered with 429")
+    option("body-timeout", _seconds, 60.0, "seconds for a request's body to arrive")
+    option("drain-delay", _seconds, 5.0, "seconds from SIGTERM until the port closes, for endpoints to propagate")
+    option("drain-timeout", _seconds, 20.0, "seconds for the requests in flight after the port closed")
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _count_or_zero(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value

@@ -1,0 +1,83 @@
+"""What a model takes and gives, and whether a request's arrays fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keras_api.bundle import ModelSummary, Tensor
+from keras_server.dtypes import DTYPES, Array
+from keras_server.errors import InvalidRequestError
+
+ANY_SIZE = -1
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a model by name, in the order of the manifest."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, summary: ModelSummary) -> Signature:
+        """The signature that a manifest declares."""
+        return cls({tensor.name: tensor for tensor in summary.inputs}, {t.name: t for t in summary.outputs})
+
+    def input(self, name: str) -> Tensor:
+        """The input of that name.
+
+        Raises:
+            InvalidRequestError: when the model has no such input.
+        """
+        if (tensor := self.inputs.get(name)) is None:
+            raise InvalidRequestError(f"the model has no input {name!r}; it takes {describe(self.inputs)}")
+        return tensor
+
+
+def describe(tensors: Mapping[str, Tensor]) -> str:
+    """Names, types and shapes for people: ``'x' float32 [-1, 784]``."""
+    return ", ".join(f"{tensor.name!r} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors.values())
+
+
+def check_inputs(signature: Signature, arrays: Mapping[str, Array], *, max_rows: int) -> int:
+    """See that the arrays are what the model takes.
+
+    Returns:
+        The number of rows, which is the size of the first axis; 1 when no input has a free first axis.
+
+    Raises:
+        InvalidRequestError: naming the input, what was expected and what was given.
+    """
+    for name in arrays:
+        signature.input(name)
+    if missing := signature.inputs.keys() - arrays.keys():
+        names = ", ".join(repr(name) for name in signature.inputs if name in missing)
+        raise InvalidRequestError(f"input {names} is missing; the model takes {describe(signature.inputs)}")
+    rows: dict[str, int] = {}
+    for name, array in arrays.items():
+        tensor = signature.inputs[name]
+        if array.dtype != DTYPES[tensor.dtype].numpy:
+            raise InvalidRequestError(f"input {name!r} is {array.dtype}; the model takes {tensor.dtype}")
+        if not fits(array.shape, tensor.shape):
+            raise InvalidRequestError(
+                f"input {name!r} has shape {list(array.shape)}; the model takes {list(tensor.shape)}"
+            )
+        if tensor.shape and tensor.shape[0] == ANY_SIZE:
+            rows[name] = array.shape[0]
+    if len(set(rows.values())) > 1:
+        given = ", ".join(f"{name!r} has {count}" for name, count in rows.items())
+        raise InvalidRequestError(f"the inputs differ in their number of rows: {given}")
+    count = next(iter(rows.values()), 1)
+    if not 1 <= count <= max_rows:
+        raise InvalidRequestError(
+            f"{count} rows in one request; the server takes 1 to {max_rows} (its option --max-rows)"
+        )
+    return count
+
+
+def fits(shape: tuple[int, ...], declared: list[int]) -> bool:
+    """Whether a shape is one that a declared shape allows; -1 there means any size."""
+    return len(shape) == len(declared) and all(
+        wanted in (ANY_SIZE, size) for size, wanted in zip(shape, declared, strict=True)
+    )
