@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf2onnx
-from tf2onnx import tf_loader, tfonnx, utils
+from tf2onnx import optimizer, tf_loader, tfonnx, utils
 from tf2onnx.handler import tf_op
 
 from keras_pipeline.errors import ConversionError
@@ -17,6 +17,9 @@ from keras_pipeline.loading import first_lines
 from keras_pipeline.saved_model import SIGNATURE
 
 OPSET = 18
+# Of tf2onnx's graph optimisers only the one without which loops are not valid ONNX: ONNX Runtime optimises anyway, and
+# all of them together double the memory that a conversion needs.
+OPTIMIZERS = {"remove_identity": optimizer.identity_optimizer.IdentityOptimizer}
 
 
 @tf_op("Erfc")
@@ -35,8 +38,6 @@ class Erfc:
 
 def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> None:
     """Convert the signature `serve` of a SavedModel.
-
-    tf2onnx's own graph optimisers are left out: ONNX Runtime optimises anyway, and they double the memory needed.
 
     Args:
         saved_model: folder of the SavedModel.
@@ -70,6 +71,7 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
                 tensors_to_rename=names,
                 initialized_tables=tables,
             )
+            converted = optimizer.optimize_graph(converted, catch_errors=False, optimizers=OPTIMIZERS)
             proto = converted.make_model(f"converted by keras-operator with tf2onnx {tf2onnx.__version__}")
         file.write_bytes(proto.SerializeToString())
     except MemoryError:
