@@ -1,0 +1,71 @@
+"""A real API (etcd, kube-apiserver, kube-controller-manager), the real operator process, and a source of model files.
+
+There are no nodes: the tests write pods' statuses as a kubelet would (see `kubelet`). Everything else is real.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
+
+from cluster.apiserver import ApiServer  # noqa: E402
+from kube import Kube, wait_until  # noqa: E402
+from operator_process import OperatorProcess  # noqa: E402
+from source import Source  # noqa: E402
+
+from keras_api.crd import custom_resource_definition  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
+        kube = Kube(server.kubeconfig)
+        kube.create(custom_resource_definition())
+        wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kube(api_server: ApiServer) -> Kube:
+    """A client with all rights."""
+    return Kube(api_server.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def operator(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator at work, cluster-wide."""
+    with OperatorProcess(api_server.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as process:
+        yield process
+
+
+@pytest.fixture
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"{request.node.originalname.replace('_', '-')[:40].rstrip('-')}-{kube.unique()}"
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    for model in kube.list("kerasmodels", name):
+        kube.delete("kerasmodels", name, model["metadata"]["name"])
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    """An HTTP server on loopback with one model file."""
+    with Source() as server:
+        yield server
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let a failure show what the operator logged."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    process = getattr(item, "funcargs", {}).get("operator")
+    if report.when == "call" and report.failed and process is not None:
+        report.sections.append(("operator log", process.tail()))

@@ -1,0 +1,142 @@
+"""A small synchronous client of the API for tests: plain dicts by plural name, and waiting with a reason."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config
+
+WAIT_SECONDS = 30
+
+Object = dict[str, Any]
+
+_GROUPS = {
+    "serviceaccounts": "/api/v1",
+    "services": "/api/v1",
+    "pods": "/api/v1",
+    "secrets": "/api/v1",
+    "events": "/api/v1",
+    "resourcequotas": "/api/v1",
+    "jobs": "/apis/batch/v1",
+    "deployments": "/apis/apps/v1",
+    "kerasmodels": "/apis/keras-operator.dev/v1alpha1",
+    "servicemonitors": "/apis/monitoring.coreos.com/v1",
+}
+_PLURALS = {
+    "Namespace": "namespaces",
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "KerasModel": "kerasmodels",
+    "ServiceAccount": "serviceaccounts",
+    "ResourceQuota": "resourcequotas",
+    "Service": "services",
+    "Secret": "secrets",
+}
+
+
+class KubeError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class Kube:
+    def __init__(self, kubeconfig: Path) -> None:
+        self._client = config.new_client_from_config(str(kubeconfig))
+
+    @staticmethod
+    def unique() -> str:
+        return uuid.uuid4().hex[:6]
+
+    def create(self, obj: Object) -> Object:
+        group, _, version = obj["apiVersion"].rpartition("/")
+        base = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        namespace = obj["metadata"].get("namespace")
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return self._request("POST", f"{base}{where}/{_PLURALS[obj['kind']]}", obj)
+
+    def get(self, plural: str, namespace: str, name: str) -> Object | None:
+        try:
+            return self._request("GET", self._path(plural, namespace, name))
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def list(self, plural: str, namespace: str, selector: str = "") -> list[Object]:
+        query = [("labelSelector", selector)] if selector else []
+        return self._request("GET", self._path(plural, namespace), query=query)["items"]
+
+    def patch(
+        self, plural: str, namespace: str, name: str, body: Any, subresource: str = "", kind: str = "merge"
+    ) -> Object:
+        path = self._path(plural, namespace, name) + (f"/{subresource}" if subresource else "")
+        query = [("fieldManager", "somebody")]
+        return self._request("PATCH", path, body, query=query, content=f"application/{kind}-patch+json")
+
+    def delete(self, plural: str, namespace: str, name: str) -> None:
+        try:
+            self._request("DELETE", self._path(plural, namespace, name), {"propagationPolicy": "Background"})
+        except KubeError as error:
+            if error.status != 404:
+                raise
+
+    def delete_crd(self, name: str) -> None:
+        self._request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", {})
+
+    def serves(self, path: str) -> bool:
+        try:
+            self._request("GET", path)
+        except KubeError:
+            return False
+        return True
+
+    def _path(self, plural: str, namespace: str, name: str = "") -> str:
+        return f"{_GROUPS[plural]}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Any = (),
+        content: str = "application/json",
+    ) -> Object:
+        call = self._client.param_serialize(
+            method,
+            path,
+            query_params=list(query),
+            header_params={"Content-Type": content, "Accept": "application/json"},
+            body=body,
+        )
+        try:
+            response = self._client.call_api(*call, _request_timeout=20)
+        except client.ApiException as error:
+            raise KubeError(error.status, str(error.body)) from error
+        data = response.read()
+        answer = json.loads(data)
+        if response.status >= 300:
+            raise KubeError(response.status, answer.get("message", ""))
+        return answer
+
+
+def wait_until(ready: Callable[[], Any], what: str, timeout: float = WAIT_SECONDS, interval: float = 0.05) -> Any:
+    """What `ready` returns once it is true.
+
+    Raises:
+        AssertionError: naming what did not come in time.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = ready()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s in vain for {what}")
+        time.sleep(interval)

@@ -1,0 +1,150 @@
+"""Stands in for the kubelet: writes pods' statuses as it would, since there are no nodes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from kube import Kube, Object, wait_until
+
+from keras_api.bundle import ModelSummary, Parity, Tensor
+from keras_api.reasons import Reason
+from keras_api.report import Failure, StepReport, encode_report
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def summary(runtime: str = "onnxruntime", **metrics: str) -> ModelSummary:
+    return ModelSummary(
+        digest=DIGEST,
+        size_bytes=100_000,
+        keras_version="3.15.1",
+        parameters=20_000,
+        inputs=[Tensor(name="image", dtype="float32", shape=[-1, 8, 8, 1])],
+        outputs=[Tensor(name="digit", dtype="float32", shape=[-1, 10])],
+        runtime=runtime,
+        parity=Parity(max_abs_error="1e-7", agreement="1", rows=100),
+        metrics=metrics,
+    )
+
+
+class Kubelet:
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+
+    def prepare_pod(self, model: str, revision: str = "") -> Object:
+        """The pod that the Job controller made for the prepare Job."""
+        return self._newest(model, "prepare", revision)
+
+    def server_pods(self, model: str, count: int = 1, revision: str = "") -> list[Object]:
+        """The serving pods, once there are as many as wanted."""
+        found: list[Object] = wait_until(
+            lambda: (pods := self._pods(model, "server", revision)) and len(pods) == count and pods,
+            f"{count} serving pods of {model} {revision}",
+        )
+        return found
+
+    def prepares(self, model: str, revision: str = "", runtime: str = "onnxruntime") -> Object:
+        """All three containers of the prepare pod succeed; `prepare` leaves its report."""
+        pod = self.prepare_pod(model, revision)
+        name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
+        report = encode_report(StepReport(step="prepare", revision=name, model=summary(runtime, accuracy="0.97")))
+        self._end(pod, "Succeeded", fetch=_ended(0), prepare=_ended(0, report.decode()), put=_ended(0))
+        return pod
+
+    def fails(self, model: str, reason: Reason, message: str, revision: str = "", **more: Any) -> Object:
+        """The container `prepare` ends with a report of failure."""
+        pod = self.prepare_pod(model, revision)
+        name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
+        report = StepReport(step="prepare", revision=name, failure=Failure(reason=reason, message=message))
+        self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(1, encode_report(report).decode(), **more))
+        return pod
+
+    def runs_out_of_memory(self, model: str) -> Object:
+        """The kernel kills the container `prepare`."""
+        pod = self.prepare_pod(model)
+        self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(137, reason="OOMKilled"))
+        return pod
+
+    def serves(self, model: str, count: int = 1, revision: str = "") -> list[Object]:
+        """The serving pods turn ready."""
+        pods = self.server_pods(model, count, revision)
+        for pod in pods:
+            self.turns_ready(pod)
+        return pods
+
+    def turns_ready(self, pod: Object) -> None:
+        now = _now()
+        running = {"state": {"running": {"startedAt": now}}, "ready": True, "restartCount": 0, **_IMAGE}
+        self.says(
+            pod,
+            phase="Running",
+            conditions=[
+                {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+            ],
+            containerStatuses=[{"name": "server", **running}],
+        )
+
+    def waits(self, pod: Object, container: str, reason: str, message: str, **more: Any) -> None:
+        """A container waits, for the reason given."""
+        waiting = {
+            "state": {"waiting": {"reason": reason, "message": message}},
+            "ready": False,
+            "restartCount": 0,
+            **more,
+        }
+        self.says(pod, phase="Pending", containerStatuses=[{"name": container, **waiting, **_IMAGE}])
+
+    def says(self, pod: Object, **status: Any) -> None:
+        """Write a pod's status."""
+        metadata = pod["metadata"]
+        self._kube.patch("pods", metadata["namespace"], metadata["name"], {"status": status}, subresource="status")
+
+    def _end(self, pod: Object, phase: str, **containers: Object) -> None:
+        inits = [{"name": name, **state} for name, state in containers.items() if name != "put"]
+        mains = [{"name": name, **state} for name, state in containers.items() if name == "put"]
+        self.says(pod, phase=phase, initContainerStatuses=inits, containerStatuses=mains)
+
+    def _newest(self, model: str, component: str, revision: str) -> Object:
+        def newest() -> Object | None:
+            pods = [
+                pod
+                for pod in self._pods(model, component, revision)
+                if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
+                and "deletionTimestamp" not in pod["metadata"]
+            ]
+            return max(pods, key=lambda pod: int(pod["metadata"]["resourceVersion"]), default=None)
+
+        found: Object = wait_until(newest, f"a {component} pod of {model} {revision}")
+        return found
+
+    def _pods(self, model: str, component: str, revision: str) -> list[Object]:
+        selector = f"keras-operator.dev/model={model},app.kubernetes.io/component={component}"
+        if revision:
+            selector += f",keras-operator.dev/revision={revision}"
+        return [
+            pod
+            for pod in self._kube.list("pods", self._namespace, selector)
+            if "deletionTimestamp" not in pod["metadata"]
+        ]
+
+
+_IMAGE = {"image": "i", "imageID": "i"}
+
+
+def _ended(code: int, message: str = "", reason: str = "") -> Object:
+    now = _now()
+    terminated = {"exitCode": code, "reason": reason or ("Completed" if code == 0 else "Error"), "message": message}
+    terminated |= {"startedAt": now, "finishedAt": now}
+    return {"state": {"terminated": terminated}, "ready": code == 0, "restartCount": 0, **_IMAGE}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def builtins(value: Any) -> Any:
+    """What a status holds of a contract."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,103 @@
+"""The operator as a process of its own, as its image runs it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kube import wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class OperatorProcess:
+    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "operator"),
+            "KUBECONFIG": str(kubeconfig),
+            "KERAS_OPERATOR_SERVER_IMAGE": "registry.example.org/server:1",
+            "KERAS_OPERATOR_PIPELINE_IMAGE": "registry.example.org/pipeline:1",
+            "KERAS_OPERATOR_STORE_URL": "http://keras-store.keras-system.svc:8080",
+            "KERAS_OPERATOR_LISTEN": self.address,
+            "KERAS_OPERATOR_LOG_FORMAT": "text",
+            **{f"KERAS_OPERATOR_{name.upper()}": value for name, value in settings.items()},
+        }
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "keras_operator"], env=self._environment, stdout=log, stderr=log
+            )
+        try:
+            wait_until(self._ready, "the operator to be ready")
+        except BaseException:
+            print(self.tail())
+            self.stop()
+            raise
+
+    def stop(self) -> int | None:
+        """Ask it to end, as the kubelet does. Returns its exit code."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            code = self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(20)
+            raise
+        self._process = None
+        return code
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def tail(self, lines: int = 60) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+    def metrics(self) -> dict[str, float]:
+        """Samples by name and labels, as /metrics writes them."""
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=5) as response:
+            lines = response.read().decode().splitlines()
+        return {
+            name: float(value)
+            for line in lines
+            if line and not line.startswith("#")
+            for name, _, value in [line.rpartition(" ")]
+        }
+
+    def writes(self) -> float:
+        """Requests so far that could have changed something."""
+        return sum(
+            value
+            for name, value in self.metrics().items()
+            if name.startswith("keras_operator_api_request_seconds_count")
+            and any(f'verb="{verb}"' in name for verb in ("apply", "patch", "delete", "create"))
+        )
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/readyz", timeout=2) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
