@@ -112,7 +112,9 @@ class ApiServer:
             if process.poll() is not None:
                 log = self.folder / f"{name}.log"
                 last = log.read_text(errors="replace").splitlines()[-5:]
-                raise ClusterError(f"{name} ended at its start ({process.returncode}), see {log}:\n  " + "\n  ".join(last))
+                raise ClusterError(
+                    "\n  ".join([f"{name} ended at its start ({process.returncode}), see {log}:", *last])
+                )
             return answers(url, credentials)
 
         wait_until(ready, f"{name} was not ready", timeout=START_SECONDS, interval=0.05)

@@ -1,7 +1,6 @@
 """The image that ours are built on where no image hub is reached: a minimal Debian with Python, made by debootstrap."""
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -104,4 +103,4 @@ def _slim(root: Path) -> None:
     # debootstrap mounts nothing that stays, but what it copied of this machine's network is not the image's.
     for name in ("etc/resolv.conf", "etc/hostname"):
         (root / name).unlink(missing_ok=True)
-    os.chmod(root / "tmp", 0o1777)
+    (root / "tmp").chmod(0o1777)

@@ -200,7 +200,9 @@ def module_files(source: Source, module: str, pattern: str) -> str:
     kept = folder(source) / f"{pattern.replace('/', '_')}.joined"
     if not kept.exists():
         go = _go()[0]
-        answer = run([go, "mod", "download", "-json", module], cwd=MODULES / source.name, timeout=600, env=_environment())
+        answer = run(
+            [go, "mod", "download", "-json", module], cwd=MODULES / source.name, timeout=600, env=_environment()
+        )
         files = sorted(Path(json.loads(answer)["Dir"]).glob(pattern))
         if not files:
             raise ClusterError(f"the module {module} has no files {pattern}")
@@ -231,11 +233,13 @@ def _build(source: Source, names: list[str]) -> None:
     """Build `names` into the cache; a second try follows a failure, for downloads do stall."""
     for attempt in (1, 2):
         try:
-            return _build_once(source, names)
+            _build_once(source, names)
         except ClusterError as error:
             if attempt == 2:
                 raise
             say(f"{error}; trying once more")
+        else:
+            return
 
 
 def _build_once(source: Source, names: list[str]) -> None:

@@ -74,7 +74,9 @@ def _hierarchies() -> Iterable[Path]:
     """The mounted hierarchies: one on cgroup v2, one per controller on v1."""
     if (ROOT / "cgroup.procs").exists():
         return [ROOT]
-    return [folder for folder in sorted(ROOT.iterdir()) if (folder / "cgroup.procs").exists() and not folder.is_symlink()]
+    return [
+        folder for folder in sorted(ROOT.iterdir()) if (folder / "cgroup.procs").exists() and not folder.is_symlink()
+    ]
 
 
 def _tracking() -> Path:

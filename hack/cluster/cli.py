@@ -17,6 +17,9 @@ def main(arguments: Sequence[str]) -> int:
     except ClusterError as error:
         say(f"error: {error}")
         return 1
+    except OSError as error:
+        say(f"error: {error}")
+        return 1
     except KeyboardInterrupt:
         say("interrupted; `python3 hack/cluster up` goes on from here, `... down` clears away")
         return 130

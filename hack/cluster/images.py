@@ -28,7 +28,7 @@ def reference(registry: str, program: str) -> str:
 
 
 def buildah_command() -> Path:
-    """hack/cluster/bin/buildah: buildah whose images and layers lie in the cache, and that needs no daemon or network."""
+    """hack/cluster/bin/buildah: buildah whose images and layers lie in the cache, for all clones."""
     toolchain.ensure_packages({"buildah": "buildah"})
     BUILDAH.mkdir(parents=True, exist_ok=True)
     configuration = BUILDAH / "containers.conf"
@@ -92,7 +92,9 @@ def push_prometheus(registry: str, base: str) -> tuple[str, str]:
         tempfile.TemporaryDirectory(prefix="keras-operator-image-") as folder,
     ):
         # apt gives up its rights for a download, and then could not write into a folder of ours.
-        run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"], timeout=300, cwd=Path(folder))
+        run(
+            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"], timeout=300, cwd=Path(folder)
+        )
         run(["dpkg-deb", "--extract", *Path(folder).glob("prometheus_*.deb"), Path(folder, "files")])
         Path(folder, "Containerfile").write_text(
             f"FROM {base}\nCOPY files/usr/bin/prometheus files/usr/bin/promtool /bin/\n"

@@ -1,4 +1,4 @@
-"""The cluster's life: up, down and how it is. Crash-only: `down` is the clean-up that a start after a crash does too."""
+"""The cluster's life: up, down, status. Crash-only: `down` is the clean-up that a start after a crash does too."""
 
 import json
 from collections.abc import Iterator
@@ -120,7 +120,7 @@ def _clean() -> None:
 
 
 def _prepare(programs: dict[str, Path]) -> None:
-    """Everything that a start needs on disk and in the kernel; the owner is recorded first, so that it can be undone."""
+    """What a start needs on disk and in the kernel; the owner is recorded first, so that all of it can be undone."""
     paths.RUN.mkdir(parents=True, exist_ok=True)
     mounts.remove(paths.STATE)
     CONFIGS.mkdir(parents=True)
@@ -157,7 +157,7 @@ def _forget_containers(programs: dict[str, Path]) -> None:
     cleaner = _containerd(programs, config, "containerd-cleaner")
     with step("forgetting the containers of the last cluster"):
         cleaner.start()
-        ctr = [programs["ctr"], f"--address={SOCKET}", "--namespace=k8s.io"]
+        ctr: list[str | Path] = [programs["ctr"], f"--address={SOCKET}", "--namespace=k8s.io"]
         wait_until(lambda: _alive(cleaner) and attempt([*ctr, "version"]), "containerd did not answer", timeout=30)
         if containers := run([*ctr, "containers", "list", "--quiet"]).split():
             run([*ctr, "containers", "delete", *containers], timeout=120)
@@ -206,21 +206,25 @@ def _start(programs: dict[str, Path]) -> None:
         for daemon in daemons:
             if daemon.start():
                 say(f"  {daemon.name}")
-            url = _READY.get(daemon.name)
-            if url:
-                wait_until(
-                    lambda: _alive(daemon) and answers(url, LAYOUT.pki if url.startswith("https") else None),
-                    f"{daemon.name} was not ready (its log: {daemon.log})",
-                    timeout=90,
-                )
+            if url := _READY.get(daemon.name):
+                _wait_for_answer(daemon, url)
             if daemon.name == "registry":
                 images.push_programs(Target.ours().registry, ["pause"])
     with step("waiting for the node"):
         _wait_for_node(programs, daemons)
 
 
+def _wait_for_answer(daemon: Daemon, url: str) -> None:
+    credentials = LAYOUT.pki if url.startswith("https") else None
+    wait_until(
+        lambda: _alive(daemon) and answers(url, credentials),
+        f"{daemon.name} was not ready (its log: {daemon.log})",
+        timeout=90,
+    )
+
+
 def _wait_for_node(programs: dict[str, Path], daemons: list[Daemon]) -> None:
-    kubectl = [programs["kubectl"], f"--kubeconfig={LAYOUT.kubeconfig('admin')}"]
+    kubectl: list[str | Path] = [programs["kubectl"], f"--kubeconfig={LAYOUT.kubeconfig('admin')}"]
     condition = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
 
     def ready() -> bool:

@@ -1,4 +1,4 @@
-"""File locks between processes and clones: held while a `with` block runs, released by the kernel if the holder dies."""
+"""File locks between processes and clones: held while a `with` block runs, released when the holder dies."""
 
 import fcntl
 from collections.abc import Iterator

@@ -52,11 +52,14 @@ def certificates(node: str, addresses: Iterable[str], service_address: str) -> l
 
 
 def issue(folder: Path, wanted: Iterable[Certificate]) -> None:
-    """Make a certificate authority, the key pair of service accounts and `wanted` in `folder`, as NAME.crt, NAME.key."""
+    """Make a certificate authority, the key pair of service accounts and `wanted` in `folder`: NAME.crt, NAME.key."""
     folder.mkdir(parents=True, exist_ok=True)
     run(
-        ["openssl", "req", "-x509", *_new_key(folder / "ca.key"), "-out", folder / "ca.crt", "-days", DAYS]
-        + ["-subj", "/CN=keras-operator-cluster", "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
+        [
+            *("openssl", "req", "-x509", "-days", DAYS, "-subj", "/CN=keras-operator-cluster"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"),
+            *(*_new_key(folder / "ca.key"), "-out", folder / "ca.crt"),
+        ]
     )
     run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "service-account.key"])
     run(["openssl", "ec", "-in", folder / "service-account.key", "-pubout", "-out", folder / "service-account.pub"])
@@ -74,8 +77,11 @@ def _sign(folder: Path, certificate: Certificate) -> None:
     extensions.write_text(certificate.extensions)
     run(["openssl", "req", *_new_key(key), "-subj", certificate.subject, "-out", request])
     run(
-        ["openssl", "x509", "-req", "-in", request, "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"]
-        + ["-CAcreateserial", "-days", DAYS, "-extfile", extensions, "-out", base.with_suffix(".crt")]
+        [
+            *("openssl", "x509", "-req", "-days", DAYS, "-CAcreateserial"),
+            *("-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"),
+            *("-in", request, "-extfile", extensions, "-out", base.with_suffix(".crt")),
+        ]
     )
 
 

@@ -78,8 +78,8 @@ def taken(ports: Mapping[str, int]) -> Iterable[str]:
             try:
                 probe.bind(("", port))
             except OSError:
-                holder = listener(port)
-                yield f"port {port}, which {component} needs, is taken{f' by {holder}' if holder else ''}: stop that program"
+                by = f" by {holder}" if (holder := listener(port)) else ""
+                yield f"port {port}, which {component} needs, is taken{by}: stop that program"
 
 
 def listener(port: int) -> str | None:
@@ -92,7 +92,7 @@ def listener(port: int) -> str | None:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(handle) in inodes for handle in (process / "fd").iterdir()):
+            if any(str(handle.readlink()) in inodes for handle in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:
             continue  # it ended meanwhile, or is not ours to look into

@@ -28,9 +28,7 @@ class Target:
     @classmethod
     def from_environment(cls) -> Self:
         """$KUBECONFIG and $IMAGE_REGISTRY where they are set, else the cluster of this clone."""
-        return cls(
-            os.environ.get("KUBECONFIG") or str(KUBECONFIG), os.environ.get("IMAGE_REGISTRY") or LOCAL_REGISTRY
-        )
+        return cls(os.environ.get("KUBECONFIG") or str(KUBECONFIG), os.environ.get("IMAGE_REGISTRY") or LOCAL_REGISTRY)
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl; what it printed."""

