@@ -185,12 +185,13 @@ class Api:
 
 def _answer(status: int, data: bytes, what: str) -> Object:
     try:
-        answer = json.loads(data)
-    except ValueError:
+        answer: Object = json.loads(data)
+    except ValueError as error:
+        if status < 300:
+            raise UnavailableError(f"{what}: the answer is not JSON (is this the API server?)") from error
         answer = {"message": data[:200].decode(errors="replace")}
     if status < 300:
-        found: Object = answer
-        return found
+        return answer
     message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
     if status in (429, 500, 502, 503, 504):
         raise UnavailableError(f"{what}: {status} {message}")

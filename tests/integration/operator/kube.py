@@ -120,9 +120,9 @@ class Kube:
         except client.ApiException as error:
             raise KubeError(error.status, str(error.body)) from error
         data = response.read()
-        answer = json.loads(data)
         if response.status >= 300:
-            raise KubeError(response.status, answer.get("message", ""))
+            raise KubeError(response.status, data.decode())
+        answer: Object = json.loads(data)
         return answer
 
 

@@ -184,9 +184,7 @@ def test_a_pod_template_that_cannot_be_merged_is_a_spec_error(scene: Scene, sour
     scene.wait_for("Ready", "True")
 
 
-def test_a_deployment_that_the_api_refuses_is_told_and_does_not_hold_back_the_rest(
-    scene: Scene, source: Source
-) -> None:
+def test_a_deployment_that_the_api_refuses_does_not_hold_back_the_rest(scene: Scene, source: Source) -> None:
     scene.create(source.url, serving={"podTemplate": {"spec": {"dnsPolicy": "Nonsense"}}})
     scene.kubelet.prepares("digits")
     assert "dnsPolicy" in scene.wait_for("Ready", "False", "ApplyFailed")["message"]
