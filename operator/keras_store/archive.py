@@ -86,6 +86,7 @@ class Archive:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock.close()
             raise ArchiveError(f"another store runs on {root}: stop it first") from error
         shutil.rmtree(root / _INCOMING, ignore_errors=True)  # of a run that was killed
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ class Draft:
         self.size = 0  # bytes so far
         self._file = file
         self._hash = hashlib.sha256()
+        # A cancelled task leaves its thread at work: nothing may close the file under it.
+        self._busy = threading.Lock()
 
     @property
     def sha256(self) -> str:
@@ -44,33 +47,40 @@ class Draft:
         await asyncio.to_thread(self._commit, target)
 
     def _append(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        try:
-            while rest:  # unbuffered, so that a full disk is told here and not by close
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            error.filename = str(self.path.parent)  # writes do not name their file
-            raise
-        self._hash.update(chunk)
-        self.size += len(chunk)
+        with self._busy:
+            rest = memoryview(chunk)
+            try:
+                while rest:  # unbuffered, so that a full disk is told here and not by close
+                    rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                error.filename = str(self.path.parent)  # writes do not name their file
+                raise
+            self._hash.update(chunk)
+            self.size += len(chunk)
 
     def _commit(self, target: Path) -> None:
-        os.fsync(self._file.fileno())
-        make_folder(target.parent)
-        self.path.replace(target)
-        sync_folder(target.parent)
+        with self._busy:
+            os.fsync(self._file.fileno())
+            make_folder(target.parent)
+            self.path.replace(target)
+            sync_folder(target.parent)
+
+    def close(self) -> None:
+        """Forget the file, unless it was committed."""
+        with self._busy:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
 
 
 @asynccontextmanager
 async def draft(folder: Path) -> AsyncIterator[Draft]:
     """A new draft in a folder on the target's file system; removed unless committed."""
     path = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}"
-    file = await asyncio.to_thread(_create, path)
+    made = Draft(path, _create(path))
     try:
-        yield Draft(path, file)
+        yield made
     finally:
-        file.close()
-        path.unlink(missing_ok=True)
+        made.close()
 
 
 def _create(path: Path) -> FileIO:

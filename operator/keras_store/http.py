@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -51,6 +53,8 @@ _STATUSES: dict[int, Trouble] = {
 _HEAD_REFUSALS = {400, 401, 403, 404, 405, 501}
 
 _REASON_CHARACTERS = 300
+
+_SECRETS_IN_URL = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*).*", re.DOTALL)
 
 
 class HttpStorage(Storage):
@@ -163,16 +167,15 @@ def url_of(text: str) -> URL:
     Raises:
         ValueError: when it is none.
     """
-    return URL(text, encoded=text.isascii())
+    url = URL(text, encoded=text.isascii())
+    if not url.host or url.port is None:  # both are parsed here, and not before
+        raise ValueError("it names no host")
+    return url
 
 
 def public_url(url: str) -> str:
     """A URL for logs and status: user, password, query and fragment, which may be secret, are left out."""
-    try:
-        parsed = url_of(url)
-        return str(parsed.with_user(None).with_query(None).with_fragment(None)) if parsed.host else url.split("?")[0]
-    except ValueError:
-        return url.split("?")[0].split("@")[-1]
+    return _SECRETS_IN_URL.sub(r"\1\2", url)
 
 
 def content_digest(sha256: str) -> str:
@@ -189,7 +192,7 @@ def _translated(address: str) -> Iterator[None]:
     except (aiohttp.ClientError, TimeoutError) as error:
         trouble, phrase = next((trouble, phrase) for kind, trouble, phrase in _TROUBLES if isinstance(error, kind))
         cause = getattr(error, "os_error", None)
-        detail = getattr(cause, "strerror", None) or str(cause or "")
+        detail = os.strerror(cause.errno) if cause and (cause.errno or 0) > 0 else str(cause or "")
         raise StorageError(trouble, f"{address}: {phrase}{f' ({detail})' if detail else ''}") from error
 
 

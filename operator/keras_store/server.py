@@ -114,7 +114,7 @@ class StoreServer:
                 code = error.status
                 log.info("%s %s: %d %s", request.method, request.path, code, (error.text or "").strip())
                 raise
-            except ConnectionError:
+            except (ConnectionError, asyncio.CancelledError):
                 code = 499  # the client left; aiohttp has no name for it
                 raise
             else:

@@ -1,0 +1,128 @@
+"""Real servers on loopback for the store's tests, and bundles to move."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+
+from keras_api.bundle import (
+    FileRecord,
+    Manifest,
+    ModelSummary,
+    Parity,
+    SourceRecord,
+    Tensor,
+    encode_manifest,
+)
+from keras_store.archive import Archive
+from keras_store.server import StoreServer
+from keras_store.tokens import InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Serve = Callable[[Handler], Awaitable[str]]
+MakeBundle = Callable[..., Path]
+StartStore = Callable[..., Awaitable[str]]
+
+
+class KnownTokens:
+    """Tokens of two namespaces, and of everything that can be wrong with one."""
+
+    async def namespace(self, token: str) -> str:
+        match token:
+            case "token-of-a" | "token-of-b":
+                return token[-1]
+            case "of-a-person":
+                raise WrongAccountError("jane is not a ServiceAccount")
+            case "api-server-down":
+                raise ReviewUnavailableError("the store cannot check tokens now")
+        raise InvalidTokenError("unknown")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once: what they wait for does not happen in a test."""
+    monkeypatch.setattr("keras_store.retry.random.uniform", lambda *_: 0.0)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start a web server with one handler for everything; its URL."""
+    servers: list[TestServer] = []
+
+    async def start(handler: Handler) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        server = TestServer(app, host="127.0.0.1")
+        await server.start_server()
+        servers.append(server)
+        return str(server.make_url("/")).rstrip("/")
+
+    yield start
+    for server in servers:
+        await server.close()
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> MakeBundle:
+    """Make a bundle folder of the given files."""
+
+    def make(files: dict[str, bytes], revision: str = "rev", folder: str = "bundle") -> Path:
+        root = tmp_path / folder
+        for path, content in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(content)
+        tensor = Tensor(name="x", dtype="float32", shape=[-1, 1])
+        digest = f"sha256:{hashlib.sha256(b'source').hexdigest()}"
+        manifest = Manifest(
+            revision=revision,
+            source=SourceRecord(uri="s3://models/m.keras", fingerprint="etag", digest=digest, size_bytes=6),
+            model=ModelSummary(
+                digest=digest,
+                size_bytes=6,
+                keras_version="3.15.1",
+                parameters=1,
+                inputs=[tensor],
+                outputs=[tensor],
+                runtime="onnxruntime",
+                parity=Parity(max_abs_error="0", agreement="1", rows=1),
+            ),
+            entry=next(iter(files)),
+            versions={},
+            files=[
+                FileRecord(path=path, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+                for path, content in files.items()
+            ],
+        )
+        (root / "manifest.json").write_bytes(encode_manifest(manifest))
+        return root
+
+    return make
+
+
+@pytest.fixture
+async def start_store(tmp_path: Path) -> AsyncIterator[StartStore]:
+    """Start an embedded store, without authentication unless tokens are given; its URL."""
+    running: list[tuple[TestServer, Archive]] = []
+
+    async def start(root: Path | None = None, tokens: Tokens | None = None) -> str:
+        archive = Archive(root or tmp_path / "archive")
+        server = TestServer(StoreServer(archive, tokens, CollectorRegistry()).application(), host="127.0.0.1")
+        await server.start_server()
+        running.append((server, archive))
+        return str(server.make_url("/")).rstrip("/")
+
+    yield start
+    for server, archive in running:
+        await server.close()
+        archive.close()
+
+
+@pytest.fixture
+def known_tokens() -> KnownTokens:
+    return KnownTokens()

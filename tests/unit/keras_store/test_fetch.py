@@ -1,0 +1,215 @@
+"""The fetch step: the file arrives whole, is the one that was meant, or is not there at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from keras_api.bundle import SourceRecord, decode_manifest
+from keras_api.reasons import Reason
+from keras_api.request import PrepareRequest
+from keras_api.resource import Validation
+from keras_store.bundles import bundle_store
+from keras_store.errors import StepError
+from keras_store.fetch import fetch
+from keras_store.fingerprint import fingerprint
+
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
+
+MODEL = b"a model " * 1000
+DIGEST = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
+EMPTY_STORE = "file:///nowhere/at/all"
+
+
+def request(uri: str, fingerprint: str = "etag", **more: object) -> PrepareRequest:
+    return PrepareRequest(
+        namespace="ns",
+        model="m",
+        revision="rev",
+        fingerprint=fingerprint,
+        uri=uri,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+async def run(wanted: PrepareRequest, work: Path, store: str = EMPTY_STORE, **more: object) -> None:
+    async with bundle_store(store, {}) as bundles:
+        await fetch(wanted, bundles, work, {}, **more)  # type: ignore[arg-type]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+async def model(_: web.Request) -> web.Response:
+    return web.Response(body=MODEL, headers={"ETag": '"etag"'})
+
+
+async def test_the_file_arrives_with_a_record_of_what_it_is(serve: Serve, tmp_path: Path):
+    url = await serve(model)
+    await run(request(f"{url}/m.keras?signature=secret"), tmp_path)
+    record = msgspec.json.decode((tmp_path / "source/record.json").read_bytes(), type=SourceRecord)
+    assert (tmp_path / "source/model.keras").read_bytes() == MODEL
+    assert record == SourceRecord(uri=f"{url}/m.keras", fingerprint="etag", digest=DIGEST, size_bytes=len(MODEL))
+
+
+@pytest.mark.parametrize(("ending", "name"), [("keras", "model.keras"), ("h5", "model.h5"), ("hdf5", "model.h5")])
+async def test_the_file_keeps_its_type(serve: Serve, tmp_path: Path, ending: str, name: str):
+    await run(request(f"{await serve(model)}/x.{ending}"), tmp_path)
+    assert files(tmp_path) == [f"source/{name}", "source/record.json"]
+
+
+async def test_the_validation_rows_come_too(serve: Serve, tmp_path: Path):
+    url = await serve(model)
+    await run(request(f"{url}/m.keras", validation=Validation(data=f"{url}/rows.csv")), tmp_path)
+    assert files(tmp_path) == ["source/model.keras", "source/record.json", "source/validation.csv"]
+
+
+async def test_a_failure_with_the_rows_names_them(serve: Serve, tmp_path: Path):
+    async def only_model(asked: web.Request) -> web.Response:
+        return await model(asked) if asked.path.endswith(".keras") else web.Response(status=404)
+
+    url = await serve(only_model)
+    with pytest.raises(StepError, match=r"^spec\.validation\.data: .*rows\.csv answers 404") as caught:
+        await run(request(f"{url}/m.keras", validation=Validation(data=f"{url}/rows.csv")), tmp_path)
+    assert caught.value.reason is Reason.SOURCE_NOT_FOUND
+
+
+async def test_the_pinned_digest_is_enough_whatever_the_etag(serve: Serve, tmp_path: Path):
+    await run(request(f"{await serve(model)}/m.keras", fingerprint=DIGEST, digest=DIGEST), tmp_path)
+    assert "source/model.keras" in files(tmp_path)
+
+
+async def test_another_digest_is_refused_and_the_file_is_not_kept(serve: Serve, tmp_path: Path):
+    want = "sha256:" + "0" * 64
+    with pytest.raises(StepError, match=f"{DIGEST}.*{want}") as caught:
+        await run(request(f"{await serve(model)}/m.keras", fingerprint=want, digest=want), tmp_path)
+    assert caught.value.reason is Reason.DIGEST_MISMATCH
+    assert files(tmp_path) == []
+
+
+async def test_a_file_that_was_replaced_since_it_was_looked_at_is_noticed(serve: Serve, tmp_path: Path):
+    with pytest.raises(StepError, match=r"was replaced.*then old, now etag.*looks again") as caught:
+        await run(request(f"{await serve(model)}/m.keras", fingerprint="old"), tmp_path)
+    assert caught.value.reason is Reason.SOURCE_UNREACHABLE
+    assert files(tmp_path) == []
+
+
+async def test_the_fingerprint_of_the_look_is_that_of_the_fetch(serve: Serve, tmp_path: Path):
+    async def no_etag(_: web.Request) -> web.Response:
+        return web.Response(body=MODEL, headers={"Last-Modified": "Sun, 22 Nov 2026 07:00:00 GMT"})
+
+    uri = f"{await serve(no_etag)}/m.keras"
+    await run(request(uri, fingerprint=(await fingerprint(uri)).value), tmp_path)
+    assert "source/model.keras" in files(tmp_path)
+
+
+async def test_a_file_that_says_it_is_too_large_is_not_begun(serve: Serve, tmp_path: Path):
+    with pytest.raises(StepError, match=r"8000 bytes, and the limit is 7999.*chart's limit") as caught:
+        await run(request(f"{await serve(model)}/m.keras"), tmp_path, max_bytes=len(MODEL) - 1)
+    assert caught.value.reason is Reason.SOURCE_TOO_LARGE
+    assert files(tmp_path) == []
+
+
+async def test_a_file_that_does_not_say_its_size_is_cut_off_at_the_limit(serve: Serve, tmp_path: Path):
+    async def endless(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"ETag": '"etag"'})
+        response.enable_chunked_encoding()
+        await response.prepare(asked)
+        while True:
+            await response.write(MODEL)
+
+    with pytest.raises(StepError, match="more than 100000 bytes") as caught:
+        await run(request(f"{await serve(endless)}/m.keras"), tmp_path, max_bytes=100_000)
+    assert caught.value.reason is Reason.SOURCE_TOO_LARGE
+    assert files(tmp_path) == []
+
+
+async def test_a_download_that_breaks_off_is_tried_again(serve: Serve, tmp_path: Path):
+    attempts = []
+
+    async def breaks_once(asked: web.Request) -> web.StreamResponse:
+        attempts.append(asked.method)
+        if len(attempts) > 1:
+            return await model(asked)
+        response = web.StreamResponse(headers={"ETag": '"etag"', "Content-Length": str(len(MODEL))})
+        await response.prepare(asked)
+        await response.write(MODEL[:100])
+        assert asked.transport is not None
+        asked.transport.close()
+        return response
+
+    await run(request(f"{await serve(breaks_once)}/m.keras"), tmp_path)
+    assert (tmp_path / "source/model.keras").read_bytes() == MODEL
+    assert len(attempts) == 2
+
+
+async def test_a_download_that_always_breaks_off_fails_and_leaves_nothing(serve: Serve, tmp_path: Path):
+    async def breaks(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"ETag": '"etag"', "Content-Length": str(len(MODEL))})
+        await response.prepare(asked)
+        await response.write(MODEL[:100])
+        await asyncio.sleep(0)
+        assert asked.transport is not None
+        asked.transport.close()
+        return response
+
+    with pytest.raises(StepError, match="broke off") as caught:
+        await run(request(f"{await serve(breaks)}/m.keras"), tmp_path)
+    assert caught.value.reason is Reason.SOURCE_UNREACHABLE
+    assert files(tmp_path) == []
+
+
+async def test_a_full_disk_is_not_blamed_on_the_source(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("keras_store.drafts._create", lambda _: FileIO("/dev/full", "w"))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        await run(request(f"{await serve(model)}/m.keras"), tmp_path)
+    assert caught.value.filename == str(tmp_path / "source")
+
+
+async def test_a_bundle_that_is_in_the_store_is_not_prepared_again(make_bundle: Callable[..., Path], tmp_path: Path):
+    bundle = make_bundle({"model.onnx": b"onnx"}, folder="store/ns/m/rev")
+    await run(request("http://no-such-host.invalid/m.keras"), tmp_path / "work", store=f"file://{tmp_path}/store")
+    assert files(tmp_path / "work") == ["bundle/manifest.json"]
+    fetched = decode_manifest((tmp_path / "work/bundle/manifest.json").read_bytes())
+    assert fetched == decode_manifest((bundle / "manifest.json").read_bytes())
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Path:
+    """A mounted claim with a model in a folder."""
+    folder = tmp_path / "volumes/claim"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models/m.keras").write_bytes(MODEL)
+    return folder
+
+
+async def test_a_claim_is_read_where_it_is_mounted(claim: Path, tmp_path: Path):
+    await run(request("pvc://claim/models/m.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
+    assert (tmp_path / "work/source/model.keras").read_bytes() == MODEL
+
+
+async def test_a_file_that_a_claim_lacks_is_named(claim: Path, tmp_path: Path):
+    with pytest.raises(StepError, match=r"^pvc://claim/x\.keras: No such file") as caught:
+        await run(request("pvc://claim/x.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
+    assert caught.value.reason is Reason.SOURCE_NOT_FOUND
+
+
+async def test_a_link_that_leads_out_of_a_claim_is_not_followed(claim: Path, tmp_path: Path):
+    (claim / "x.keras").symlink_to("/etc/passwd")
+    with pytest.raises(StepError, match="leads out of its folder") as caught:
+        await run(request("pvc://claim/x.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
+    assert caught.value.reason is Reason.SOURCE_ACCESS_DENIED
+
+
+async def test_a_folder_is_not_a_model(claim: Path, tmp_path: Path):
+    (claim / "x.keras").mkdir()
+    with pytest.raises(StepError, match="is not a file"):
+        await run(request("pvc://claim/x.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)

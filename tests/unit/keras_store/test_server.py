@@ -1,0 +1,328 @@
+"""The embedded store over HTTP: who may do what, what is taken, and what never changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from io import FileIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from keras_store import server as server_module
+from keras_store.archive import Archive, ArchiveError
+from keras_store.bundles import bundle_store
+from keras_store.errors import StepError
+from keras_store.http import content_digest
+
+MakeBundle = Callable[..., Path]
+StartStore = Callable[..., Awaitable[str]]
+PATH = "a/m/rev/model.onnx"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def url(start_store: StartStore) -> str:
+    return await start_store()
+
+
+def digest_of(content: bytes) -> dict[str, str]:
+    return {"Content-Digest": content_digest(hashlib.sha256(content).hexdigest())}
+
+
+async def put_bundle(url: str, bundle: Path, path: str = "a/m/rev") -> None:
+    async with bundle_store(url, {}) as store:
+        assert await store.put(path, bundle)
+
+
+async def test_what_was_put_is_got(client: aiohttp.ClientSession, url: str):
+    async with client.put(f"{url}/{PATH}", data=b"content") as response:
+        assert response.status == 201
+    async with client.get(f"{url}/{PATH}") as response:
+        assert (response.status, await response.read()) == (200, b"content")
+
+
+async def test_head_tells_the_size(client: aiohttp.ClientSession, url: str):
+    await (await client.put(f"{url}/{PATH}", data=b"content")).release()
+    async with client.head(f"{url}/{PATH}") as response:
+        assert (response.status, response.content_length) == (200, 7)
+
+
+async def test_a_range_is_a_part(client: aiohttp.ClientSession, url: str):
+    await (await client.put(f"{url}/{PATH}", data=b"content")).release()
+    async with client.get(f"{url}/{PATH}", headers={"Range": "bytes=3-5"}) as response:
+        assert (response.status, await response.read()) == (206, b"ten")
+        assert response.headers["Content-Range"] == "bytes 3-5/7"
+
+
+async def test_what_is_not_there_is_404_in_plain_text(client: aiohttp.ClientSession, url: str):
+    async with client.get(f"{url}/{PATH}") as response:
+        assert (response.status, await response.text()) == (404, "a/m/rev has no model.onnx\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["a/m/rev", "a/m", "a/m/rev/", "a//rev/x", "A/m/rev/x", ".incoming/m/rev/x", "a/m/rev/\x01"]
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_path_that_is_no_bundle_s_is_refused(client: aiohttp.ClientSession, url: str, method: str, path: str):
+    async with client.request(method, f"{url}/{path}") as response:
+        assert response.status == 400
+
+
+async def text_of(client: aiohttp.ClientSession, url: str) -> str:
+    async with client.get(url) as response:
+        return await response.text()
+
+
+async def raw(url: str, target: str, method: str = "GET") -> int:
+    """The status of a request whose target no client library has tidied up."""
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    writer.write(f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    await writer.wait_closed()
+    return status
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/a/m/rev/../../../b/secret",
+        "/a/m/rev/%2e%2e/%2e%2e/%2e%2e/b/secret",
+        "/a/m/rev/..%2f..%2f..%2fb/secret",
+        "/a/m/rev/..%5c..%5cb",
+        "/a/m/../rev/x",
+        "/a/m/rev/./x",
+        "//etc/m/rev/passwd",
+        "/a/m/rev/%00",
+    ],
+)
+async def test_a_path_that_climbs_is_refused(start_store: StartStore, tmp_path: Path, target: str, method: str):
+    url = await start_store(tmp_path / "x/archive")
+    (tmp_path / "x/archive/b").mkdir()
+    (tmp_path / "x/archive/b/secret").write_text("secret")
+    assert await raw(url, target, method) in {400, 404}
+    assert (tmp_path / "x/archive/b/secret").read_text() == "secret"
+
+
+async def test_a_body_with_another_digest_is_refused_and_not_kept(client: aiohttp.ClientSession, url: str):
+    async with client.put(f"{url}/{PATH}", data=b"content", headers=digest_of(b"other")) as response:
+        assert response.status == 400
+        assert "send it again" in await response.text()
+    async with client.get(f"{url}/{PATH}") as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("header", ["", "md5=:x:", "sha-256=:AAAA:", "sha-256=:====:", "nonsense"])
+async def test_a_digest_that_cannot_be_read_is_refused(client: aiohttp.ClientSession, url: str, header: str):
+    async with client.put(f"{url}/{PATH}", data=b"content", headers={"Content-Digest": header}) as response:
+        assert response.status == 400
+
+
+async def test_an_upload_that_breaks_off_is_not_kept(client: aiohttp.ClientSession, url: str, tmp_path: Path):
+    _, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nonly this".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while 'code="499"' not in (metrics := await text_of(client, f"{url}/metrics")):
+            assert 'code="201"' not in metrics
+    assert list((tmp_path / "archive/.incoming").glob("*")) == []
+    async with client.get(f"{url}/{PATH}") as response:
+        assert response.status == 404
+
+
+async def test_a_client_that_falls_silent_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_module, "SILENCE_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nonly this".encode())
+    async with asyncio.timeout(5):
+        assert b"408" in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_files_may_change_until_the_manifest_comes(client: aiohttp.ClientSession, url: str):
+    for content in (b"first", b"second"):
+        async with client.put(f"{url}/{PATH}", data=content) as response:
+            assert response.status == 201
+
+
+async def test_a_complete_bundle_never_changes(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
+    await put_bundle(url, make_bundle({"model.onnx": b"onnx"}))
+    for path in (PATH, "a/m/rev/manifest.json", "a/m/rev/new"):
+        async with client.put(f"{url}/{path}", data=b"other") as response:
+            assert response.status == 409
+            assert "is complete and does not change" in await response.text()
+    async with client.get(f"{url}/{PATH}") as response:
+        assert await response.read() == b"onnx"
+
+
+async def test_the_same_content_again_is_no_conflict(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
+    bundle = make_bundle({"model.onnx": b"onnx"})
+    await put_bundle(url, bundle)
+    for name in ("model.onnx", "manifest.json"):
+        async with client.put(f"{url}/a/m/rev/{name}", data=(bundle / name).read_bytes()) as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize("content", [None, b"ONNX"], ids=["absent", "different"])
+async def test_a_manifest_whose_files_are_not_there_is_refused(
+    client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle, content: bytes | None
+):
+    bundle = make_bundle({"model.onnx": b"onnx"})
+    if content is not None:
+        await (await client.put(f"{url}/{PATH}", data=content)).release()
+    async with client.put(f"{url}/a/m/rev/manifest.json", data=(bundle / "manifest.json").read_bytes()) as response:
+        assert response.status == 409
+        assert "model.onnx" in await response.text()
+
+
+async def test_what_the_manifest_does_not_name_is_swept_away(
+    client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle
+):
+    await (await client.put(f"{url}/a/m/rev/old/left.bin", data=b"x")).release()
+    await put_bundle(url, make_bundle({"model.onnx": b"onnx"}))
+    async with client.get(f"{url}/a/m/rev/old/left.bin") as response:
+        assert response.status == 404
+
+
+async def test_a_file_and_a_folder_cannot_have_one_name(client: aiohttp.ClientSession, url: str):
+    await (await client.put(f"{url}/a/m/rev/x", data=b"")).release()
+    async with client.put(f"{url}/a/m/rev/x/y", data=b"") as response:
+        assert response.status == 409
+
+
+async def test_two_runs_at_once_leave_one_whole_bundle(url: str, make_bundle: MakeBundle, tmp_path: Path):
+    bundles = [make_bundle({f"part-{i}": text * i for i in range(20)}, folder=text.decode()) for text in (b"x", b"y")]
+
+    async def put(bundle: Path) -> None:
+        async with bundle_store(url, {}) as store:
+            try:
+                await store.put("a/m/rev", bundle)
+            except StepError as error:
+                assert "another run writes the same bundle" in error.message  # noqa: PT017 - either may win
+
+    await asyncio.gather(*(put(bundle) for bundle in bundles))
+    async with bundle_store(url, {}) as store:
+        if await store.manifest("a/m/rev") is not None:
+            await store.get("a/m/rev", tmp_path / "back")
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+async def test_a_full_volume_is_507_and_says_so(
+    client: aiohttp.ClientSession, url: str, monkeypatch: pytest.MonkeyPatch, size: int | None
+):
+    if size:
+        monkeypatch.setattr(Archive, "free_bytes", lambda _: size)
+    else:
+        monkeypatch.setattr("keras_store.drafts._create", lambda _: FileIO("/dev/full", "w"))
+    async with client.put(f"{url}/{PATH}", data=b"content") as response:
+        assert response.status == 507
+        assert "the store's volume has no room" in await response.text()
+
+
+async def test_a_full_volume_reaches_the_one_who_puts(
+    url: str, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Archive, "free_bytes", lambda _: 1000)
+    async with bundle_store(url, {}) as store:
+        with pytest.raises(StepError, match=r"507.*no room.*enlarge the store's volume"):
+            await store.put("a/m/rev", make_bundle({"model.onnx": b"onnx" * 5_000_000}))
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "says"),
+    [
+        (None, 401, "token is needed"),
+        ("Basic abc", 401, "token is needed"),
+        ("Bearer ", 401, "token is needed"),
+        ("Bearer garbage", 401, "unknown"),
+        ("Bearer token-of-b", 403, "pods of namespace b have no access to /a/"),
+        ("Bearer of-a-person", 403, "not a ServiceAccount"),
+        ("Bearer api-server-down", 503, "cannot check tokens"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_who_may_not_is_told_why(
+    client: aiohttp.ClientSession,
+    start_store: StartStore,
+    known_tokens: object,
+    method: str,
+    token: str | None,
+    status: int,
+    says: str,
+):
+    url = await start_store(tokens=known_tokens)
+    headers = {"Authorization": token} if token else {}
+    async with client.request(method, f"{url}/{PATH}", headers=headers) as response:
+        assert response.status == status
+        assert says in await response.text()
+
+
+async def test_who_may_does(client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object):
+    url = await start_store(tokens=known_tokens)
+    async with client.put(f"{url}/{PATH}", data=b"x", headers={"Authorization": "Bearer token-of-a"}) as response:
+        assert response.status == 201
+
+
+async def test_the_token_file_is_read_for_every_request(
+    start_store: StartStore, known_tokens: object, tmp_path: Path, make_bundle: MakeBundle
+):
+    url = await start_store(tokens=known_tokens)
+    token = tmp_path / "token"
+    async with bundle_store(url, {"KERAS_STORE_TOKEN_FILE": str(token)}) as store:
+        with pytest.raises(StepError, match="the store's token"):
+            await store.manifest("a/m/rev")
+        token.write_text("token-of-b")
+        with pytest.raises(StepError, match="403"):
+            await store.manifest("a/m/rev")
+        token.write_text("token-of-a\n")
+        assert await store.put("a/m/rev", make_bundle({"model.onnx": b"onnx"}))
+
+
+async def test_health_and_metrics_need_no_token(
+    client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object
+):
+    url = await start_store(tokens=known_tokens)
+    await (await client.get(f"{url}/{PATH}")).release()
+    async with client.get(f"{url}/healthz") as response:
+        assert response.status == 200
+    text = await text_of(client, f"{url}/metrics")
+    assert 'keras_store_requests_total{code="401",method="GET"} 1.0' in text
+    assert "keras_store_free_bytes" in text
+
+
+async def test_more_transfers_than_turns_wait_and_then_are_sent_away(
+    start_store: StartStore, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server_module, "TRANSFERS", 1)
+    monkeypatch.setattr(server_module, "TURN_SECONDS", 0.05)
+    url = await start_store()
+    _, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n".encode())
+    await writer.drain()
+    await asyncio.sleep(0.05)  # until the server has read it: nothing tells when
+    async with client.get(f"{url}/{PATH}") as response:
+        assert response.status == 503
+        assert "Retry-After" in response.headers
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_two_stores_cannot_share_a_folder(tmp_path: Path):
+    first = Archive(tmp_path)
+    with pytest.raises(ArchiveError, match="another store runs on"):
+        Archive(tmp_path)
+    first.close()
+    Archive(tmp_path).close()
