@@ -28,6 +28,9 @@ from keras_server.metrics import Metrics
 from keras_server.model import Model
 from keras_server.protocols import oip, tfserving
 
+# A colon begins a verb, as in :predict, and is no part of a name or a version.
+_NAME, _VERSION = "{name:[^{}/:]+}", "{version:[^{}/:]+}"
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -68,11 +71,11 @@ class Api:
         app.router.add_get("/v2", self._server_metadata)
         app.router.add_get("/v2/health/live", self._live)
         app.router.add_get("/v2/health/ready", self._ready)
-        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        for model in (f"/v2/models/{_NAME}", f"/v2/models/{_NAME}/versions/{_VERSION}"):
             app.router.add_get(model, self._oip_metadata)
             app.router.add_get(f"{model}/ready", self._oip_ready)
             app.router.add_post(f"{model}/infer", self._counted("oip", self._oip_infer))
-        for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+        for model in (f"/v1/models/{_NAME}", f"/v1/models/{_NAME}/versions/{_VERSION}"):
             app.router.add_get(model, self._tfserving_status)
             app.router.add_get(f"{model}/metadata", self._tfserving_metadata)
             app.router.add_post(f"{model}:predict", self._counted("tfserving", self._tfserving_predict))
@@ -207,6 +210,8 @@ class Api:
         except web.HTTPException as error:  # a path or a method that is not ours
             text = f"{request.method} {request.path} is not known here; GET / says what is"
             response = _json({"error": text}, status=HTTPStatus(error.status))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
         except ServerError as error:
             if (status := status_of(error)) is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("inference failed")

@@ -185,7 +185,7 @@ def embedding() -> ModelProto:
 
 
 def counter() -> ModelProto:
-    """steps int64 [-1] -> counted int64 [-1]: counts to the largest one by one, so the request sets how long it takes."""
+    """steps int64 [-1] -> counted int64 [-1]: counts one by one, so the request sets how long it takes."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go_on"], ["still"]),
