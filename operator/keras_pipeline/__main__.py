@@ -14,7 +14,6 @@ from keras_api.report import Failure, StepReport
 from keras_api.request import RequestError, decode_request
 from keras_pipeline import environment
 from keras_pipeline.errors import PrepareError
-from keras_pipeline.prepare import prepare
 from keras_pipeline.progress import Progress
 from keras_pipeline.reporting import publish
 
@@ -43,6 +42,9 @@ def _prepare(request_text: str, work: Path) -> StepReport:
     try:
         request = decode_request(request_text)
         revision = request.revision
+        # Only now: numpy and TensorFlow start threads, which must find the environment and the signal mask set.
+        from keras_pipeline.prepare import prepare
+
         model = prepare(request, work, Progress())
     except PrepareError as error:
         failure = Failure(reason=error.reason, message=error.message)

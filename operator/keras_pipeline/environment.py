@@ -53,7 +53,7 @@ def end_on_sigterm() -> None:
     """Let SIGTERM end the process at once, even as PID 1 and while native code runs.
 
     The kernel ignores a default SIGTERM for PID 1, and a Python handler waits for the main thread to leave TensorFlow:
-    so a thread waits for the signal. Call before TensorFlow starts its threads, which inherit the mask.
+    so a thread waits for the signal. Call before numpy and TensorFlow start their threads, which inherit the mask.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 

@@ -143,7 +143,11 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
 
 
 def _refuse_unsafe(part: _Part) -> None:
-    if refusal := REFUSED_CLASSES.get(part.class_name):
+    refusal = REFUSED_CLASSES.get(part.class_name)
+    activation = part.config.get("activation")
+    if isinstance(activation, dict) and activation.keys() == {"value"}:
+        refusal = REFUSED_CLASSES["__lambda__"]  # as an activation Keras writes its byte code without a class
+    if refusal:
         reason, text = refusal
         raise PrepareError(reason, f"layer {part.layer!r} {text}, and save the model again")
     if isinstance(part.config.get("vocabulary"), str):

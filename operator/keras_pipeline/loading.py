@@ -86,17 +86,15 @@ def load(path: Path, saved_by: str) -> Model:
     return Model(model, inputs, outputs, model.count_params())
 
 
-def first_lines(error: BaseException, limit: int = 400) -> str:
+def first_lines(error: BaseException | str, limit: int = 400) -> str:
     """The beginning of an error's text, on one line: TensorFlow's go on for pages."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def _output_names(model: Any, input_names: list[str]) -> list[str]:
-    if isinstance(model.output, dict):
-        names = [str(key) for key in sorted(model.output)]
-    else:
-        names = list(model.output_names)
+    made = model.output
+    names = sorted(map(str, made)) if isinstance(made, dict) else list(model.output_names)
     # A nested structure, two outputs of one layer, an input handed through: then numbers are the honest names.
     if len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
         return [f"output_{index}" for index in range(len(model.outputs))]
@@ -121,7 +119,8 @@ def _tensor(name: str, tensor: Any, role: str) -> Tensor:
 
 
 def _load_error(error: Exception, saved_by: str) -> PrepareError:
-    text = first_lines(error)
+    # Keras wraps errors in the configuration of every layer around; what happened stands last.
+    text = first_lines(str(error).rsplit("Exception encountered: ", 1)[-1])
     if "Lambda" in text or "safe_mode" in text:
         return PrepareError(Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}")
     if "Could not locate" in text or "Unknown " in text:

@@ -24,7 +24,10 @@ environment.configure()  # before any test module imports Keras
 REVISION = "0123456789"
 
 # What Keras, TensorFlow and tf2onnx do on their own, and nobody here can mend.
-FOREIGN_WARNINGS = ["ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"]
+FOREIGN_WARNINGS = [
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    "ignore:The object being serialized includes a `lambda`:UserWarning",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
