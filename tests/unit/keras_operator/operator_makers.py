@@ -1,0 +1,195 @@
+"""Makes resources, children and pods for tests, each as the API server would send it; a test names what matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from keras_api.bundle import ModelSummary, Parity, Tensor
+from keras_api.reasons import Reason
+from keras_api.report import Failure as ReportedFailure
+from keras_api.report import StepReport, encode_report
+from keras_api.resource import KerasModel, parse_model
+from keras_operator.drift import annotated
+from keras_operator.kinds import JOB, KERAS_MODEL, POD, Key, Kind, Object
+from keras_operator.observe import Observed, observe
+from keras_operator.render.labels import MANAGER, labels
+from keras_operator.render.names import prepare_job_name
+from keras_operator.resolution import Resolution
+from keras_operator.settings import Settings
+from keras_operator.times import written
+from keras_operator.world import World
+from keras_store.fingerprint import Fingerprint
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+UID = "uid-of-digits"
+KEY = Key("team-a", "digits")
+FOUND = Resolution(Fingerprint("etag-1", 100_000))
+SETTINGS = Settings(
+    server_image="registry.example.org/server:1",
+    pipeline_image="registry.example.org/pipeline:1",
+    store_url="http://keras-store.keras-system.svc:8080",
+)
+
+
+def ago(seconds: float) -> str:
+    return written(NOW - timedelta(seconds=seconds))
+
+
+def summary(runtime: str = "onnxruntime", parameters: int = 20_000) -> ModelSummary:
+    return ModelSummary(
+        digest="sha256:" + "ab" * 32,
+        size_bytes=100_000,
+        keras_version="3.15.1",
+        parameters=parameters,
+        inputs=[Tensor(name="image", dtype="float32", shape=[-1, 8, 8, 1])],
+        outputs=[Tensor(name="digit", dtype="float32", shape=[-1, 10])],
+        runtime=runtime,
+        parity=Parity(max_abs_error="1e-7", agreement="1", rows=100),
+        metrics={"accuracy": "0.97"},
+    )
+
+
+def body(status: Object | None = None, **spec: Any) -> Object:
+    """A KerasModel as the API server sends it."""
+    source = {"uri": "s3://models/digits.keras", **spec.pop("source", {})}
+    return {
+        "apiVersion": KERAS_MODEL.api_version,
+        "kind": KERAS_MODEL.name,
+        "metadata": {
+            "name": KEY.name,
+            "namespace": KEY.namespace,
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "1",
+            "creationTimestamp": ago(3600),
+        },
+        "spec": {"source": source, **spec},
+        "status": status or {},
+    }
+
+
+def model(status: Object | None = None, **spec: Any) -> KerasModel:
+    return parse_model(body(status, **spec))
+
+
+def live(kind: Kind, rendered: Object, status: Object | None = None, version: int = 10, **metadata: Any) -> Object:
+    """A child as the API server sends it back after we applied what was rendered."""
+    wanted, _ = annotated(rendered)
+    return {
+        **wanted,
+        "metadata": {
+            "uid": f"uid-{kind.name}-{version}",
+            "resourceVersion": str(version),
+            "generation": 1,
+            "managedFields": [
+                {"manager": MANAGER, "operation": "Apply", "time": ago(60), "fieldsV1": {"f:spec": {}}},
+            ],
+            **wanted["metadata"],
+            **metadata,
+        },
+        "status": status or {},
+    }
+
+
+def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 30, **annotations: str) -> Object:
+    """A prepare Job: running, or ended as `Complete` or `Failed`."""
+    conditions = []
+    if ended:
+        conditions = [
+            {
+                "type": ended,
+                "status": "True",
+                "reason": reason,
+                "message": "its end",
+                "lastTransitionTime": ago(ended_ago),
+            }
+        ]
+    rendered = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": prepare_job_name(KEY.name, revision),
+            "namespace": KEY.namespace,
+            "labels": labels(KEY.name, "prepare", revision),
+            "annotations": {
+                f"keras-operator.dev/{name.replace('_', '-')}": value for name, value in annotations.items()
+            },
+            "ownerReferences": [{"kind": "KerasModel", "name": KEY.name, "uid": UID, "controller": True}],
+        },
+        "spec": {},
+    }
+    running = {} if ended else {"active": 1}
+    return live(JOB, rendered, {"conditions": conditions, "startTime": ago(60), **running}, uid=f"uid-job-{revision}")
+
+
+def pod(component: str, revision: str, name: str = "pod-a", *, owner: str = "rs", **status: Any) -> Object:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": KEY.namespace,
+            "uid": f"uid-{name}",
+            "resourceVersion": "20",
+            "creationTimestamp": ago(30),
+            "labels": labels(KEY.name, component, revision),  # type: ignore[arg-type]
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "x", "uid": owner, "controller": True}],
+        },
+        "status": {"phase": "Pending", **status},
+    }
+
+
+def ready_pod(revision: str, name: str = "pod-a") -> Object:
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": ago(10)}
+    return pod("server", revision, name, phase="Running", conditions=[condition])
+
+
+def prepare_pod(revision: str, *states: Object) -> Object:
+    """The pod of the prepare Job, with the states of its containers fetch, prepare and put."""
+    names = ("fetch", "prepare", "put")
+    containers = [{"name": name, "state": state} for name, state in zip(names, states, strict=False)]
+    return pod("prepare", revision, "job-pod", owner=f"uid-job-{revision}", initContainerStatuses=containers)
+
+
+def ended(code: int = 0, message: str = "", reason: str = "") -> Object:
+    return {
+        "terminated": {"exitCode": code, "message": message, "reason": reason or ("Error" if code else "Completed")}
+    }
+
+
+def success(revision: str) -> Object:
+    return ended(0, encode_report(StepReport(step="prepare", revision=revision, model=summary())).decode())
+
+
+def failure(revision: str, reason: Reason, message: str = "because") -> Object:
+    failed = ReportedFailure(reason=reason, message=message)
+    return ended(1, encode_report(StepReport(step="prepare", revision=revision, failure=failed)).decode())
+
+
+def deployment_status(replicas: int = 1, ready: int = 1, *, generation: int = 1, **more: Any) -> Object:
+    complete = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+    return {
+        "observedGeneration": generation,
+        "replicas": replicas,
+        "updatedReplicas": replicas,
+        "readyReplicas": ready,
+        "availableReplicas": ready,
+        "conditions": [complete],
+        **more,
+    }
+
+
+def scene(
+    subject: KerasModel,
+    *children: tuple[Kind, Object],
+    pods: tuple[Object, ...] = (),
+    resolution: Resolution = FOUND,
+    service_monitors: bool = False,
+) -> Observed:
+    """What is observed of a model among its children."""
+    world = World()
+    world.has_service_monitors = service_monitors
+    for kind, obj in children:
+        world.see(kind, obj)
+    for each in pods:
+        world.see(POD, each)
+    return observe(subject, world, resolution, NOW)

@@ -1,0 +1,121 @@
+"""The root cause of a pod's trouble, as its status has it."""
+
+from __future__ import annotations
+
+import pytest
+from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
+
+from keras_api.reasons import Reason
+from keras_operator.kinds import POD, Object
+from keras_operator.status.pods import Clue, cause_of, is_silent
+from keras_operator.world import Pod, World
+
+
+def seen(obj: Object) -> Pod:
+    world = World()
+    world.see(POD, obj)
+    return world.pods(KEY)[0]
+
+
+def _container(name: str = "server", **more: object) -> Object:
+    return {"name": name, "ready": False, **more}
+
+
+def _waiting(reason: str, message: str = "why", **more: object) -> Object:
+    return _container(state={"waiting": {"reason": reason, "message": message}}, **more)
+
+
+def _running(since: float) -> Object:
+    return {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(since), "message": "not warm"}],
+        "containerStatuses": [_container(state={"running": {"startedAt": ago(since)}})],
+    }
+
+
+CASES: dict[str, tuple[Object, Reason | None, str]] = {
+    "just made": ({}, None, ""),
+    "pulling": ({"containerStatuses": [_waiting("ContainerCreating")]}, None, ""),
+    "no image": ({"containerStatuses": [_waiting("ImagePullBackOff")]}, Reason.IMAGE_PULL_FAILED, "why"),
+    "bad image name": ({"containerStatuses": [_waiting("InvalidImageName")]}, Reason.IMAGE_PULL_FAILED, "why"),
+    "no secret": (
+        {"containerStatuses": [_waiting("CreateContainerConfigError", 'secret "reader" not found')]},
+        Reason.SECRET_NOT_FOUND,
+        "reader",
+    ),
+    "other configuration": (
+        {"containerStatuses": [_waiting("CreateContainerConfigError", 'configmap "c" not found')]},
+        Reason.NOT_READY,
+        'configmap "c"',
+    ),
+    "crash": (
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(3, "golden outputs differ"))]},
+        Reason.CRASH_LOOP,
+        "exited with 3: golden outputs differ",
+    ),
+    "killed for memory": (
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))]},
+        Reason.OUT_OF_MEMORY,
+        "memory limit",
+    ),
+    "bundle not to be had": (
+        {"initContainerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
+        Reason.STORE_UNAVAILABLE,
+        "because",
+    ),
+    "running again after a crash": (
+        {"phase": "Running", "containerStatuses": [_container(state={"running": {}}, lastState=ended(3))]},
+        None,
+        "",
+    ),
+    "no place": (
+        {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]},
+        Reason.UNSCHEDULABLE,
+        "0/3 nodes",
+    ),
+    "evicted": (
+        {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"},
+        Reason.NOT_READY,
+        "Evicted",
+    ),
+    "warming up": (_running(10), None, ""),
+    "unready for long": (_running(70), Reason.NOT_READY, "not warm"),
+}
+
+
+@pytest.mark.parametrize(("status", "reason", "words"), CASES.values(), ids=CASES)
+def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, words: str) -> None:
+    cause = cause_of(seen(pod("server", "r", **status)), NOW)
+    assert (cause and cause.reason) == reason
+    assert cause is None or words in cause.message
+
+
+def test_a_ready_pod_has_no_trouble() -> None:
+    assert cause_of(seen(ready_pod("r")), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("clue", "reason"),
+    [
+        (Clue("FailedMount", 'secret "x" not found'), Reason.VOLUME_UNAVAILABLE),
+        (Clue("FailedCreatePodSandBox", "no address left"), Reason.NOT_READY),
+    ],
+)
+def test_an_event_speaks_for_a_silent_pod(clue: Clue, reason: Reason) -> None:
+    cause = cause_of(seen(pod("server", "r")), NOW, clue)
+    assert cause is not None
+    assert (cause.reason, clue.message in cause.message) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "silent"),
+    [
+        ({}, True),
+        ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
+        ({"containerStatuses": [_waiting("ImagePullBackOff")]}, False),
+        ({"initContainerStatuses": [_container(state={"running": {}})]}, False),
+        ({"phase": "Running"}, False),
+    ],
+)
+def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, silent: bool) -> None:
+    assert is_silent(seen(pod("server", "r", **status)), NOW) is silent

@@ -1,0 +1,60 @@
+"""Drift: what counts as changed, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from operator_makers import ago
+
+from keras_operator.drift import annotated, holds, owned_digest
+
+
+@pytest.mark.parametrize(
+    ("live", "rendered", "same"),
+    [
+        ({"a": 1, "theirs": 2}, {"a": 1}, True),
+        ({"a": 2}, {"a": 1}, False),
+        ({}, {"a": 1}, False),
+        ({"cpu": "1"}, {"cpu": "1000m"}, True),
+        ({"memory": "1Gi"}, {"memory": "1024Mi"}, True),
+        ({"cpu": "1"}, {"cpu": "2"}, False),
+        ({"selector": {"a": "b", "x": "y"}}, {"selector": {"a": "b"}}, False),
+        ({"list": [{"name": "a", "theirs": 1}]}, {"list": [{"name": "a"}]}, True),
+        ({"list": [{"name": "a"}, {"name": "b"}]}, {"list": [{"name": "a"}]}, False),
+        ({}, {"empty": {}}, True),
+        ({}, {"empty": []}, True),
+        ({"flag": False}, {"flag": True}, False),
+    ],
+)
+def test_a_live_object_holds_what_was_rendered(live: Any, rendered: Any, same: bool) -> None:
+    assert holds(live, rendered) is same
+
+
+def _fields(manager: str = "keras-operator", operation: str = "Apply", **more: Any) -> dict[str, Any]:
+    return {"manager": manager, "operation": operation, "time": ago(0), "fieldsV1": {"f:spec": {}}, **more}
+
+
+def _digest(*entries: dict[str, Any]) -> str | None:
+    return owned_digest({"metadata": {"managedFields": list(entries)}})
+
+
+@pytest.mark.parametrize(
+    ("entries", "same"),
+    [
+        ([_fields(), _fields("kubectl", "Update")], True),
+        ([_fields(), _fields(operation="Update", subresource="status")], True),
+        ([_fields(fieldsV1={})], False),
+        ([_fields(time=ago(1))], False),
+        ([], False),
+    ],
+    ids=["another's fields", "our status write", "a field taken from us", "our apply, later", "wiped"],
+)
+def test_the_digest_changes_only_with_our_own_fields(entries: list[dict[str, Any]], same: bool) -> None:
+    assert (_digest(*entries) == _digest(_fields())) is same
+
+
+def test_the_hash_is_of_what_was_rendered_and_not_of_the_order_of_keys() -> None:
+    _, one = annotated({"metadata": {"name": "a", "labels": {"x": "1", "y": "2"}}})
+    _, other = annotated({"metadata": {"labels": {"y": "2", "x": "1"}, "name": "a"}})
+    assert one == other

@@ -1,0 +1,119 @@
+"""How a prepare Job is read: at work, done, to be tried again, or waiting for a human."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from operator_makers import ended, failure, job, model, pod, prepare_pod, scene, success, summary
+
+from keras_api.reasons import Reason
+from keras_operator.kinds import JOB, Object
+from keras_operator.preparation import Preparation, preparation
+from keras_operator.resolution import Resolution
+
+REVISION = scene(model()).revision
+
+
+def judge(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None, **scenery: Any) -> Preparation:
+    subject = model(status)
+    return preparation(subject, scene(subject, *((JOB, each) for each in jobs), pods=pods, **scenery))
+
+
+def failed_job(**more: Any) -> Object:
+    return job(REVISION, ended="Failed", reason="PodFailurePolicy", **more)
+
+
+def test_nothing_is_prepared_before_the_source_has_answered() -> None:
+    assert judge(resolution=Resolution()).stage == "unresolved"
+
+
+def test_a_revision_without_a_job_gets_one() -> None:
+    assert judge() == Preparation("start")
+
+
+def test_a_running_job_is_waited_for() -> None:
+    assert judge(job(REVISION), pods=(prepare_pod(REVISION),)) == Preparation("running")
+
+
+def test_the_report_of_a_complete_job_is_the_result() -> None:
+    found = judge(job(REVISION, ended="Complete"), pods=(prepare_pod(REVISION, ended(), success(REVISION)),))
+    assert (found.stage, found.model) == ("done", summary())
+
+
+def test_what_status_remembers_needs_no_job() -> None:
+    found = judge(status={"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())})
+    assert (found.stage, found.model) == ("done", summary())
+
+
+def test_what_status_remembers_of_another_revision_does_not_count() -> None:
+    assert judge(status={"preparedRevision": "other", "model": msgspec.to_builtins(summary())}).stage == "start"
+
+
+def test_a_report_may_come_a_moment_after_the_end() -> None:
+    assert judge(job(REVISION, ended="Complete", ended_ago=1)).stage == "running"
+
+
+def test_a_report_that_never_came_makes_the_job_run_again() -> None:
+    assert judge(job(REVISION, ended="Complete", ended_ago=60)).stage == "start"
+
+
+def test_a_report_about_another_revision_is_none() -> None:
+    pods = (prepare_pod(REVISION, ended(), success("other")),)
+    assert judge(job(REVISION, ended="Complete", ended_ago=60), pods=pods).stage == "start"
+
+
+@pytest.mark.parametrize(
+    ("states", "job_reason", "reason", "stage"),
+    [
+        ([ended(), failure(REVISION, Reason.MODEL_UNSAFE)], "", Reason.MODEL_UNSAFE, "failed"),
+        ([failure(REVISION, Reason.SOURCE_UNREACHABLE)], "", Reason.SOURCE_UNREACHABLE, "start"),
+        ([ended(), ended(), failure(REVISION, Reason.STORE_UNAVAILABLE)], "", Reason.STORE_UNAVAILABLE, "start"),
+        ([ended(), ended(137, reason="OOMKilled")], "", Reason.OUT_OF_MEMORY, "start"),
+        ([ended(), ended(139, "segmentation fault")], "", Reason.PREPARE_FAILED, "failed"),
+        ([ended()], "DeadlineExceeded", Reason.DEADLINE_EXCEEDED, "failed"),
+        ([], "BackoffLimitExceeded", Reason.PREPARE_FAILED, "start"),
+    ],
+    ids=["unsafe", "source away", "store away", "memory", "crash", "deadline", "pod without a word"],
+)
+def test_a_failed_job_is_judged_by_its_cause(states: list[Object], job_reason: str, reason: Reason, stage: str) -> None:
+    found = judge(job(REVISION, ended="Failed", reason=job_reason), pods=(prepare_pod(REVISION, *states),))
+    assert found.failure is not None
+    assert (found.failure.reason, found.stage) == (reason, stage)
+
+
+def test_the_last_words_of_a_crash_are_told() -> None:
+    pods = (prepare_pod(REVISION, ended(), ended(139, "segmentation fault\n")),)
+    found = judge(failed_job(), pods=pods)
+    assert found.failure is not None
+    assert found.failure.message == "container prepare of pod job-pod exited with 139: segmentation fault"
+    assert found.failure.exit_code == 139
+
+
+@pytest.mark.parametrize(("attempt", "pause"), [(1, 10), (2, 20), (4, 80), (20, 600)])
+def test_pauses_between_attempts_grow(attempt: int, pause: int) -> None:
+    pods = (prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),)
+    early = judge(failed_job(attempt=str(attempt), ended_ago=pause - 1), pods=pods)
+    late = judge(failed_job(attempt=str(attempt), ended_ago=pause + 1), pods=pods)
+    assert (early.stage, late.stage) == ("retry", "start")
+    assert late.attempt == attempt + 1
+
+
+def test_twice_the_memory_is_given_once() -> None:
+    pods = (prepare_pod(REVISION, ended(), ended(137, reason="OOMKilled")),)
+    first = judge(failed_job(ended_ago=60), pods=pods)
+    assert (first.stage, first.memory_factor) == ("start", 2)
+    assert judge(failed_job(memory_factor="2", ended_ago=60), pods=pods).stage == "failed"
+
+
+def test_pods_of_an_earlier_attempt_do_not_count() -> None:
+    pods = (pod("prepare", REVISION, owner="an earlier job", phase="Failed"),)
+    assert judge(job(REVISION), pods=pods) == Preparation("running")
+
+
+def test_a_pod_that_hangs_is_told_while_the_job_goes_on() -> None:
+    no_room = {"type": "PodScheduled", "status": "False", "message": "no node has memory"}
+    hanging = pod("prepare", REVISION, owner=f"uid-job-{REVISION}", conditions=[no_room])
+    found = judge(job(REVISION), pods=(hanging,))
+    assert (found.stage, found.failure and found.failure.reason) == ("running", Reason.UNSCHEDULABLE)

@@ -1,0 +1,57 @@
+"""Settings come from the environment, and a wrong one names itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from keras_operator.settings import SettingsError, read_settings
+
+REQUIRED = {
+    "KERAS_OPERATOR_SERVER_IMAGE": "server:1",
+    "KERAS_OPERATOR_PIPELINE_IMAGE": "pipeline:1",
+    "KERAS_OPERATOR_STORE_URL": "http://store:8080/",
+}
+
+
+def test_what_is_not_set_has_a_default() -> None:
+    settings = read_settings({**REQUIRED, "KERAS_OPERATOR_STORE_SECRET": ""})
+    assert settings.prepare_deadline == 3600
+    assert settings.namespaces == (None,)
+    assert settings.store_url == "http://store:8080"
+
+
+def test_values_are_read_in_kubernetes_formats() -> None:
+    settings = read_settings(
+        {
+            **REQUIRED,
+            "KERAS_OPERATOR_WATCH_NAMESPACES": "a, b",
+            "KERAS_OPERATOR_PREPARE_DEADLINE": "1h30m",
+            "KERAS_OPERATOR_MAX_SOURCE_SIZE": "2Gi",
+        }
+    )
+    assert settings.namespaces == ("a", "b")
+    assert settings.prepare_deadline == 5400
+    assert settings.max_source_size == 2 * 1024**3
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_setting_without_a_default_is_asked_for(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not set"):
+        read_settings({key: value for key, value in REQUIRED.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORE_URL", "ftp://store"),
+        ("PREPARE_DEADLINE", "an hour"),
+        ("MAX_SOURCE_SIZE", "big"),
+        ("CONCURRENCY", "0"),
+        ("LISTEN", "8080"),
+        ("LOG_LEVEL", "LOUD"),
+        ("IMAGE_PULL_POLICY", "Sometimes"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"KERAS_OPERATOR_{name}='{value}'"):
+        read_settings({**REQUIRED, f"KERAS_OPERATOR_{name}": value})

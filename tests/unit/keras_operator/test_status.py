@@ -1,0 +1,297 @@
+"""What the status says in every situation: conditions, revisions, failures, history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from operator_makers import (
+    FOUND,
+    NOW,
+    SETTINGS,
+    ago,
+    deployment_status,
+    failure,
+    job,
+    live,
+    model,
+    pod,
+    prepare_pod,
+    ready_pod,
+    scene,
+    summary,
+)
+
+from keras_api.reasons import ConditionType, Reason
+from keras_api.resource import KerasModelStatus, SpecError
+from keras_operator.act import Problem
+from keras_operator.decide import decide
+from keras_operator.kinds import DEPLOYMENT, JOB, SERVICE, SERVICE_MONITOR, Object, Ref
+from keras_operator.observe import Observed
+from keras_operator.render.deployment import deployment
+from keras_operator.render.service import service
+from keras_operator.render.service_monitor import service_monitor
+from keras_operator.resolution import Resolution
+from keras_operator.status.failure import Failure
+from keras_operator.status.summary import spec_invalid, summarize
+
+REVISION = scene(model()).revision
+PREPARED: Object = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
+
+
+def say(
+    *children: Any,
+    pods: tuple[Object, ...] = (),
+    status: Object | None = None,
+    problems: dict[Ref, Problem] | None = None,
+    resolution: Resolution = FOUND,
+    service_monitors: bool = False,
+    **spec: Any,
+) -> KerasModelStatus:
+    subject = model(status, **spec)
+    seen = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors)
+    return summarize(subject, seen, decide(subject, seen, SETTINGS), problems or {})
+
+
+def said(status: KerasModelStatus, kind: ConditionType) -> tuple[str, str]:
+    return next((each.status, each.reason) for each in status.conditions if each.type == kind)
+
+
+def deployed(revision: str = REVISION, status: Object | None = None, replicas: int | None = None, **more: Any) -> Any:
+    rendered = deployment(model(serving={"replicas": replicas}), revision, summary(), SETTINGS)
+    rendered["spec"].setdefault("replicas", 1)
+    return DEPLOYMENT, live(DEPLOYMENT, rendered, deployment_status() if status is None else status, **more)
+
+
+LOST = Failure("resolve", Reason.SOURCE_NOT_FOUND, "no such key")
+TOO_LARGE = Failure("resolve", Reason.SOURCE_TOO_LARGE, "9 GiB", final=True)
+CRASHING = pod(
+    "server",
+    REVISION,
+    containerStatuses=[
+        {"name": "server", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    ],
+)
+ROLLING = deployment_status(1, 0, conditions=[{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}])
+OVERDUE_CONDITION = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}
+OVERDUE = deployment_status(1, 0, conditions=[OVERDUE_CONDITION])
+REFUSED_CONDITION = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+FAILED_JOB = (JOB, job(REVISION, ended="Failed"))
+UNSAFE = (prepare_pod(REVISION, failure(REVISION, Reason.MODEL_UNSAFE)),)
+
+READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
+    # situation: status, Ready, Reconciling, Stalled
+    "new": (say(resolution=Resolution()), ("False", "Resolving"), True, False),
+    "source lost": (say(resolution=Resolution(failure=LOST)), ("False", "SourceNotFound"), True, False),
+    "source too large": (say(resolution=Resolution(failure=TOO_LARGE)), ("False", "SourceTooLarge"), False, True),
+    "preparing": (say((JOB, job(REVISION))), ("False", "Preparing"), True, False),
+    "unsafe": (say(FAILED_JOB, pods=UNSAFE), ("False", "ModelUnsafe"), False, True),
+    "prepared": (say(status=PREPARED), ("False", "RollingOut"), True, False),
+    "rolling out": (say(deployed(status=ROLLING), status=PREPARED), ("False", "RollingOut"), True, False),
+    "serving": (say(deployed(), pods=(ready_pod(REVISION),), status=PREPARED), ("True", "Serving"), False, False),
+    "image missing": (
+        say(deployed(status=ROLLING), pods=(CRASHING,), status=PREPARED),
+        ("False", "ImagePullFailed"),
+        True,
+        False,
+    ),
+    "image missing for long": (
+        say(deployed(status=OVERDUE), pods=(CRASHING,), status=PREPARED),
+        ("False", "ImagePullFailed"),
+        False,
+        True,
+    ),
+    "late without a cause": (say(deployed(status=OVERDUE), status=PREPARED), ("False", "NotReady"), False, True),
+    "pods refused": (
+        say(deployed(status=deployment_status(0, 0, conditions=[REFUSED_CONDITION])), status=PREPARED),
+        ("False", "PodRefused"),
+        True,
+        False,
+    ),
+    "a replica lost": (
+        say(deployed(status=deployment_status(1, 0)), status=PREPARED),
+        ("False", "NotReady"),
+        True,
+        False,
+    ),
+    "scaled to zero": (
+        say(deployed(status=deployment_status(0, 0), replicas=0), status=PREPARED),
+        ("True", "ScaledToZero"),
+        False,
+        False,
+    ),
+    "suspended at rest": (
+        say(deployed(), pods=(ready_pod(REVISION),), status=PREPARED, suspend=True),
+        ("True", "Serving"),
+        False,
+        False,
+    ),
+    "suspended from the first": (say(resolution=Resolution(), suspend=True), ("False", "Suspended"), False, False),
+    "name taken": (
+        say(problems={Ref(SERVICE, "digits"): Problem(Reason.NAME_CONFLICT, "theirs")}),
+        ("False", "NameConflict"),
+        True,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "ready", "reconciling", "stalled"), READY.values(), ids=READY)
+def test_ready_reconciling_and_stalled(
+    status: KerasModelStatus, ready: tuple[str, str], reconciling: bool, stalled: bool
+) -> None:
+    assert said(status, ConditionType.READY) == ready
+    assert said(status, ConditionType.RECONCILING)[0] == str(reconciling)
+    assert said(status, ConditionType.STALLED)[0] == str(stalled)
+
+
+OLD = ready_pod("old", "pod-old")
+NEW = ready_pod(REVISION, "pod-new")
+NOT_READY: dict[str, KerasModelStatus] = {
+    "an old pod is still ready": say(deployed(), pods=(OLD, NEW), status=PREPARED),
+    "only an old pod is ready": say(deployed(), pods=(OLD,), status=PREPARED),
+    "the Deployment's template is the old one": say(deployed("old"), pods=(NEW,), status=PREPARED),
+    "the Deployment's status is out of date": say(
+        deployed(status=deployment_status(generation=0)), pods=(NEW,), status=PREPARED
+    ),
+    "too few are ready": say(
+        deployed(status=deployment_status(2, 1), replicas=2), pods=(NEW,), status=PREPARED, serving={"replicas": 2}
+    ),
+    "the pods are not known yet": say(deployed(), status=PREPARED),
+    "the wanted revision is not prepared": say(
+        deployed("old"), pods=(OLD,), status={**PREPARED, "preparedRevision": "old"}
+    ),
+    "the Deployment is somebody else's": say(
+        deployed(ownerReferences=[{"kind": "X", "name": "x", "uid": "x", "controller": True}]),
+        pods=(NEW,),
+        status=PREPARED,
+    ),
+}
+
+
+@pytest.mark.parametrize("status", NOT_READY.values(), ids=NOT_READY)
+def test_ready_is_never_true_while(status: KerasModelStatus) -> None:
+    assert said(status, ConditionType.READY)[0] == "False"
+
+
+@pytest.mark.parametrize(
+    ("before", "pods", "serving"),
+    [
+        ("", (), ""),
+        ("", (NEW,), REVISION),
+        ("old", (OLD, NEW), "old"),
+        ("old", (NEW,), REVISION),
+        ("old", (), ""),
+    ],
+)
+def test_the_serving_revision_is_what_ready_pods_carry(before: str, pods: tuple[Object, ...], serving: str) -> None:
+    status = say(deployed(), pods=pods, status={**PREPARED, "servingRevision": before})
+    assert status.serving_revision == serving
+    assert said(status, ConditionType.AVAILABLE)[0] == str(bool(serving))
+
+
+def test_the_old_revision_stays_available_while_the_new_one_fails() -> None:
+    before = {"preparedRevision": "old", "servingRevision": "old", "model": msgspec.to_builtins(summary())}
+    status = say(FAILED_JOB, deployed("old"), pods=(*UNSAFE, OLD), status=before)
+    assert said(status, ConditionType.AVAILABLE) == ("True", "Serving")
+    assert said(status, ConditionType.MODEL_PREPARED) == ("False", "ModelUnsafe")
+    assert (status.desired_revision, status.prepared_revision, status.serving_revision) == (REVISION, "old", "old")
+
+
+def test_a_failed_poll_is_noted_and_takes_nothing_back() -> None:
+    found = Resolution(FOUND.fingerprint, LOST)
+    status = say(deployed(), pods=(NEW,), status=PREPARED, resolution=found)
+    assert said(status, ConditionType.READY) == ("True", "Serving")
+    assert status.last_failure is not None
+    assert (status.last_failure.step, status.last_failure.reason) == ("resolve", Reason.SOURCE_NOT_FOUND)
+
+
+MONITOR = (SERVICE_MONITOR, live(SERVICE_MONITOR, service_monitor(model())))
+DISABLED: Any = {"monitoring": {"serviceMonitor": {"enabled": False}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (say(), ("False", "ServiceMonitorCRDMissing")),
+        (say(service_monitors=True), ("False", "Progressing")),
+        (say(MONITOR, service_monitors=True), ("True", "ServiceMonitorApplied")),
+        (say(MONITOR, service_monitors=True, **DISABLED), ("False", "ServiceMonitorDisabled")),
+        (
+            say(
+                service_monitors=True,
+                problems={Ref(SERVICE_MONITOR, "digits"): Problem(Reason.NAME_CONFLICT, "theirs")},
+            ),
+            ("False", "NameConflict"),
+        ),
+    ],
+)
+def test_monitoring(status: KerasModelStatus, expected: tuple[str, str]) -> None:
+    assert said(status, ConditionType.MONITORING_READY) == expected
+
+
+def test_a_service_monitor_that_cannot_be_does_not_make_a_model_unready() -> None:
+    problems = {Ref(SERVICE_MONITOR, "digits"): Problem(Reason.FORBIDDEN, "no right")}
+    status = say(deployed(), pods=(NEW,), status=PREPARED, problems=problems, service_monitors=True)
+    assert said(status, ConditionType.READY) == ("True", "Serving")
+
+
+def test_a_transition_time_moves_only_with_the_status() -> None:
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "Resolving",
+        "message": "m",
+        "lastTransitionTime": ago(900),
+    }
+    status = say((JOB, job(REVISION)), status={"conditions": [condition]})
+    ready = next(each for each in status.conditions if each.type == "Ready")
+    assert (ready.reason, ready.last_transition_time) == ("Preparing", ago(900))
+
+
+def test_a_failure_keeps_the_time_when_it_was_first_seen() -> None:
+    first = say(FAILED_JOB, pods=UNSAFE)
+    assert first.last_failure is not None
+    assert first.last_failure.time == ago(0)
+    again = say(
+        FAILED_JOB, pods=UNSAFE, status={"lastFailure": {**msgspec.to_builtins(first.last_failure), "time": ago(99)}}
+    )
+    assert again.last_failure is not None
+    assert again.last_failure.time == ago(99)
+
+
+def test_a_mended_failure_is_kept() -> None:
+    past = {"step": "prepare", "reason": "OutOfMemory", "message": "m", "time": ago(99)}
+    status = say(deployed(), pods=(NEW,), status={**PREPARED, "lastFailure": past})
+    assert status.last_failure is not None
+    assert status.last_failure.reason == "OutOfMemory"
+
+
+def test_history_holds_the_last_five_served_revisions_newest_first() -> None:
+    past = [{"revision": f"r{n}", "digest": "d", "servedFrom": ago(n)} for n in range(5)]
+    status = say(deployed(), pods=(NEW,), status={**PREPARED, "history": past})
+    assert [entry.revision for entry in status.history] == [REVISION, "r0", "r1", "r2", "r3"]
+    assert status.history[0].metrics == {"accuracy": "0.97"}
+
+
+def test_a_revision_enters_the_history_once() -> None:
+    once = say(deployed(), pods=(NEW,), status=PREPARED)
+    twice = say(deployed(), pods=(NEW,), status=msgspec.to_builtins(once))
+    assert twice == once
+
+
+def test_the_url_is_told_once_there_is_a_service() -> None:
+    assert say().url == ""
+    assert say((SERVICE, live(SERVICE, service(model())))).url == "http://digits.team-a.svc:8080"
+
+
+def test_a_spec_error_stalls_and_leaves_what_else_was_said() -> None:
+    served = say(deployed(), pods=(NEW,), status=PREPARED)
+    subject = model(msgspec.to_builtins(served))
+    seen = Observed(now=NOW, resolution=FOUND)
+    status = spec_invalid(subject, SpecError("spec.serving: what?"), seen)
+    assert said(status, ConditionType.STALLED) == ("True", "SpecInvalid")
+    assert said(status, ConditionType.READY) == ("False", "SpecInvalid")
+    assert said(status, ConditionType.AVAILABLE) == ("True", "Serving")
+    assert status.serving_revision == REVISION

@@ -1,0 +1,105 @@
+"""The cache says whom a change is about, and forgets what is gone, whatever order events come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operator_makers import KEY, body, live, model, pod, ready_pod
+
+from keras_operator.kinds import DEPLOYMENT, KERAS_MODEL, POD, SERVICE, Object, Ref
+from keras_operator.render.service import service
+from keras_operator.world import World
+
+
+def _service(version: int = 10, uid: str = "u", **metadata: Any) -> Object:
+    return live(SERVICE, service(model()), version=version, uid=uid, **metadata)
+
+
+def test_a_change_wakes_its_model() -> None:
+    world = World()
+    assert world.see(KERAS_MODEL, body()) == KEY
+    assert world.see(SERVICE, _service()) == KEY
+    assert world.see(POD, ready_pod("r1")) == KEY
+
+
+def test_what_is_known_already_wakes_nobody() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    assert world.see(SERVICE, _service(version=11)) is None
+
+
+def test_an_older_version_changes_nothing() -> None:
+    world = World()
+    world.see(POD, pod("server", "r1", phase="Running") | {})
+    old = ready_pod("r1")
+    old["metadata"]["resourceVersion"] = "5"
+    assert world.see(POD, old) is None
+    assert not world.pods(KEY)[0].ready
+
+
+def test_an_object_of_somebody_else_is_not_ours() -> None:
+    assert World().see(SERVICE, _service(labels={"app": "theirs"})) is None
+
+
+def test_the_end_of_an_object_does_not_touch_its_successor() -> None:
+    world = World()
+    world.see(SERVICE, _service(version=20, uid="new"))
+    assert world.forget(SERVICE, _service(version=21, uid="old")) is None
+    assert Ref(SERVICE, "digits") in world.children(KEY)
+
+
+def test_a_deleted_child_wakes_its_model() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    assert world.forget(SERVICE, _service()) == KEY
+    assert world.children(KEY) == {}
+
+
+def test_a_listing_finds_what_vanished_unnoticed() -> None:
+    world = World()
+    world.see(SERVICE, _service(version=10))
+    assert world.replace(SERVICE, [None], [], version=15) == {KEY}
+    assert world.children(KEY) == {}
+
+
+def test_a_listing_leaves_what_is_newer_than_it() -> None:
+    world = World()
+    world.see(SERVICE, _service(version=20))
+    assert world.replace(SERVICE, [None], [], version=15) == set()
+    assert Ref(SERVICE, "digits") in world.children(KEY)
+
+
+def test_a_listing_of_one_namespace_says_nothing_of_another() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    world.replace(SERVICE, ["elsewhere"], [], version=15)
+    assert Ref(SERVICE, "digits") in world.children(KEY)
+
+
+def test_a_model_on_its_way_out_is_not_worked_on() -> None:
+    world = World()
+    going = body()
+    going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert world.see(KERAS_MODEL, going) == KEY
+    assert world.model(KEY) is None
+
+
+def test_trust_ends_when_our_fields_change() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    child = world.children(KEY)[Ref(SERVICE, "digits")]
+    assert world.trusts(child) is None
+    world.trust(KEY, child)
+    assert world.children(KEY)[child.ref].body is None
+    changed = _service(version=11, managedFields=[])
+    assert world.see(SERVICE, changed) == KEY
+    assert world.trusts(world.children(KEY)[child.ref]) is False
+
+
+def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
+    world = World()
+    template = {"metadata": {"labels": {"keras-operator.dev/revision": "r7"}}}
+    rendered = {**service(model()), "spec": {"template": template, "replicas": 3}}
+    world.see(DEPLOYMENT, live(DEPLOYMENT, rendered))
+    child = world.children(KEY)[Ref(DEPLOYMENT, "digits")]
+    assert (child.revision, child.replicas) == ("r7", 3)
