@@ -1,0 +1,99 @@
+"""The rule by which a conversion counts as right, on answers made up for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_pipeline.errors import ParityError
+from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, Case, check
+
+
+class Answers:
+    """A runtime that gives the answers it was told, one after another."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+
+    def run(self, arrays):
+        return next(self._answers)
+
+
+def cases(*expected):
+    return [Case({"x": np.zeros((len(next(iter(e.values()))), 1), "float32")}, e) for e in expected]
+
+
+def floats(*rows, dtype="float32"):
+    return np.array(rows, dtype=dtype)
+
+
+WANT = floats([0.1, 0.9], [0.8, 0.2])
+
+
+def verdict(want, got, tolerance=FULL_PRECISION):
+    return check(Answers({"y": got}), cases({"y": want}), tolerance)
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "tolerance"),
+    [
+        pytest.param(WANT, WANT, FULL_PRECISION, id="the same"),
+        pytest.param(WANT, WANT + np.float32(1e-6), FULL_PRECISION, id="rounding"),
+        pytest.param(WANT * 1000, WANT * 1000.5, FULL_PRECISION, id="within the relative bound"),
+        pytest.param(WANT, WANT * np.float32(1.008), HALF_PRECISION, id="half precision"),
+        pytest.param(floats([0.5, 0.5]), floats([0.5, 0.500001]), FULL_PRECISION, id="a tie falls the other way"),
+        pytest.param(floats([3.0]), floats([3.0]), FULL_PRECISION, id="one number"),
+        pytest.param(np.array(["a", "b"]), np.array(["a", "b"]), FULL_PRECISION, id="strings"),
+        pytest.param(np.array([[1, 2]]), np.array([[1, 2]]), FULL_PRECISION, id="whole numbers"),
+    ],
+)
+def test_what_agrees_passes(want, got, tolerance):
+    assert verdict(want, got, tolerance).agreement == "1"
+
+
+@pytest.mark.parametrize(
+    ("got", "words"),
+    [
+        pytest.param(WANT * np.float32(1.01), "more than rtol 0.001, atol 1e-05", id="right argmax, wrong values"),
+        pytest.param(WANT[:, ::-1], "argmax agreement 0", id="swapped columns"),
+        pytest.param(floats([0.1, np.nan], [0.8, 0.2]), "NaN or infinity", id="NaN"),
+        pytest.param(WANT.astype("float64"), "has type float64, not float32", id="another type"),
+        pytest.param(WANT[:1], "has shape [1, 2], not [2, 2]", id="rows lost"),
+        pytest.param(WANT[..., None], "has shape [2, 2, 1], not [2, 2]", id="another rank"),
+    ],
+)
+def test_what_differs_is_said_with_figures(got, words):
+    with pytest.raises(ParityError) as error:
+        verdict(WANT, got)
+    assert words in str(error.value)
+
+
+def test_outputs_are_compared_by_name():
+    with pytest.raises(ParityError, match=r"called \['z'\], not \['y'\]"):
+        check(Answers({"z": WANT}), cases({"y": WANT}), FULL_PRECISION)
+
+
+def test_strings_must_be_equal():
+    with pytest.raises(ParityError, match="'y' differs"):
+        verdict(np.array(["a", "b"]), np.array(["a", "c"]))
+
+
+def test_one_wrong_batch_among_many_is_found_and_named():
+    seven = np.tile(WANT[:1], (7, 1))
+    with pytest.raises(ParityError, match="in a batch of 7"):
+        check(
+            Answers({"y": WANT[:1]}, {"y": seven + np.float32(0.5)}),
+            cases({"y": WANT[:1]}, {"y": seven}),
+            FULL_PRECISION,
+        )
+
+
+def test_the_figures_are_the_worst_of_all_outputs_and_batches():
+    off = np.float32(1e-6)
+    parity = check(
+        Answers({"a": WANT, "b": WANT + off}, {"a": WANT, "b": WANT}),
+        cases({"a": WANT, "b": WANT}, {"a": WANT, "b": WANT}),
+        FULL_PRECISION,
+    )
+    assert float(parity.max_abs_error) == pytest.approx(1e-6, rel=0.1)
+    assert parity.rows == 4

@@ -1,0 +1,21 @@
+"""The step report: where it goes, and what happens when it cannot go there."""
+
+from __future__ import annotations
+
+from keras_api.reasons import Reason
+from keras_api.report import Failure, StepReport, decode_report
+from keras_pipeline.reporting import publish
+
+REPORT = StepReport(step="prepare", revision="r", failure=Failure(reason=Reason.MODEL_UNSAFE, message="a Lambda"))
+
+
+def test_the_report_goes_where_the_kubelet_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERMINATION_MESSAGE_PATH", str(tmp_path / "log"))
+    publish(REPORT)
+    assert decode_report((tmp_path / "log").read_bytes()) == REPORT
+
+
+def test_a_path_that_cannot_be_written_is_a_warning_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TERMINATION_MESSAGE_PATH", str(tmp_path / "absent" / "log"))
+    publish(REPORT)
+    assert "warning: the step report cannot be written" in capsys.readouterr().err
