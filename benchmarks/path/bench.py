@@ -1,0 +1,109 @@
+"""From a model file to a server that answers: what our steps cost beside the least that they must do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from row import Row
+
+from keras_api.bundle import SourceRecord
+from keras_api.request import PrepareRequest, encode_request
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+ROUNDS = 5
+
+
+def measure() -> list[Row]:
+    """Prepare beside the bare conversion, in turn; then the server's start."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run([sys.executable, ROOT / "examples/digits/train.py", folder], check=True, capture_output=True)
+        ours, bare = [], []
+        for i in range(ROUNDS):
+            bare.append(
+                timed([sys.executable, HERE / "bare_conversion.py", folder / "digits.keras", folder / f"bare{i}"])
+            )
+            ours.append(prepare(folder / "digits.keras", folder / f"work{i}"))
+        starts, memory = zip(*(start_server(folder / "work0/bundle") for _ in range(ROUNDS)), strict=True)
+    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+    return [
+        Row("prepare of the digits model / bare import, load, convert", statistics.median(ratios), 1.3, "x", ratios),
+        Row("bare import, load, convert", statistics.median(bare), float("1e9"), "s", bare),
+        Row("server process of the digits model: start to ready", statistics.median(starts), 1.0, "s", list(starts)),
+        Row("server process of the digits model: RSS when ready", statistics.median(memory), 100, "MB", list(memory)),
+    ]
+
+
+def prepare(source: Path, work: Path) -> float:
+    """Seconds of the prepare step, as a process."""
+    (work / "source").mkdir(parents=True)
+    (work / "source/model.keras").write_bytes(source.read_bytes())
+    digest = f"sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}"
+    record = SourceRecord(
+        uri="file:///digits.keras", fingerprint="bench", digest=digest, size_bytes=source.stat().st_size
+    )
+    request = PrepareRequest(namespace="bench", model="digits", revision="bench", fingerprint="bench", uri=record.uri)
+    (work / "source/record.json").write_text(
+        json.dumps({"uri": record.uri, "fingerprint": "bench", "digest": digest, "sizeBytes": record.size_bytes})
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "keras_pipeline",
+        "prepare",
+        "--request",
+        encode_request(request),
+        "--work",
+        str(work),
+    ]
+    return timed(command)
+
+
+def timed(command: list[str | Path]) -> float:
+    """Seconds that a command takes; it must succeed."""
+    start = time.perf_counter()
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return time.perf_counter() - start
+
+
+def start_server(bundle: Path) -> tuple[float, float]:
+    """Seconds until the server is ready, and its resident memory then, in MB."""
+    port = 18080
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "keras_server", "--bundle", str(bundle), "--name", "digits", "--port", str(port)]
+    with subprocess.Popen([*command, "--host", "127.0.0.1"], stderr=subprocess.DEVNULL) as process:
+        try:
+            while not is_ready(port):
+                assert process.poll() is None, "the server ended"
+                time.sleep(0.005)
+            seconds = time.perf_counter() - start
+            return seconds, resident_mb(process.pid)
+        finally:
+            process.terminate()
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]
+
+
+def is_ready(port: int) -> bool:
+    """Whether the server answers that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False

@@ -1,0 +1,32 @@
+"""`make bench AREA=path`: measure one area, print a table, write benchmarks/AREA/results.json."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from row import Row
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Measure the area named by AREA."""
+    areas = sorted(path.parent.name for path in HERE.glob("*/bench.py"))
+    area = os.environ.get("AREA", "")
+    if area not in areas:
+        print(f"say which area to measure: {', '.join(f'make bench AREA={name}' for name in areas)}", file=sys.stderr)
+        return 2
+    rows: list[Row] = importlib.import_module(f"{area}.bench").measure()
+    for row in rows:
+        verdict = "holds" if row.holds else "MISSED"
+        print(f"{row.name:<58}{row.value:>10.3g} {row.unit:<6} reach {row.reach:<8.3g} {verdict}")
+    (HERE / area / "results.json").write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
