@@ -60,7 +60,7 @@ def compare(answers: Mapping[str, Array], golden: Mapping[str, Array], *, absolu
                 raise GoldenMismatchError(f"output {name!r} differs from the golden answer")
         elif not np.allclose(given, expected, rtol=RELATIVE_TOLERANCE, atol=absolute, equal_nan=True):
             with np.errstate(all="ignore"):
-                difference = np.nanmax(np.abs(given.astype(np.float64) - expected.astype(np.float64)))
+                difference = np.fmax.reduce(np.abs(given.astype(np.float64) - expected.astype(np.float64)), axis=None)
             raise GoldenMismatchError(
                 f"output {name!r} differs from the golden answer by up to {difference:.3g} "
                 f"(allowed: {absolute:.3g} + {RELATIVE_TOLERANCE:g} of the value)"

@@ -33,7 +33,8 @@ from keras_api.bundle import (
 
 DIGEST = "sha256:" + "0" * 64
 REVISION = "00000000ff"
-START_TIMEOUT = 60.0
+# TensorFlow takes 5 s to import on an idle machine, and most of a minute on a very busy one.
+START_TIMEOUT = 180.0
 ONNX_TYPES = {
     "bool": TensorProto.BOOL,
     "int8": TensorProto.INT8,
@@ -332,6 +333,18 @@ def launch(bundle: Path, name: str, *options: str) -> Server:
     command = [sys.executable, "-m", "keras_server", "--bundle", str(bundle), "--name", name]
     command += ["--host", "127.0.0.1", "--port", "0", "--drain-delay", "0", *options]
     return Server(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+
+
+@pytest.fixture(scope="session")
+def bundle_writer() -> Callable[..., Path]:
+    """See `write_bundle`."""
+    return write_bundle
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Callable[..., Server]:
+    """See `launch`."""
+    return launch
 
 
 @pytest.fixture
