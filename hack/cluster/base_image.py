@@ -3,10 +3,9 @@
 import hashlib
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
-from cluster import toolchain
+from cluster import mounts, toolchain
 from cluster.commands import run
 from cluster.console import ClusterError, step
 from cluster.images import buildah_command
@@ -29,6 +28,8 @@ SLIMMED = (
     "var/log",
     "tmp",
 )
+# Raised when the steps below change; a base image of another recipe is made anew.
+_RECIPE = 1
 _RECIPE_LABEL = "dev.keras-operator.recipe"
 
 
@@ -38,7 +39,7 @@ def ensure() -> str:
     toolchain.ensure_packages(toolchain.BASE_IMAGE_PACKAGES)
     suite = codename(Path("/etc/os-release").read_text())
     name = f"localhost/keras-operator-base:{suite}"
-    recipe = hashlib.sha256(repr((suite, PACKAGES, SLIMMED, Path(__file__).read_bytes())).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(repr((suite, PACKAGES, SLIMMED, _RECIPE)).encode()).hexdigest()[:12]
     buildah = buildah_command()
     with hold(CACHE / "base-image.lock", "another build of the base image"):
         if not _is_there(buildah, name, recipe):
@@ -78,19 +79,25 @@ def _make(buildah: Path, name: str, suite: str, recipe: str) -> None:
     )
     proxy = run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"]).strip()
     environment = {"http_proxy": proxy.partition("=")[2].strip("'")} if proxy else {}
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="base-image-") as folder:
-        root = Path(folder, "root")
+    folder = CACHE / "base-image-build"
+    mounts.remove(folder)  # of a build that was killed
+    root = folder / "root"
+    root.mkdir(parents=True)
+    try:
         run(
             ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, root, url],
             timeout=900,
             env={"LC_ALL": "C", **environment},
         )
         _slim(root)
-        Path(folder, "Containerfile").write_text(
+        (folder / "Containerfile").write_text(
             f"FROM scratch\nCOPY root/ /\nLABEL {_RECIPE_LABEL}={recipe}\n"
             'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8\nCMD ["python3"]\n'
         )
         run([buildah, "build", "--quiet", "--tag", name, folder], timeout=600)
+    finally:
+        # debootstrap mounts /proc for its steps: whatever happened, nothing is removed through a mount.
+        mounts.remove(folder)
 
 
 def _slim(root: Path) -> None:

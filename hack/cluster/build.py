@@ -245,6 +245,8 @@ def _build(source: Source, names: list[str]) -> None:
 def _build_once(source: Source, names: list[str]) -> None:
     target = folder(source)
     target.mkdir(parents=True, exist_ok=True)
+    for killed in BUILDS.glob(f"{source.name}-build-*"):
+        shutil.rmtree(killed, ignore_errors=True)
     command = ["nice", "-n", "5", str(_go()[0])]
     flags = ["-v", "-trimpath", *source.flags, f"-ldflags={source.ldflags}"]
     with tempfile.TemporaryDirectory(dir=BUILDS, prefix=f"{source.name}-build-") as made:
@@ -324,9 +326,11 @@ def _watch(command: list[str], source: Source, names: list[str], made: str) -> N
 
 
 def forget_old(keep: int = 2) -> None:
-    """Remove all but the newest `keep` builds of every source: each is hundreds of megabytes."""
+    """Remove all but the current and the newest `keep` builds of every source: they are hundreds of megabytes."""
     for source in SOURCES:
-        builds = sorted(BUILDS.glob(f"{source.name}-*"), key=lambda build: build.stat().st_mtime, reverse=True)
+        builds = sorted(
+            BUILDS.glob(f"{source.name}-{'[0-9a-f]' * 12}"), key=lambda build: build.stat().st_mtime, reverse=True
+        )
         current = folder(source)
         for build in [build for build in builds if build != current][keep:]:
             shutil.rmtree(build, ignore_errors=True)

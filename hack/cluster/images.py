@@ -10,13 +10,15 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster import build, toolchain
+from cluster import build, mounts, toolchain
 from cluster.commands import run
 from cluster.console import ClusterError, step
 from cluster.locks import hold
 from cluster.paths import BIN, BUILDAH, CACHE
 
 NOBODY = "65532:65532"
+BUILDAH_PROGRAM = Path("/usr/bin/buildah")
+BUILDAH_RUN = Path("/run/keras-operator-buildah")
 BUSYBOX = Path("/bin/busybox")
 # Raised when the same programs are to give different images.
 FORM = 2
@@ -40,8 +42,8 @@ def buildah_command() -> Path:
         "#!/bin/sh\n"
         "# buildah with its storage in the cache of keras-operator\n"
         f"export STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot CONTAINERS_CONF={shlex.quote(str(configuration))}\n"
-        f"exec /usr/bin/buildah --root {shlex.quote(str(BUILDAH / 'storage'))} --runroot /run/keras-operator-buildah"
-        ' "$@"\n'
+        f"exec {BUILDAH_PROGRAM} --root {shlex.quote(str(BUILDAH / 'storage'))} --runroot {BUILDAH_RUN} "
+        '"$@"\n'
     )
     if not wrapper.exists() or wrapper.read_text() != text:
         fresh = BIN / f".buildah.{os.getpid()}"
@@ -118,6 +120,17 @@ def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str
         Path(context, "Containerfile").write_text("\n".join(lines) + "\n")
         run([buildah, "build", "--quiet", "--tag", name, context], timeout=300)
     push(name)
+
+
+def clear_away() -> None:
+    """Undo the mounts of image builds that were killed, unless one is under way."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "exe").readlink() == BUILDAH_PROGRAM:
+                return
+        except OSError:
+            continue  # a kernel thread, or it ended meanwhile
+    mounts.undo([BUILDAH, BUILDAH_RUN])
 
 
 def push(name: str) -> None:

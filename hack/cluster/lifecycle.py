@@ -30,6 +30,11 @@ class Owner:
     cache: str
 
     @classmethod
+    def ours(cls) -> "Owner":
+        """This clone with the cache that it uses now."""
+        return cls(str(paths.CLONE), str(paths.CACHE))
+
+    @classmethod
     def read(cls) -> "Owner | None":
         """Who started the cluster that runs or was left; None when there is none."""
         try:
@@ -43,18 +48,19 @@ def up(*, take_over: bool = False) -> None:
     preflight.require_root()
     with _lock():
         owner = Owner.read()
-        if running() and owner and owner.clone != str(paths.CLONE):
-            if not take_over and Path(owner.clone).exists():
+        if running() and owner != Owner.ours():
+            if owner and Path(owner.clone).exists() and not take_over:
                 raise ClusterError(
                     f"the cluster of {owner.clone} is running on this machine, which has room for one: "
                     f"stop it there with `make cluster-down`, or take over with `python3 hack/cluster up --take-over`"
                 )
-            say(f"stopping the cluster of {owner.clone}")
-            _clean()
-        fresh = not running()
-        if fresh and owner:
-            with step("clearing away what an earlier cluster left"):
+            with step(f"stopping the cluster of {owner.clone if owner else 'a clone that is gone'}"):
                 _clean()
+        fresh = not running()
+        if fresh and Owner.read():
+            with step("clearing away what a cluster left that was killed"):
+                _clean()
+                images.clear_away()
         toolchain.ensure_packages(toolchain.NODE_PACKAGES)
         if fresh:
             preflight.check(components.ports(LAYOUT))
@@ -66,6 +72,7 @@ def up(*, take_over: bool = False) -> None:
         _publish()
         with step("installing DNS, volumes and metrics"):
             addons.install_cluster_set(Target.ours())
+        build.forget_old()
         say(f"the cluster runs: export KUBECONFIG={paths.KUBECONFIG} PATH={paths.BIN}:$PATH")
 
 
@@ -116,7 +123,8 @@ def _clean() -> None:
     cgroups.remove()
     mounts.remove(cache / "cluster")
     mounts.remove(paths.RUN)
-    paths.KUBECONFIG.unlink(missing_ok=True)
+    clone = Path(owner.clone) if owner else paths.CLONE
+    (clone / paths.KUBECONFIG.relative_to(paths.CLONE)).unlink(missing_ok=True)
 
 
 def _prepare(programs: dict[str, Path]) -> None:
@@ -124,7 +132,7 @@ def _prepare(programs: dict[str, Path]) -> None:
     paths.RUN.mkdir(parents=True, exist_ok=True)
     mounts.remove(paths.STATE)
     CONFIGS.mkdir(parents=True)
-    OWNER.write_text(json.dumps(asdict(Owner(str(paths.CLONE), str(paths.CACHE)))))
+    OWNER.write_text(json.dumps(asdict(Owner.ours())))
     with step("making keys, certificates and configuration"):
         addresses = ["127.0.0.1", components.NODE_ADDRESS]
         pki.issue(LAYOUT.pki, pki.certificates(components.NODE, addresses, components.API_SERVICE))

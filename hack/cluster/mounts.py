@@ -25,7 +25,7 @@ def undo(folders: Iterable[Path]) -> None:
         if not attempt(["umount", path], timeout=20):
             attempt(["umount", "--lazy", path], timeout=20)
     if left := below(folders):
-        raise ClusterError(f"these mounts of an earlier cluster cannot be undone: {', '.join(map(str, left))}")
+        raise ClusterError(f"{len(left)} mounts of an earlier cluster cannot be undone, the first is {left[0]}")
 
 
 def remove(folder: Path) -> None:
