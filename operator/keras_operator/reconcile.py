@@ -20,8 +20,9 @@ from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.times import read, seconds_until
 from keras_operator.world import World
 
-# Before a first status is written the source gets this long to answer: most do, and one write is spared.
-FIRST_WORD_SECONDS = 1.0
+# Before a first status is written the source gets this long to answer (one second less when the model was created
+# late in a second): most do, and one write is spared.
+FIRST_WORD_SECONDS = 2.0
 # What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
 PROBLEM_SECONDS = 30.0
 # Some trouble shows only by time: a pod that hangs, a server that does not turn ready.
@@ -51,22 +52,23 @@ class Reconciler:
             return None  # ownerReferences collect the children
         try:
             model = parse_model(body)
-            seen = self._observe(model)
+            resolution = self.resolver.look(model)
+            seen = await self._observe(model, resolution)
             plan = decide(model, seen, self.settings)
         except SpecError as error:
             await self._refuse(body, error)
             return None  # only a new generation can change that
         problems = await self.actor.act(model, plan, seen)
-        seen = self._observe(model)
-        seen = replace(seen, clues=await self.inquiry.clues(model, seen))
+        seen = await self._observe(model, resolution)  # what acting has changed; the source's answer stays the same
         status = summarize(model, seen, plan, problems)
         if _says_nothing_yet(body, seen) and not model.spec.suspend:
             return FIRST_WORD_SECONDS
         await self.reporter.report(model, status, seen.now)
         return PROBLEM_SECONDS if problems else _look_again(plan, seen, status)
 
-    def _observe(self, model: KerasModel) -> Observed:
-        return observe(model, self.world, self.resolver.look(model), datetime.now(UTC))
+    async def _observe(self, model: KerasModel, resolution: Resolution) -> Observed:
+        seen = observe(model, self.world, resolution, datetime.now(UTC))
+        return replace(seen, clues=await self.inquiry.clues(model, seen))
 
     async def _refuse(self, body: Object, error: SpecError) -> None:
         """Say what is wrong with a spec."""

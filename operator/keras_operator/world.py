@@ -68,6 +68,7 @@ class World:
         self._children: dict[Key, dict[Ref, Child]] = defaultdict(dict)
         self._pods: dict[Key, dict[str, Pod]] = defaultdict(dict)
         self._trusted: dict[str, str] = {}
+        self._keys: dict[str, Key] = {}
         self.has_service_monitors = False
         """Whether the cluster has that kind."""
 
@@ -90,7 +91,7 @@ class World:
 
     def see(self, kind: Kind, obj: Object) -> Key | None:
         """Take in an object as the API server sent it. Returns the model that must be looked at because of it."""
-        key = key_of(kind, obj)
+        key = self._key(kind, obj)
         if key is None:
             return None
         if kind == KERAS_MODEL:
@@ -101,8 +102,8 @@ class World:
 
     def forget(self, kind: Kind, obj: Object) -> Key | None:
         """Take in that an object is gone. Returns the model that must be looked at because of it."""
-        key = key_of(kind, obj)
-        uid, name = obj["metadata"].get("uid"), obj["metadata"]["name"]
+        key = self._key(kind, obj)
+        uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
         if key is None:
             return None
         if kind == KERAS_MODEL:
@@ -124,6 +125,7 @@ class World:
                 return None
             del children[Ref(kind, name)]
             self._trusted.pop(known.uid, None)
+        self._keys.pop(uid, None)
         self._drop_if_empty(key)
         return key
 
@@ -151,7 +153,7 @@ class World:
             and ghost["metadata"]["uid"] not in present
             and int(ghost["metadata"]["resourceVersion"]) <= version
         ]:
-            changed.add(self.forget(kind, _with_label(ghost, key)))
+            changed.add(self.forget(kind, {"metadata": {**ghost["metadata"], "namespace": key.namespace}}))
         return {key for key in changed if key is not None}
 
     def trusts(self, child: Child) -> bool | None:
@@ -166,6 +168,15 @@ class World:
         children = self._children.get(key, {})
         if child.ref in children:
             children[child.ref] = replace(children[child.ref], body=None)
+
+    def _key(self, kind: Kind, obj: Object) -> Key | None:
+        """The model that an object belongs to. What was a model's once stays it, whoever takes off its labels."""
+        if kind == KERAS_MODEL:
+            return key_of(kind, obj)
+        key = self._keys.get(obj["metadata"]["uid"]) or key_of(kind, obj)
+        if key is not None:
+            self._keys[obj["metadata"]["uid"]] = key
+        return key
 
     def _see_model(self, key: Key, obj: Object) -> bool:
         metadata = obj["metadata"]
@@ -326,10 +337,6 @@ def _number(text: str | None) -> int:
 
 def _identity(name: str, uid: str, version: int) -> Object:
     return {"metadata": {"name": name, "uid": uid, "resourceVersion": str(version)}}
-
-
-def _with_label(obj: Object, key: Key) -> Object:
-    return {"metadata": {**obj["metadata"], "namespace": key.namespace, "labels": {MODEL: key.name}}}
 
 
 def _without_version(model: Object) -> Object:

@@ -39,7 +39,7 @@ def prepare_memory(source_bytes: int | None, factor: int = 1) -> str:
     """
     size = UNKNOWN_SOURCE_SIZE if source_bytes is None else source_bytes
     convert = min(PREPARE_CONVERT_FACTOR * size, PREPARE_CONVERT_MAX)
-    return _mebibytes(factor * (PREPARE_BASE + PREPARE_EXPORT_FACTOR * size + convert))
+    return _mebibytes(PREPARE_BASE + PREPARE_EXPORT_FACTOR * size + convert, factor)
 
 
 def server_memory(model: ModelSummary) -> str:
@@ -50,5 +50,5 @@ def server_memory(model: ModelSummary) -> str:
     return _mebibytes(ONNX_BASE + ONNX_FACTOR * weights)
 
 
-def _mebibytes(count: int) -> str:
-    return f"{-(-count // MIB)}Mi"
+def _mebibytes(count: int, factor: int = 1) -> str:
+    return f"{factor * -(-count // MIB)}Mi"

@@ -148,6 +148,7 @@ def test_ready_reconciling_and_stalled(
 
 OLD = ready_pod("old", "pod-old")
 NEW = ready_pod(REVISION, "pod-new")
+THEIRS = [{"kind": "X", "name": "x", "uid": "x", "controller": True}]
 NOT_READY: dict[str, KerasModelStatus] = {
     "an old pod is still ready": say(deployed(), pods=(OLD, NEW), status=PREPARED),
     "only an old pod is ready": say(deployed(), pods=(OLD,), status=PREPARED),

@@ -41,6 +41,14 @@ def test_an_object_of_somebody_else_is_not_ours() -> None:
     assert World().see(SERVICE, _service(labels={"app": "theirs"})) is None
 
 
+def test_a_child_whose_labels_were_taken_off_is_still_its_models() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    stripped = _service(version=11, labels={}, ownerReferences=[])
+    assert world.see(SERVICE, stripped) == KEY
+    assert world.children(KEY)[Ref(SERVICE, "digits")].controller is None
+
+
 def test_the_end_of_an_object_does_not_touch_its_successor() -> None:
     world = World()
     world.see(SERVICE, _service(version=20, uid="new"))
