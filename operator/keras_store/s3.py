@@ -27,11 +27,11 @@ _TROUBLES: list[tuple[re.Pattern[str], Trouble, str]] = [
     (re.compile(pattern), trouble, phrase)
     for pattern, trouble, phrase in [
         (r"NoSuchBucket", Trouble.MISSING, "the bucket does not exist"),
-        (r"status code: (404|410)", Trouble.MISSING, "there is no such object"),
-        (r"InvalidAccessKeyId", Trouble.DENIED, "the service does not know the access key"),
+        (r"InvalidAccessKeyId|XAdminUserNotFound", Trouble.DENIED, "the service does not know the access key"),
         (r"SignatureDoesNotMatch", Trouble.DENIED, "the secret access key is wrong"),
         (r"(ExpiredToken|TokenRefreshRequired)", Trouble.DENIED, "the session token has expired"),
         (r"status code: (401|403)", Trouble.DENIED, "access denied"),
+        (r"status code: (404|410)", Trouble.MISSING, "there is no such object"),
         (r"status code: 507|QuotaExceeded|XMinioStorageFull", Trouble.FULL, "no space is left"),
         (r"without LOCATION|status code: 30\d|AuthorizationHeaderMalformed", Trouble.REFUSED, "another region has it"),
         (r"status code: (5\d\d|408|425|429)", Trouble.UNHEALTHY, "the service fails"),
