@@ -100,8 +100,8 @@ async def _get(options: argparse.Namespace) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        archive = Archive(options.root)
         api = None if options.insecure_no_auth else _api_server(options)
+        archive = Archive(options.root)
     except (ArchiveError, OSError) as error:
         log.error("%s", error)  # noqa: TRY400 - one line says it
         return 1
