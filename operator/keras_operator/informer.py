@@ -16,7 +16,7 @@ import kopf
 
 from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.kinds import CHILDREN, KERAS_MODEL, POD, SERVICE_MONITOR, Key, Kind
-from keras_operator.render.labels import SELECT_OURS
+from keras_operator.render.labels import MANAGER, SELECT_OURS
 from keras_operator.settings import Settings
 from keras_operator.world import World
 
@@ -113,6 +113,7 @@ class Informer:
             clusterwide=not self._settings.watch_namespaces,
             namespaces=self._settings.watch_namespaces,
             standalone=True,
+            identity=MANAGER,  # else kopf asks the system for the name of its user, which need not have one
         )
 
     async def _discover(self) -> None:

@@ -260,8 +260,6 @@ _STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
         "observedGeneration",
         "replicas",
         "updatedReplicas",
-        "readyReplicas",
-        "availableReplicas",
         "conditions",
     ),
     JOB: ("conditions", "startTime", "active", "ready"),

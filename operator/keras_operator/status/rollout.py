@@ -25,9 +25,9 @@ def is_rolled_out(model: KerasModel, seen: Observed, revision: str) -> bool:
     if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
         return False
     wanted = wanted_replicas(deployment)
-    status = deployment.status
-    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
-    return all(count == wanted for count in counts) and ready_revisions(seen) == [revision] * wanted
+    # The Deployment counts the pods of its present template, whatever their revision; whether they answer, they say.
+    counts = [deployment.status.get(name, 0) for name in ("replicas", "updatedReplicas")]
+    return counts == [wanted, wanted] and ready_revisions(seen) == [revision] * wanted
 
 
 def wanted_replicas(deployment: Child) -> int:

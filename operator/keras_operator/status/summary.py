@@ -24,7 +24,14 @@ from keras_operator.render.names import prepare_job_name, service_url
 from keras_operator.status.conditions import Saying, conditions
 from keras_operator.status.failure import Failure, Step
 from keras_operator.status.pods import Cause, cause_from_event, cause_of
-from keras_operator.status.rollout import condition, is_current, is_rolled_out, serving_revision, wanted_replicas
+from keras_operator.status.rollout import (
+    condition,
+    is_current,
+    is_rolled_out,
+    ready_revisions,
+    serving_revision,
+    wanted_replicas,
+)
 from keras_operator.times import written
 from keras_operator.world import Child
 
@@ -64,7 +71,7 @@ def summarize(model: KerasModel, seen: Observed, plan: Plan, problems: Mapping[R
         prepared_revision=plan.prepared[0] if plan.prepared else "",
         serving_revision=serving,
         replicas=0 if deployment is None else deployment.status.get("replicas", 0),
-        ready_replicas=0 if deployment is None else deployment.status.get("readyReplicas", 0),
+        ready_replicas=len(ready_revisions(seen)),
         selector=",".join(f"{key}={value}" for key, value in server_selector(model.metadata.name).items()),
         source=_source(model, seen),
         model=plan.prepared[1] if plan.prepared else None,

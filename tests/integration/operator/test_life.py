@@ -179,4 +179,5 @@ def test_transitions_are_told_as_events(scene: Scene, source: Source) -> None:
     scene.serve(source.url)
     uid = scene.model()["metadata"]["uid"]
     events = [each for each in scene.kube.list("events", scene.namespace) if each["involvedObject"].get("uid") == uid]
-    assert [each["reason"] for each in events if each["type"] == "Normal"] == ["Preparing", "RollingOut", "Serving"]
+    events.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
+    assert [each["reason"] for each in events] == ["Preparing", "RollingOut", "Serving"]
