@@ -255,7 +255,7 @@ def cni_config() -> dict[str, object]:
     }
 
 
-def containerd_config(sandbox_image: str, cni_folder: Path) -> str:
+def containerd_config(sandbox_image: str, cni_folder: Path, shim_sockets: Path) -> str:
     """containerd's TOML. `restrict_oom_score_adj`: a machine may not let us lower the score."""
     return f"""\
 version = 3
@@ -265,6 +265,8 @@ version = 3
     sandbox = "{sandbox_image}"
 [plugins.'io.containerd.nri.v1.nri']
   disable = true
+[plugins.'io.containerd.shim.v1.manager']
+  socket_dir = "{shim_sockets}"
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true

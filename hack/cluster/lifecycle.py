@@ -150,7 +150,9 @@ def _write_configs() -> None:
     (CONFIGS / "kubelet.json").write_text(json.dumps(components.kubelet_config(LAYOUT, SOCKET), indent=2))
     (CONFIGS / "registry.json").write_text(json.dumps(components.registry_config(paths.REGISTRY), indent=2))
     sandbox = images.reference(Target.ours().registry, "pause")
-    (CONFIGS / "containerd.toml").write_text(components.containerd_config(sandbox, CONFIGS / "cni"))
+    (CONFIGS / "containerd.toml").write_text(
+        components.containerd_config(sandbox, CONFIGS / "cni", paths.RUN / "shims")
+    )
 
 
 def _forget_containers(programs: dict[str, Path]) -> None:
