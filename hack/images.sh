@@ -41,8 +41,10 @@ else
   exit 1
 fi
 push=("${builder[@]}" push --quiet)
-# Registries on this machine speak plain HTTP; docker knows that by itself.
-case "${builder[0]} $prefix" in *"buildah 127.0.0.1:"* | *"buildah localhost:"*) push+=(--tls-verify=false) ;; esac
+# Registries on this machine speak plain HTTP (docker knows that by itself), and compressing for them takes a minute.
+case "${builder[0]} $prefix" in
+  *"buildah 127.0.0.1:"* | *"buildah localhost:"*) push+=(--tls-verify=false --disable-compression) ;;
+esac
 
 inputs() {
   echo "$base"

@@ -11,5 +11,11 @@ if [ ! -f .build/images.env ]; then
 fi
 # shellcheck source=/dev/null
 . .build/images.env
-helm upgrade --install keras-operator charts/keras-operator --namespace keras-system --create-namespace \
-  --set image.registry="$IMAGE_PREFIX" --set image.tag="$TAG" --wait --timeout 5m "$@"
+if ! helm upgrade --install keras-operator charts/keras-operator --namespace keras-system --create-namespace \
+  --set "image.registry=$IMAGE_PREFIX" --set-string "image.tag=$TAG" --wait --timeout 3m "$@" > .build/install.log 2>&1; then
+  cat .build/install.log >&2
+  kubectl --namespace keras-system get pods >&2
+  kubectl --namespace keras-system logs --tail=20 --prefix --selector app.kubernetes.io/part-of=keras-operator >&2
+  exit 1
+fi
+helm list --namespace keras-system
