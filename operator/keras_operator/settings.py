@@ -26,7 +26,7 @@ class Settings:
     store_url: str
     """Where bundles live: ``http://keras-store.<ns>.svc:8080`` or ``s3://bucket/prefix``."""
     store_secret: str = ""
-    """Secret with an external store's credentials; a Secret of this name must exist in each model's namespace."""
+    """Secret with an external store's options (STORE_AWS_ACCESS_KEY_ID, ...) in each model's namespace."""
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     """Comma-separated names of Secrets in the models' namespaces."""

@@ -13,7 +13,6 @@ USER = 65532
 STORE_TOKEN_FOLDER = "/var/run/secrets/keras-operator.dev/store"  # noqa: S105 - a folder's name
 STORE_AUDIENCE = "keras-store"
 STORE_TOKEN_SECONDS = 3600
-STORE_CREDENTIALS_PREFIX = "STORE_"
 
 
 def container(name: str, image: str, command: list[str], settings: Settings, **more: Any) -> Object:
@@ -83,7 +82,7 @@ def store_access(settings: Settings) -> Object:
             "volumeMounts": [{"name": "store-token", "mountPath": STORE_TOKEN_FOLDER, "readOnly": True}],
         }
     if settings.store_secret:
-        return {"envFrom": [{"prefix": STORE_CREDENTIALS_PREFIX, "secretRef": {"name": settings.store_secret}}]}
+        return {"envFrom": [{"secretRef": {"name": settings.store_secret}}]}
     return {}
 
 

@@ -62,7 +62,10 @@ def prepare_job(
             settings,
             [
                 work,
-                *({"name": _volume(claim), "mountPath": f"{VOLUMES}/{claim}", "readOnly": True} for claim in claims),
+                *(
+                    {"name": volume, "mountPath": f"{VOLUMES}/{claim}", "readOnly": True}
+                    for volume, claim in claims.items()
+                ),
             ],
         ),
     )
@@ -102,8 +105,8 @@ def prepare_job(
                 volumes=[
                     {"name": "work", "emptyDir": {}},
                     *(
-                        {"name": _volume(claim), "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-                        for claim in claims
+                        {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+                        for volume, claim in claims.items()
                     ),
                     *store_volumes(settings),
                 ],
@@ -129,12 +132,9 @@ def _fetch_access(model: KerasModel, settings: Settings, mounts: list[Object]) -
     }
 
 
-def _claims(model: KerasModel) -> list[str]:
-    """Claims that the model and its validation data lie on."""
+def _claims(model: KerasModel) -> dict[str, str]:
+    """Claims that the model and its validation data lie on, by the name of the volume."""
     validation = model.spec.validation
     addresses = [model.spec.source.uri, *([validation.data] if validation else [])]
-    return sorted({urlsplit(uri).netloc for uri in addresses if uri.startswith("pvc://")})
-
-
-def _volume(claim: str) -> str:
-    return f"claim-{claim.replace('.', '-')}"[:63].rstrip("-")
+    claims = sorted({urlsplit(uri).netloc for uri in addresses if uri.startswith("pvc://")})
+    return {f"claim-{number}": claim for number, claim in enumerate(claims)}

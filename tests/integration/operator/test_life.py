@@ -113,7 +113,7 @@ def test_the_old_revision_goes_on_being_served_when_the_new_one_fails(scene: Sce
 
 
 def test_replicas_are_scaled_by_the_scale_subresource(scene: Scene, source: Source) -> None:
-    scene.serve(source.url, serving={"replicas": 1})
+    scene.serve(source.url)
     scene.kube.patch("kerasmodels", scene.namespace, "digits", {"spec": {"replicas": 2}}, subresource="scale")
     scene.kubelet.serves("digits", 2)
     scene.wait_for("Ready", "True", "Serving")

@@ -1,0 +1,155 @@
+"""What the operator renders, as golden files to read and to review; `make golden` writes them anew."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from operator_makers import SETTINGS, model, summary
+
+from keras_api.resource import SpecError
+from keras_operator.kinds import Object
+from keras_operator.render.deployment import deployment
+from keras_operator.render.prepare_job import prepare_job
+from keras_operator.render.service import service
+from keras_operator.render.service_account import service_account
+from keras_operator.render.service_monitor import service_monitor
+from keras_operator.render.sizing import GIB, prepare_memory, server_memory
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
+S3_STORE = replace(SETTINGS, store_url="s3://bundles/keras", store_secret="bundles", image_pull_secrets=("registry",))
+
+FULL: dict[str, Any] = {
+    "source": {
+        "uri": "s3://models/digits.keras",
+        "secretRef": {"name": "models-reader"},
+        "s3": {"endpoint": "http://minio.storage.svc:9000"},
+    },
+    "validation": {"data": "pvc://data.sets/digits.csv", "require": [{"metric": "accuracy", "min": "0.95"}]},
+    "serving": {
+        "replicas": 2,
+        "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
+        "podTemplate": {
+            "metadata": {"labels": {"team": "a"}, "annotations": {"sidecar": "no"}},
+            "spec": {
+                "nodeSelector": {"disk": "ssd"},
+                "containers": [{"name": "server", "env": [{"name": "OMP_NUM_THREADS", "value": "2"}]}],
+            },
+        },
+    },
+    "monitoring": {"serviceMonitor": {"labels": {"release": "prometheus"}, "interval": "15s"}},
+}
+
+RENDERED: dict[str, Object] = {
+    "service-account": service_account(model()),
+    "service": service(model()),
+    "service-monitor": service_monitor(model()),
+    "service-monitor-full": service_monitor(model(**FULL)),
+    "prepare-job": prepare_job(model(), "0123456789", "etag-1", 100_000, SETTINGS),
+    "prepare-job-full": prepare_job(
+        model(**FULL), "0123456789", "etag-1", 59_000_000, S3_STORE, attempt=2, memory_factor=2
+    ),
+    "prepare-job-claim": prepare_job(
+        model(source={"uri": "pvc://models/digits.keras"}), "0123456789", "pvc", None, SETTINGS
+    ),
+    "deployment": deployment(model(), "0123456789", summary(), SETTINGS),
+    "deployment-full": deployment(model(**FULL), "0123456789", summary(), S3_STORE),
+    "deployment-tensorflow": deployment(model(), "0123456789", summary("tensorflow", 1_000_000), SETTINGS),
+}
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_what_is_rendered_is_as_reviewed(name: str) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    text = yaml.dump(RENDERED[name], Dumper=_Plain, sort_keys=False, width=120)
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert path.is_file(), f"{path} is missing: run `make golden` and review it"
+    assert yaml.safe_load(text) == yaml.safe_load(path.read_text()), "run `make golden` and review the difference"
+
+
+def test_there_is_no_golden_file_without_a_test() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(RENDERED)
+
+
+def _containers(obj: Object) -> dict[str, Object]:
+    pod = obj["spec"]["template"]["spec"]
+    return {each["name"]: each for each in [*pod["initContainers"], *pod["containers"]]}
+
+
+@pytest.mark.parametrize("name", ["prepare-job", "prepare-job-full", "prepare-job-claim"])
+def test_the_container_that_opens_the_foreign_file_holds_no_credentials(name: str) -> None:
+    prepare = _containers(RENDERED[name])["prepare"]
+    assert "envFrom" not in prepare
+    assert {mount["name"] for mount in prepare["volumeMounts"]} == {"tmp", "work"}
+
+
+@pytest.mark.parametrize("name", [name for name in RENDERED if name.startswith(("prepare", "deployment"))])
+def test_every_container_is_restricted(name: str) -> None:
+    pod = RENDERED[name]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in _containers(RENDERED[name]).values():
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_an_address_with_dollar_signs_reaches_the_step_as_it_is_written() -> None:
+    job = prepare_job(model(source={"uri": "s3://m/$(HOME)$$.keras"}), "0123456789", "e", 1, SETTINGS)
+    for name in ("fetch", "prepare", "put"):
+        assert "s3://m/$$(HOME)$$$$.keras" in " ".join(_containers(job)[name]["command"])
+
+
+def test_replicas_are_rendered_only_when_the_spec_sets_them() -> None:
+    assert "replicas" not in RENDERED["deployment"]["spec"]
+    assert RENDERED["deployment-full"]["spec"]["replicas"] == 2
+
+
+def test_a_reserved_label_is_refused() -> None:
+    spec = {"podTemplate": {"metadata": {"labels": {"keras-operator.dev/model": "x"}}}}
+    with pytest.raises(SpecError, match=r"labels\['keras-operator.dev/model'\] is set by the operator"):
+        deployment(model(serving=spec), "0123456789", summary(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, {"requests": {"cpu": "100m", "memory": "129Mi"}}),
+        ({"requests": {"memory": "2Gi"}}, {"requests": {"cpu": "100m", "memory": "2Gi"}}),
+        ({"limits": {"memory": "64Mi"}}, {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}}),
+    ],
+)
+def test_resources_of_the_spec_go_over_the_defaults(resources: Object, expected: Object) -> None:
+    obj = deployment(model(serving={"resources": resources}), "0123456789", summary(), SETTINGS)
+    assert _containers(obj)["server"]["resources"] == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "most"),
+    [(100_000, 1.5, 1.6), (59_000_000, 2.8, 3.2), (134_000_000, 4.5, 5.0), (2 * GIB, 15, 16), (None, 2.9, 3.3)],
+    ids=["small", "VGG16", "134 MB", "2 GiB", "unknown"],
+)
+def test_prepare_memory_follows_the_size_of_the_source(size: int | None, least: float, most: float) -> None:
+    assert least * 1024 <= int(prepare_memory(size).removesuffix("Mi")) <= most * 1024
+
+
+def test_memory_doubles_exactly() -> None:
+    assert int(prepare_memory(7, 2).removesuffix("Mi")) == 2 * int(prepare_memory(7).removesuffix("Mi"))
+
+
+def test_tensorflow_needs_more_memory_than_onnxruntime() -> None:
+    tensorflow, onnx = (int(server_memory(summary(name)).removesuffix("Mi")) for name in ("tensorflow", "onnxruntime"))
+    assert tensorflow > 4 * onnx
