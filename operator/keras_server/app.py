@@ -15,7 +15,6 @@ from keras_server.admission import Admission
 from keras_server.errors import (
     InvalidRequestError,
     NotReadyError,
-    OverloadedError,
     ServerError,
     SlowRequestError,
     TooLargeError,
@@ -30,6 +29,9 @@ from keras_server.protocols import oip, tfserving
 
 # A colon begins a verb, as in :predict, and is no part of a name or a version.
 _NAME, _VERSION = "{name:[^{}/:]+}", "{version:[^{}/:]+}"
+
+# What nginx made the custom: the client went away before its answer. Only metrics see it.
+CLIENT_CLOSED_REQUEST = 499
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -122,22 +124,19 @@ class Api:
             raise InvalidRequestError(f"the body cannot be read: {error}") from error
 
     def _counted(self, protocol: str, handler: Handler) -> Handler:
-        seconds = self._metrics.request_seconds.labels(protocol)
-        codes = {status: self._metrics.requests.labels(protocol, str(int(status))) for status in (HTTPStatus.OK,)}
-
         async def count(request: web.Request) -> web.StreamResponse:
             begin = time.perf_counter()
-            status = HTTPStatus.OK
+            code = int(HTTPStatus.OK)
             try:
                 return await handler(request)
+            except asyncio.CancelledError:
+                code = CLIENT_CLOSED_REQUEST
+                raise
             except Exception as error:
-                status = status_of(error)
-                if isinstance(error, OverloadedError):
-                    self._metrics.rejected.inc()
+                code = int(status_of(error))
                 raise
             finally:
-                seconds.observe(time.perf_counter() - begin)
-                (codes.get(status) or self._metrics.requests.labels(protocol, str(int(status)))).inc()
+                self._metrics.observe_request(protocol, code, time.perf_counter() - begin)
 
         return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -40,29 +41,29 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self.requests = Counter(
+        self._requests = Counter(
             "keras_server_requests_total",
             "Inference requests answered, by protocol (oip, tfserving) and HTTP status.",
             ["protocol", "code"],
             registry=registry,
         )
-        self.request_seconds = Histogram(
+        self._request_seconds = Histogram(
             "keras_server_request_duration_seconds",
             "Seconds from an inference request's headers to its response, by protocol.",
             ["protocol"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self.inference_seconds = Histogram(
+        self._inference_seconds = Histogram(
             "keras_server_inference_duration_seconds",
             "Seconds that the runtime took for one inference.",
             buckets=_SECONDS,
             registry=registry,
         )
-        self.batch_rows = Histogram(
+        self._batch_rows = Histogram(
             "keras_server_batch_rows", "Rows of one inference.", buckets=_ROWS, registry=registry
         )
-        self.rejected = Counter(
+        self._rejected = Counter(
             "keras_server_queue_rejected_total",
             "Inference requests turned away because too many were being answered.",
             registry=registry,
@@ -78,10 +79,17 @@ class Metrics:
             registry=registry,
         ).labels(model, revision, runtime).set(1)
 
+    def observe_request(self, protocol: str, code: int, seconds: float) -> None:
+        """Count one inference request, answered with an HTTP status."""
+        self._requests.labels(protocol, str(code)).inc()
+        self._request_seconds.labels(protocol).observe(seconds)
+        if code == HTTPStatus.TOO_MANY_REQUESTS:
+            self._rejected.inc()
+
     def observe_inference(self, rows: int, seconds: float) -> None:
         """Count one inference; may be called from any thread."""
-        self.batch_rows.observe(rows)
-        self.inference_seconds.observe(seconds)
+        self._batch_rows.observe(rows)
+        self._inference_seconds.observe(seconds)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an Accept header asks for, and that format's content type."""

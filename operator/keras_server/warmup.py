@@ -17,7 +17,7 @@ BATCH_SIZES = (1, 32)
 # The prepare step's own rule for float32, widened to what the step measured: another CPU rounds a little differently.
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-5
-MEASURED_ERROR_MARGIN = 4
+MEASURED_ERROR_MARGIN = 10
 
 
 class GoldenMismatchError(Exception):

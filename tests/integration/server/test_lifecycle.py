@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,18 @@ async def test_a_drain_does_not_wait_for_ever(start: Start) -> None:
     assert server.exit_status() == 1
 
 
+def test_a_server_that_drains_still_answers_but_sends_clients_elsewhere(start: Start) -> None:
+    server = start("counter", "--drain-delay", "600").listening().ready()
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("draining")
+
+    answer = server.post(INFER.format("counter"), steps(1))
+
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert server.get("/v2/health/ready").status == 503
+    assert server.get("/v2/health/live").status == 200
+
+
 def test_a_second_sigterm_ends_the_process_at_once(start: Start) -> None:
     server = start("classifier", "--drain-delay", "600").listening().ready()
     server.process.send_signal(signal.SIGTERM)
@@ -191,6 +204,16 @@ def test_it_draws_the_line_at_the_limits(start: Start) -> None:
     large = server.post(predict, {"instances": [[1, 2, 3, 4]] * 300})
     assert large.status == 413
     assert "exceeds 1000 bytes" in large.json["error"]
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(start: Start) -> None:
+    server = start("classifier", "--body-timeout", "0.2").listening().ready()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"POST /v1/models/classifier:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert server.get("/v2/health/ready").status == 200
 
 
 def test_more_requests_than_allowed_are_asked_to_come_again(start: Start) -> None:
@@ -231,3 +254,4 @@ def test_a_client_that_goes_away_leaves_the_queue(start: Start) -> None:
     metrics = server.get("/metrics").body.decode()
     ran = next(line for line in metrics.splitlines() if line.startswith("keras_server_batch_rows_count"))
     assert float(ran.split()[1]) <= 4
+    assert 'keras_server_requests_total{code="499",protocol="oip"} 20.0' in metrics
