@@ -147,8 +147,8 @@ class TokenReviews:
                 if response.status != 201:
                     text = (await response.text())[:500]
                     raise self._unavailable(
-                        f"the API server answers {response.status} to the TokenReview (the store's ServiceAccount "
-                        f"needs the ClusterRole system:auth-delegator): {text}"
+                        f"the API server answers {response.status} to the TokenReview (the ServiceAccount of the store "
+                        f"needs the verb create on tokenreviews.authentication.k8s.io): {text}"
                     )
                 status = (await response.json())["status"]
         except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError) as error:

@@ -169,7 +169,7 @@ async def test_a_store_that_may_not_review_tokens_says_what_it_needs(
     async with bundle_store(powerless.url, token_file(cluster.token("team-a"))) as bundles:
         with pytest.raises(StepError, match=r"answers 503 .*cannot check tokens now"):
             await bundles.manifest("team-a/m/rev")
-    assert "system:auth-delegator" in powerless.log.read_text()
+    assert "the verb create on tokenreviews" in powerless.log.read_text()
 
 
 @pytest.mark.usefixtures("no_pauses")

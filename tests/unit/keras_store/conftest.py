@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
 from keras_api.bundle import (
@@ -44,6 +44,18 @@ class KnownTokens:
         raise InvalidTokenError("unknown")
 
 
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """Serve an application on a free port as `web.run_app` does; its URL."""
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once: what they wait for does not happen in a test."""
@@ -53,19 +65,14 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Start a web server with one handler for everything; its URL."""
-    servers: list[TestServer] = []
+    async with AsyncExitStack() as running:
 
-    async def start(handler: Handler) -> str:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handler)
-        server = TestServer(app, host="127.0.0.1")
-        await server.start_server()
-        servers.append(server)
-        return str(server.make_url("/")).rstrip("/")
+        async def start(handler: Handler) -> str:
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", handler)
+            return await running.enter_async_context(served(app))
 
-    yield start
-    for server in servers:
-        await server.close()
+        yield start
 
 
 @pytest.fixture
@@ -108,19 +115,14 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 @pytest.fixture
 async def start_store(tmp_path: Path) -> AsyncIterator[StartStore]:
     """Start an embedded store, without authentication unless tokens are given; its URL."""
-    running: list[tuple[TestServer, Archive]] = []
+    async with AsyncExitStack() as running:
 
-    async def start(root: Path | None = None, tokens: Tokens | None = None) -> str:
-        archive = Archive(root or tmp_path / "archive")
-        server = TestServer(StoreServer(archive, tokens, CollectorRegistry()).application(), host="127.0.0.1")
-        await server.start_server()
-        running.append((server, archive))
-        return str(server.make_url("/")).rstrip("/")
+        async def start(root: Path | None = None, tokens: Tokens | None = None) -> str:
+            archive = running.enter_context(closing(Archive(root or tmp_path / "archive")))
+            app = StoreServer(archive, tokens, CollectorRegistry()).application()
+            return await running.enter_async_context(served(app))
 
-    yield start
-    for server, archive in running:
-        await server.close()
-        archive.close()
+        yield start
 
 
 @pytest.fixture
