@@ -28,6 +28,10 @@ _GROUPS = {
     "servicemonitors": "/apis/monitoring.coreos.com/v1",
 }
 _PLURALS = {
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
     "Namespace": "namespaces",
     "CustomResourceDefinition": "customresourcedefinitions",
     "KerasModel": "kerasmodels",
@@ -85,6 +89,12 @@ class Kube:
         except KubeError as error:
             if error.status != 404:
                 raise
+
+    def token(self, namespace: str, account: str) -> str:
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
+        found: str = self._request("POST", path, body)["status"]["token"]
+        return found
 
     def delete_crd(self, name: str) -> None:
         self._request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", {})

@@ -92,7 +92,7 @@ def test_a_spec_that_cannot_work_is_refused_with_the_remedy(
 
 @pytest.mark.parametrize("name", ["0digits", "digits.v2", "d" * 41])
 def test_a_name_that_cannot_name_a_service_is_refused(kube: Kube, namespace: str, name: str) -> None:
-    with pytest.raises(KubeError, match="metadata.name must be at most 40"):
+    with pytest.raises(KubeError, match=r"metadata\.name must be at most 40"):
         kube.create(_model(_source(), namespace, name))
 
 
