@@ -26,6 +26,7 @@ check "generated files are fresh" python hack/generate.py --check
 check "ruff check" ruff check
 check "ruff format" ruff format --check
 check "mypy" mypy
+check "mypy of hack" mypy hack/*.py
 check "import-linter" lint-imports
 check "shell scripts parse" shell_syntax
 check "programs for the checks below" python3 hack/cluster build helm kubeconform apiserver
