@@ -20,6 +20,9 @@ from keras_pipeline.validation import ValidationSet
 BATCHES = (1, 7, 24)
 STRETCH = 1.5  # and another length, for the same reason
 METRIC_BATCH = 32
+# Keras keeps every layer's output of a batch: 24 pictures of 224 x 224 take over 2 GiB. So where not the rule but
+# memory decides on the size of a batch, it holds no more numbers than this.
+MAX_BATCH_VALUES = 1 << 20
 
 
 def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case]:
@@ -30,10 +33,11 @@ def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case
     """
     probes = Probes(model)
     if validation is None:
-        batches = [probes.batch(BATCHES[0]), probes.batch(BATCHES[1], STRETCH), probes.batch(BATCHES[2])]
+        one = probes.batch(BATCHES[0])
+        batches = [one, probes.batch(BATCHES[1], STRETCH), probes.batch(_affordable(BATCHES[2], one))]
     else:
         batches = list(_cyclic_batches(validation.inputs))
-        if any(size < 0 for tensor in model.inputs for size in tensor.shape[1:]):
+        if model.free_inputs:
             batches.append(probes.batch(BATCHES[1], STRETCH))
     return [_case(model, batch) for batch in batches]
 
@@ -41,23 +45,29 @@ def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case
 def golden_case(model: Model, validation: ValidationSet | None) -> Case:
     """The rows that go into the bundle."""
     if validation is None:
-        return _case(model, Probes(model).batch(golden.ROWS))
-    return _case(model, take(validation.inputs, 0, golden.ROWS))
+        probes = Probes(model)
+        return _case(model, probes.batch(_affordable(golden.ROWS, probes.batch(1))))
+    return _case(model, take(validation.inputs, 0, _affordable(golden.ROWS, take(validation.inputs, 0, 1))))
 
 
 def run_in_batches(runtime: Runtime, inputs: Arrays) -> Arrays:
     """A runtime's answers to any number of rows, with bounded memory."""
-    starts = range(0, rows_of(inputs), METRIC_BATCH)
-    return concatenate([runtime.run(take(inputs, start, start + METRIC_BATCH)) for start in starts])
+    size = _affordable(METRIC_BATCH, take(inputs, 0, 1))
+    return concatenate([runtime.run(take(inputs, start, start + size)) for start in range(0, rows_of(inputs), size)])
 
 
 def _cyclic_batches(inputs: Arrays) -> Iterator[Arrays]:
     """Batches of a validation set; a short one is used again from its start."""
     start = 0
-    for size in BATCHES:
+    for size in (BATCHES[0], BATCHES[1], _affordable(BATCHES[2], take(inputs, 0, 1))):
         places = np.arange(start, start + size) % rows_of(inputs)
         yield {name: array[places] for name, array in inputs.items()}
         start += size
+
+
+def _affordable(rows: int, one: Arrays) -> int:
+    """So many rows like the given one, or fewer when they are large."""
+    return max(1, min(rows, MAX_BATCH_VALUES // max(1, sum(array.size for array in one.values()))))
 
 
 def _case(model: Model, inputs: Arrays) -> Case:

@@ -67,9 +67,8 @@ class Converter:
         try:
             bindings = saved_model.export(self._model, self._scratch / SAVED_MODEL)
         except Exception as error:  # TensorFlow raises whatever a layer makes it stumble over
-            raise PrepareError(
-                Reason.CONVERSION_FAILED, f"Keras cannot export the model for inference: {first_lines(error)}"
-            ) from error
+            message = f"Keras cannot export the model for inference: {first_lines(error)}{self._hint()}"
+            raise PrepareError(Reason.CONVERSION_FAILED, message) from error
         good: list[Converted] = []
         failed: dict[str, ConversionError | ParityError] = {}
         for name in CANDIDATES[wanted]:
@@ -86,11 +85,16 @@ class Converter:
                 break
         if not good:
             reason = list(failed.values())[-1].reason
-            raise PrepareError(reason, "; ".join(f"{name}: {error}" for name, error in failed.items()))
+            raise PrepareError(reason, "; ".join(f"{name}: {error}" for name, error in failed.items()) + self._hint())
         taken, slower = self._fastest(good)
         (self._scratch / taken.entry).rename(bundle / taken.entry)
         attempts = [Attempt(runtime=name, reason=f"{type(error).__name__}: {error}") for name, error in failed.items()]
         return replace(taken, not_taken=[*attempts, *slower])
+
+    def _hint(self) -> str:
+        """What would help where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
+        free = self._model.free_inputs
+        return f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
 
     def _onnxruntime(self, bindings: dict[str, str], wanted: str) -> Converted:
         needed, limit = TF2ONNX_BASE_BYTES + TF2ONNX_FACTOR * self._facts.weight_bytes, memory_limit()

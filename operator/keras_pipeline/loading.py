@@ -7,6 +7,7 @@ all are called output_0, output_1, ...
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -30,6 +31,11 @@ class Model:
     inputs: list[Tensor]
     outputs: list[Tensor]
     parameters: int
+
+    @property
+    def free_inputs(self) -> list[str]:
+        """Names of the inputs that leave more than the batch's size free."""
+        return [tensor.name for tensor in self.inputs if -1 in tensor.shape[1:]]
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Inference on TensorFlow tensors in the order of `inputs`; a dict of tensors by output name."""
@@ -88,7 +94,7 @@ def load(path: Path, saved_by: str) -> Model:
 
 def first_lines(error: BaseException | str, limit: int = 400) -> str:
     """The beginning of an error's text, on one line: TensorFlow's go on for pages."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 

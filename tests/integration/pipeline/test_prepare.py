@@ -215,3 +215,19 @@ def test_sigterm_ends_the_command_at_once_even_where_python_would_not_look(prepa
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 128 + signal.SIGTERM
     assert not (work / "bundle/manifest.json").exists()
+
+
+def test_what_keras_itself_gets_wrong_in_a_graph_is_not_served(prepare_model):
+    """Keras 3.15: with a free length, TimeDistributed in a graph answers as many steps as there are rows."""
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    tags = layers.TimeDistributed(layers.Dense(3))(layers.Embedding(10, 4)(ids))
+    with pytest.raises(PrepareError, match=r"A fixed shape for 'ids' may help") as failure:
+        prepare_model(keras.Model(ids, tags))
+    assert failure.value.reason == Reason.PARITY_FAILED
+
+
+def test_large_inputs_are_compared_in_few_rows(prepare_model):
+    model = keras.Sequential([keras.Input((512, 512, 3)), layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    prepared = prepare_model(model)
+    assert prepared.manifest.model.parity.rows == 1 + 7 + 1
+    assert (prepared.folder / "golden.npz").stat().st_size < 5 << 20
