@@ -369,7 +369,8 @@ def serving(bundles: dict[str, Path]) -> Iterator[Callable[[str], Server]]:
 
     def shared(bundle: str) -> Server:
         if bundle not in servers:
-            servers[bundle] = launch(bundles[bundle], bundle).listening().ready()
+            servers[bundle] = launch(bundles[bundle], bundle)
+            servers[bundle].listening().ready()
         return servers[bundle]
 
     yield shared

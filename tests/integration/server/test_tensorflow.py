@@ -67,8 +67,10 @@ def shout(tmp_path_factory: pytest.TempPathFactory, bundle_writer: Callable[...,
 @pytest.fixture(scope="module")
 def server(shout: Path, launcher: Callable[..., Any]) -> Iterator[Any]:
     server = launcher(shout, "shout")
-    yield server.listening().ready()
-    server.stop()
+    try:
+        yield server.listening().ready()
+    finally:
+        server.stop()
 
 
 def test_strings_and_numbers_go_through(server: Any) -> None:
