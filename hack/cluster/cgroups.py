@@ -30,13 +30,18 @@ def entrance() -> Path:
 
 
 def members() -> list[int]:
-    """The pids of all processes of the cluster: components, shims, and what runs in pods."""
+    """The pids of all processes of the cluster: components, shims, and what runs in pods.
+
+    Raises ClusterError when some are outside of the container that this program runs in: they are not ours to judge.
+    """
     found: list[int] = []
     for file in _tracking().rglob("cgroup.procs"):
         try:
             found += map(int, file.read_text().split())
         except OSError:
             continue  # the cgroup went away meanwhile
+    if 0 in found:  # the kernel's name for a process of an outer pid namespace
+        raise ClusterError("a cluster runs outside of this container, which shares its cgroups: stop it there")
     return found
 
 

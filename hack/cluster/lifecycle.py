@@ -49,12 +49,9 @@ def up(*, take_over: bool = False) -> None:
     with _lock():
         owner = Owner.read()
         if running() and owner != Owner.ours():
-            if owner and Path(owner.clone).exists() and not take_over:
-                raise ClusterError(
-                    f"the cluster of {owner.clone} is running on this machine, which has room for one: "
-                    f"stop it there with `make cluster-down`, or take over with `python3 hack/cluster up --take-over`"
-                )
-            with step(f"stopping the cluster of {owner.clone if owner else 'a clone that is gone'}"):
+            if not take_over:
+                _refuse_unless_abandoned(owner)
+            with step(f"stopping the cluster of {owner.clone if owner else 'nobody known'}"):
                 _clean()
         fresh = not running()
         if fresh and Owner.read():
@@ -68,6 +65,8 @@ def up(*, take_over: bool = False) -> None:
         images.buildah_command()
         if fresh:
             _prepare(programs)
+        network.create()
+        cgroups.create()
         _start(programs)
         _publish()
         with step("installing DNS, volumes and metrics"):
@@ -84,10 +83,24 @@ def down(*, take_over: bool = False) -> None:
         if owner is None and not running():
             say("no cluster runs")
             return
-        if owner and owner.clone != str(paths.CLONE) and Path(owner.clone).exists() and running() and not take_over:
-            raise ClusterError(f"the cluster that runs is that of {owner.clone}: stop it there")
+        if running() and not take_over and (owner is None or owner.clone != str(paths.CLONE)):
+            _refuse_unless_abandoned(owner)
         with step("stopping the cluster"):
             _clean()
+
+
+def _refuse_unless_abandoned(owner: Owner | None) -> None:
+    """Raise ClusterError when a cluster that runs may still be somebody's: only a clone that is gone gave it up."""
+    if owner is None:
+        raise ClusterError(
+            f"processes run in the cgroup /{components.CGROUP} of this machine, and nothing says whose they are: "
+            "look at them, and if nobody needs them, end them with `python3 hack/cluster down --take-over`"
+        )
+    if Path(owner.clone).exists():
+        raise ClusterError(
+            f"the cluster of {owner.clone} is running on this machine, which has room for one: "
+            "stop it there with `make cluster-down`, or take over with `python3 hack/cluster up --take-over`"
+        )
 
 
 def running() -> bool:
@@ -139,7 +152,6 @@ def _prepare(programs: dict[str, Path]) -> None:
         for client in ("admin", "controller-manager", "scheduler", "kube-proxy", "kubelet"):
             LAYOUT.kubeconfig(client).write_text(pki.kubeconfig(LAYOUT.pki, client, URL))
         _write_configs()
-    network.create()
     cgroups.create()
     _forget_containers(programs)
 
