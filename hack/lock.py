@@ -1,8 +1,8 @@
 """Writes requirements/*.txt, the locked dependencies, from pyproject.toml; `--check` says whether they are fresh.
 
 `requirements/dev.txt` holds everything; each image's file is its part of it, so all images and the tests use the same
-versions. The files name no registry, so they work behind any mirror. Freshness is judged without a network: each file
-records a hash of what it was resolved from.
+versions. The files name no registry, so they work behind any mirror. Freshness is judged without a network: dev.txt
+records a hash of what it was resolved from; the images' files do not, so a new development tool rebuilds no image.
 """
 
 from __future__ import annotations
@@ -33,18 +33,31 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of the locked ones")
     options = parser.parse_args()
-    stamp = inputs_stamp()
     if options.check:
-        stale = [name for name in ("dev", *IMAGES) if not is_fresh(lock_file(name), stamp)]
+        stale = stale_locks()
         if stale:
-            print(f"requirements/ is older than pyproject.toml ({', '.join(stale)}); run: make lock")
+            print(f"not resolved from this pyproject.toml: requirements/{', '.join(stale)}; run: make lock")
         return 1 if stale else 0
-    compile_lock("dev", EVERYTHING + (["--upgrade"] if options.upgrade else []), stamp)
+    compile_lock("dev", EVERYTHING + (["--upgrade"] if options.upgrade else []), header=inputs_stamp())
     for name, extras in IMAGES.items():
         # Nothing of its own to choose: every version is the common one.
         lock_file(name).unlink(missing_ok=True)
-        compile_lock(name, [*extras, "--constraint", str(lock_file("dev"))], stamp)
+        compile_lock(name, [*extras, "--constraint", str(lock_file("dev"))])
     return 0
+
+
+def stale_locks() -> list[str]:
+    """Names of the files that do not follow from pyproject.toml."""
+    everything = lock_file("dev")
+    if not everything.exists() or not everything.read_text().startswith(inputs_stamp()):
+        return ["dev.txt", *(f"{name}.txt" for name in IMAGES)]
+    common = pins("dev")
+    return [f"{name}.txt" for name in IMAGES if not lock_file(name).exists() or not pins(name) <= common]
+
+
+def pins(name: str) -> set[str]:
+    """What a file pins, as name==version; for which Python or system may differ from file to file."""
+    return {line.split()[0] for line in lock_file(name).read_text().splitlines() if "==" in line and line[0] != "#"}
 
 
 def lock_file(name: str) -> Path:
@@ -52,7 +65,7 @@ def lock_file(name: str) -> Path:
 
 
 def inputs_stamp() -> str:
-    """The header line that identifies what the locks were resolved from."""
+    """The first line of dev.txt, which identifies what the files were resolved from."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = pyproject["project"]
     inputs = [
@@ -65,11 +78,7 @@ def inputs_stamp() -> str:
     return f"# dependencies of pyproject.toml: sha256:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()}\n"
 
 
-def is_fresh(file: Path, stamp: str) -> bool:
-    return file.exists() and file.read_text().startswith(stamp)
-
-
-def compile_lock(name: str, arguments: list[str], stamp: str) -> None:
+def compile_lock(name: str, arguments: list[str], header: str = "") -> None:
     file = lock_file(name)
     print(f"resolving {file.relative_to(ROOT)}", flush=True)
     command = ["uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", PYTHON, "--generate-hashes"]
@@ -82,7 +91,7 @@ def compile_lock(name: str, arguments: list[str], stamp: str) -> None:
         sys.exit(f"{file.relative_to(ROOT)} cannot be resolved; uv says why above")
     except subprocess.TimeoutExpired:
         sys.exit("the package index did not answer within 5 minutes; try again")
-    file.write_text(f"{stamp}# written by `make lock`: do not edit\n{file.read_text()}")
+    file.write_text(f"{header}# written by `make lock`: do not edit\n{file.read_text()}")
 
 
 if __name__ == "__main__":
