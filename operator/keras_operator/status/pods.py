@@ -110,12 +110,10 @@ def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Cause | None:
 
 
 def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for state in ("state", "lastState"):
-        terminated = container.get(state, {}).get("terminated")
-        if terminated and (terminated.get("exitCode", 0) != 0 or terminated.get("reason") == "OOMKilled"):
-            found: Mapping[str, Any] = terminated
-            return found
-    return None
+    """The end of a container's present run, or of the one before if it waits or runs; None when it ended well."""
+    present = container.get("state", {}).get("terminated")
+    end: Mapping[str, Any] = present or container.get("lastState", {}).get("terminated") or {}
+    return end if end.get("exitCode", 0) != 0 or end.get("reason") == "OOMKilled" else None
 
 
 def _from_containers(pod: Pod) -> Cause | None:

@@ -68,6 +68,14 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
+    "well after a crash": (
+        {
+            "phase": "Pending",
+            "initContainerStatuses": [_container("bundle", state=ended(0), lastState=ended(1, "no store"))],
+        },
+        None,
+        "",
+    ),
     "no place": (
         {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]},
         Reason.UNSCHEDULABLE,
@@ -90,8 +98,10 @@ def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, 
     assert cause is None or words in cause.message
 
 
-def test_a_ready_pod_has_no_trouble() -> None:
-    assert cause_of(seen(ready_pod("r")), NOW) is None
+def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
+    past = ready_pod("r")
+    past["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
+    assert cause_of(seen(past), NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,19 @@ def _digest(*entries: dict[str, Any]) -> str | None:
     [
         ([_fields(), _fields("kubectl", "Update")], True),
         ([_fields(), _fields(operation="Update", subresource="status")], True),
+        ([_fields(), _fields(operation="Update", fieldsV1={})], True),
         ([_fields(fieldsV1={})], False),
         ([_fields(time=ago(1))], False),
         ([], False),
     ],
-    ids=["another's fields", "our status write", "a field taken from us", "our apply, later", "wiped"],
+    ids=[
+        "another's fields",
+        "our status write",
+        "our replaced list",
+        "a field taken from us",
+        "our apply, later",
+        "wiped",
+    ],
 )
 def test_the_digest_changes_only_with_our_own_fields(entries: list[dict[str, Any]], same: bool) -> None:
     assert (_digest(*entries) == _digest(_fields())) is same

@@ -159,6 +159,12 @@ NOT_READY: dict[str, KerasModelStatus] = {
     "too few are ready": say(
         deployed(status=deployment_status(2, 1), replicas=2), pods=(NEW,), status=PREPARED, serving={"replicas": 2}
     ),
+    "a pod of the template before is there": say(
+        deployed(status=deployment_status(2, 1, updatedReplicas=1)), pods=(NEW,), status=PREPARED
+    ),
+    "no pod of the present template is there": say(
+        deployed(status=deployment_status(1, 1, updatedReplicas=0)), pods=(NEW,), status=PREPARED
+    ),
     "the pods are not known yet": say(deployed(), status=PREPARED),
     "the wanted revision is not prepared": say(
         deployed("old"), pods=(OLD,), status={**PREPARED, "preparedRevision": "old"}
