@@ -11,7 +11,15 @@ from keras_api.reasons import Reason
 from keras_api.resource import KerasModel
 from keras_operator.observe import Observed
 from keras_operator.status.failure import Failure, needs_human
-from keras_operator.status.pods import Cause, cause_from_event, cause_of, containers, ended_badly, step_report
+from keras_operator.status.pods import (
+    Cause,
+    cause_from_event,
+    cause_of,
+    containers,
+    ended_badly,
+    last_end_time,
+    step_report,
+)
 from keras_operator.times import later, read
 from keras_operator.world import Child, Pod
 
@@ -49,10 +57,14 @@ def preparation(model: KerasModel, seen: Observed) -> Preparation:
     """Judge how far the wanted revision has got."""
     if not seen.revision:
         return Preparation("unresolved")
-    status = model.status
-    if status.prepared_revision == seen.revision and status.model is not None:
-        return Preparation("done", model=status.model)
     job = seen.job(model)
+    known = model.status.model if model.status.prepared_revision == seen.revision else None
+    if known is not None:
+        lost = _bundle_lost_at(seen)
+        if lost is None or (job is not None and _succeeded_since(job, lost)):
+            return Preparation("done", model=known)
+        if job is not None and _succeeded_since(job, None):
+            return Preparation("start")  # in place of the run whose bundle is lost
     if job is None or job.controller != model.metadata.uid:
         return Preparation("start")
     if job.deleting:
@@ -74,6 +86,23 @@ def silent_job(model: KerasModel, seen: Observed) -> Child | None:
         return None
     started = job.status.get("startTime")
     return job if started and (seen.now - read(started)).total_seconds() >= PODLESS_SECONDS else None
+
+
+def _bundle_lost_at(seen: Observed) -> datetime | None:
+    """When a serving pod last found that the wanted revision's bundle is not whole in the store."""
+    times = [
+        last_end_time(container)
+        for pod in seen.servers()
+        if pod.revision == seen.revision and not pod.deleting
+        for container in containers(pod)
+        if (cause := ended_badly(pod, container)) and cause.reason == Reason.BUNDLE_INVALID
+    ]
+    return max(times, default=None)
+
+
+def _succeeded_since(job: Child, time: datetime | None) -> bool:
+    ended = _ended(job)
+    return ended is not None and ended[0] and (time is None or ended[3] >= time)
 
 
 def _running(job: Child, pods: list[Pod], seen: Observed) -> Preparation:

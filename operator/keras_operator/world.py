@@ -96,6 +96,7 @@ class World:
             return None
         if kind == KERAS_MODEL:
             return key if self._see_model(key, obj) else None
+        self._keys[obj["metadata"]["uid"]] = key
         if kind == POD:
             return key if self._see_pod(key, obj) else None
         return key if self._see_child(key, kind, obj) else None
@@ -104,6 +105,7 @@ class World:
         """Take in that an object is gone. Returns the model that must be looked at because of it."""
         key = self._key(kind, obj)
         uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
+        self._keys.pop(uid, None)
         if key is None:
             return None
         if kind == KERAS_MODEL:
@@ -125,7 +127,6 @@ class World:
                 return None
             del children[Ref(kind, name)]
             self._trusted.pop(known.uid, None)
-        self._keys.pop(uid, None)
         self._drop_if_empty(key)
         return key
 
@@ -173,10 +174,7 @@ class World:
         """The model that an object belongs to. What was a model's once stays it, whoever takes off its labels."""
         if kind == KERAS_MODEL:
             return key_of(kind, obj)
-        key = self._keys.get(obj["metadata"]["uid"]) or key_of(kind, obj)
-        if key is not None:
-            self._keys[obj["metadata"]["uid"]] = key
-        return key
+        return self._keys.get(obj["metadata"]["uid"]) or key_of(kind, obj)
 
     def _see_model(self, key: Key, obj: Object) -> bool:
         metadata = obj["metadata"]

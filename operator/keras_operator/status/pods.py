@@ -109,6 +109,13 @@ def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Cause | None:
     return Cause(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{said}", exit_code=code)
 
 
+def last_end_time(container: Mapping[str, Any]) -> datetime:
+    """When a container ended that `ended_badly`."""
+    end = _last_end(container)
+    assert end is not None, "asked only of a container that ended"
+    return read(end["finishedAt"])
+
+
 def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The end of a container's present run, or of the one before if it waits or runs; None when it ended well."""
     present = container.get("state", {}).get("terminated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 from kube import Kube, wait_until
@@ -150,6 +151,22 @@ def test_a_crashing_server_is_told_with_its_last_words(scene: Scene, source: Sou
     ready = scene.wait_for("Ready", "False", "CrashLoop")
     assert "golden outputs differ" in ready["message"]
     assert scene.status()["lastFailure"]["exitCode"] == 3
+
+
+def test_a_bundle_that_the_store_lost_is_prepared_again(scene: Scene, source: Source) -> None:
+    first = scene.serve(source.url)
+    job = scene.wait_for_child("jobs", f"digits-prepare-{first}")
+    scene.kube.delete("pods", scene.namespace, scene.kubelet.server_pods("digits")[0]["metadata"]["name"])
+    wait_until(lambda: scene.status().get("readyReplicas", 0) == 0, "the pod to go")
+    time.sleep(1.1)  # times in Kubernetes are whole seconds: the loss must come after the Job's end
+    scene.kubelet.misses_its_bundle(scene.kubelet.server_pods("digits")[0])
+    wait_until(
+        lambda: scene.wait_for_child("jobs", job["metadata"]["name"])["metadata"]["uid"] != job["metadata"]["uid"],
+        "another Job",
+    )
+    scene.kubelet.prepares("digits")
+    scene.kubelet.serves("digits")
+    scene.wait_for("Ready", "True")
 
 
 def test_a_pod_without_a_place_is_told_in_the_schedulers_words(scene: Scene, source: Source) -> None:

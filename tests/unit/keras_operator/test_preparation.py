@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from operator_makers import ended, failure, job, model, pod, prepare_pod, scene, success, summary
+from operator_makers import ago, ended, failure, job, model, pod, prepare_pod, scene, success, summary
 
 from keras_api.reasons import Reason
 from keras_operator.kinds import JOB, Object
@@ -45,6 +45,26 @@ def test_the_report_of_a_complete_job_is_the_result() -> None:
 def test_what_status_remembers_needs_no_job() -> None:
     found = judge(status={"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())})
     assert (found.stage, found.model) == ("done", summary())
+
+
+REMEMBERED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "stage"),
+    [
+        ((), "start"),
+        ((job(REVISION, ended="Complete", ended_ago=300),), "start"),
+        ((job(REVISION),), "running"),
+        ((job(REVISION, ended="Complete", ended_ago=5),), "done"),
+    ],
+    ids=["no Job", "an earlier run", "being prepared again", "prepared again"],
+)
+def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, ...], stage: str) -> None:
+    lost = failure(REVISION, Reason.BUNDLE_INVALID)
+    lost["terminated"]["finishedAt"] = ago(60)
+    server = pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
+    assert judge(*jobs, pods=(server,), status=REMEMBERED).stage == stage
 
 
 def test_what_status_remembers_of_another_revision_does_not_count() -> None:
