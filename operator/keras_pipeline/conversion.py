@@ -88,7 +88,7 @@ class Converter:
             raise PrepareError(reason, "; ".join(f"{name}: {error}" for name, error in failed.items()) + self._hint())
         taken, slower = self._fastest(good)
         (self._scratch / taken.entry).rename(bundle / taken.entry)
-        attempts = [Attempt(runtime=name, reason=f"{type(error).__name__}: {error}") for name, error in failed.items()]
+        attempts = [Attempt(runtime=name, reason=str(error)) for name, error in failed.items()]
         return replace(taken, not_taken=[*attempts, *slower])
 
     def _hint(self) -> str:

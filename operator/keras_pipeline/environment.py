@@ -13,7 +13,7 @@ EXIT_ON_SIGTERM = 128 + signal.SIGTERM
 
 
 def configure() -> None:
-    """Set the environment that TensorFlow and Keras read while they are imported.
+    """Set the environment that TensorFlow, Keras and ONNX Runtime read while they are imported.
 
     Without this TensorFlow starts a thread for every core of the node, not of the pod.
     """
@@ -22,9 +22,11 @@ def configure() -> None:
         KERAS_BACKEND="tensorflow",
         CUDA_VISIBLE_DEVICES="-1",
         TF_CPP_MIN_LOG_LEVEL="3",
+        TF_ENABLE_ONEDNN_OPTS="0",  # the reference is plain arithmetic, and start-up says nothing about it
         TF_NUM_INTRAOP_THREADS=threads,
         TF_NUM_INTEROP_THREADS="1",
         OMP_NUM_THREADS=threads,
+        ORT_DISABLE_TELEMETRY="1",  # ONNX Runtime would report to its makers
     )
 
 

@@ -46,8 +46,8 @@ class OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types share no base but Exception
-            unknown = re.search(r"(\S+) is not a registered function/op", str(error))
-            what = f"it has no operation {unknown[1]}" if unknown else first_lines(error)
+            unknown = re.search(r"No Op registered for (\w+)|(\w+)\S* is not a registered function/op", str(error))
+            what = f"it has no operation {unknown[1] or unknown[2]}" if unknown else first_lines(error)
             raise ConversionError(f"ONNX Runtime cannot open the model: {what}") from error
         _check("input", inputs, self._session.get_inputs())
         _check("output", outputs, self._session.get_outputs())

@@ -144,6 +144,7 @@ class Family:
     outputs: list[str]
     runtime: str = "onnxruntime"
     suffix: str = ".keras"
+    missing: str = "nothing"  # why the faster runtime is not taken
 
 
 TABLE = {
@@ -161,8 +162,16 @@ TABLE = {
         awkward_names, [("z-score", "float32", [-1, 3]), ("class", "float32", [-1, 3])], ["output_0", "output_1"]
     ),
     "strings": Family(strings, [("color", "string", [-1, 1]), ("grade", "int32", [-1, 1])], ["choice"]),
-    "integer lookup": Family(integer_lookup, [("code", "int64", [-1, 1])], ["score"], runtime="tensorflow"),
-    "text vectorization": Family(text_vectorization, [("text", "string", [-1, 1])], ["topic"], runtime="tensorflow"),
+    "integer lookup": Family(
+        integer_lookup, [("code", "int64", [-1, 1])], ["score"], "tensorflow", missing="lookup tables"
+    ),
+    "text vectorization": Family(
+        text_vectorization,
+        [("text", "string", [-1, 1])],
+        ["topic"],
+        "tensorflow",
+        missing="no operation StaticRegexReplace",
+    ),
     "image preprocessing": Family(image_preprocessing, [("photo", "float32", [-1, 24, 32, 3])], ["scene"]),
     "mixed float16": Family(mixed_float16, [("image", "float32", [-1, 14, 14, 1])], ["digit"]),
 }
@@ -183,6 +192,12 @@ def test_runs_on_the_fastest_runtime_that_can(case):
     assert [attempt.runtime for attempt in model.not_taken] == (
         ["onnxruntime"] if family.runtime == "tensorflow" else []
     )
+
+
+def test_what_was_not_taken_says_which_operation_is_missing(case):
+    family, prepared = case
+    reasons = [attempt.reason for attempt in prepared.manifest.model.not_taken]
+    assert all(family.missing in reason for reason in reasons)
 
 
 def test_inputs_and_outputs_have_the_names_a_user_expects(case):
