@@ -163,7 +163,7 @@ def _refuse_unsafe(part: _Part) -> None:
     elif root == "keras":
         unsafe = str(module).startswith(REFUSED_MODULES) and part.class_name not in ALLOWED_IN_REFUSED
     else:
-        unsafe = root in sys.stdlib_module_names and root != "__main__"
+        unsafe = root in sys.stdlib_module_names
     if unsafe:
         raise PrepareError(
             Reason.MODEL_UNSAFE,

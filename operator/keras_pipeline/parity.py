@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # the rule itself needs no TensorFlow
     from keras_pipeline.runtimes import Runtime
 
 MIN_AGREEMENT = 0.995
+# Two values nearer to each other than this share of the tolerance are a tie: rounding may decide it either way.
+TIE = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,11 @@ def _compare(want: Array, got: Array, tolerance: Tolerance) -> tuple[float, bool
 
 
 def _same_argmax(want: Array, got: Array, tolerance: Tolerance) -> Array:
-    """For each row (and step): is the largest value in the same place? A tie within tolerance is no difference."""
+    """For each row (and step): is the largest value in the same place? Either place of a tie will do."""
     if want.dtype.kind != "f" or want.ndim < 2 or want.shape[-1] < 2:
         return np.ones(max(1, len(want)), dtype=bool)
     want = want.astype(np.float64)
     best = want.max(axis=-1)
     chosen = np.take_along_axis(want, got.argmax(axis=-1)[..., None], axis=-1)[..., 0]
-    same: Array = best - chosen <= tolerance.absolute + tolerance.relative * np.abs(best)
+    same: Array = best - chosen <= TIE * (tolerance.absolute + tolerance.relative * np.abs(best))
     return same.ravel()

@@ -29,6 +29,7 @@ def cgroup(tmp_path):
         ({"cpu.max": "max 100000\n"}, CORES),
         ({"cpu.max": "50000 100000\n"}, 1),
         ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "150000 100000\n"}, min(CORES, 2)),
         ({"cpu.max": "6400000 100000\n"}, min(CORES, 64)),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, CORES),
         ({"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
