@@ -42,6 +42,10 @@ def main() -> None:
         sys.exit(f"keras-operator: no way to the API server, neither a service account nor a kubeconfig: {error}")
     except OSError as error:
         sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
+    except ExceptionGroup as group:
+        for error in group.exceptions:
+            log.critical("the watch has failed for good; a new process begins with a fresh listing", exc_info=error)
+        sys.exit(1)
 
 
 async def run(settings: Settings) -> None:

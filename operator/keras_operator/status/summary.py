@@ -167,7 +167,11 @@ def _state(model: KerasModel, seen: Observed, plan: Plan, deployment: Child | No
             return True, Reason.SCALED_TO_ZERO, f"revision {seen.revision} is ready to be served; replicas is 0"
         return True, Reason.SERVING, f"revision {seen.revision} is served by all replicas ({wanted})"
     good = sum(1 for pod in seen.servers() if pod.ready and pod.revision == seen.revision)
-    message = f"revision {seen.revision}: {good} of {wanted} replicas answer requests"
+    if good < wanted:
+        message = f"revision {seen.revision}: {good} of {wanted} replicas answer requests"
+    else:
+        updated = min(deployment.status.get("updatedReplicas", 0), wanted)
+        message = f"revision {seen.revision}: pods are being replaced, {updated} of {wanted} are as the spec asks"
     finished = condition(deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
     short = deployment.revision == seen.revision and is_current(deployment) and finished and good < wanted
     return False, Reason.NOT_READY if short else Reason.ROLLING_OUT, message
