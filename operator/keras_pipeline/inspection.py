@@ -111,7 +111,10 @@ def inspect(archive: Archive) -> Facts:
         half_precision |= isinstance(dtype, str) and any(half in dtype for half in HALF_PRECISION)
         declared += _least_weights(part)
     if custom:
-        names = ", ".join(f"{name!r} (layer {layer!r})" for name, layer in sorted(custom.items())[:10])
+        names = ", ".join(
+            f"{name!r} ({f'layer {layer!r}' if layer else 'the model itself'})"
+            for name, layer in sorted(custom.items())[:10]
+        )
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
             f"the model needs classes that are not part of Keras: {names}. "
@@ -175,10 +178,11 @@ def _refuse_unsafe(part: _Part) -> None:
 def _custom_name(part: _Part) -> str | None:
     """The name of a class or function that Keras does not have; None for Keras's own."""
     module, registered = part.content.get("module"), part.content.get("registered_name")
-    if isinstance(registered, str) and ">" in registered:
-        return registered
+    if isinstance(registered, str) and (">" in registered or module is None):
+        return registered  # without a module: a class of a script or notebook
     if isinstance(module, str) and module.split(".")[0] not in {"keras", "builtins"}:
-        return f"{module}.{part.class_name}"
+        function = part.content.get("config")
+        return f"{module}.{function if part.class_name == 'function' else part.class_name}"
     return None
 
 

@@ -249,9 +249,13 @@ UNSUPPORTED = {
     ),
     "a class by its module": (layer("twice", "Doubled", module="acme.layers"), "'acme.layers.Doubled' (layer 'twice')"),
     "a class of a script": (layer("twice", "Doubled", module="__main__"), "'__main__.Doubled'"),
+    "a class of a notebook": (
+        {**layer("twice", "Doubled", module=None), "registered_name": "Doubled"},
+        "'Doubled' (layer 'twice')",
+    ),
     "a function of one's own": (
         layer("d", "Dense", {"activation": {"module": "acme", "class_name": "function", "config": "swoosh"}}),
-        "'acme.function' (layer 'd')",
+        "'acme.swoosh' (layer 'd')",
     ),
     "JAX": (layer("j", "JaxLayer"), "layer 'j' is a JaxLayer"),
 }
@@ -262,6 +266,11 @@ def test_what_is_not_part_of_keras_is_named(part, words, refusal):
     error = refusal(keras_file(sequential(part)))
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSUPPORTED
+
+
+def test_a_model_of_a_class_of_ones_own_is_named(refusal):
+    own = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Custom>Own"}
+    assert "'Custom>Own' (the model itself)" in refusal(keras_file(own)).message
 
 
 def test_the_losses_and_metrics_of_training_do_not_matter(read):
