@@ -73,5 +73,5 @@ printf 'IMAGE_PREFIX=%s\nTAG=%s\n' "$prefix" "$tag" > .build/images.env
 echo
 echo "TAG=$tag"
 for image in "${images[@]}"; do
-  "${builder[@]}" images --format '{{.Size}}' "$prefix/$image:$tag" | sed "s|^|$(printf '%-10s' "$image")|"
+  printf "%-10s%s\n" "$image" "$("${builder[@]}" images --format "{{.Size}}" "$prefix/$image:$tag" | head -n 1)"
 done
