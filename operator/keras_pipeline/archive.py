@@ -29,6 +29,7 @@ CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weigh
 MAX_CONFIG_BYTES = 32 << 20  # json.loads needs some 10 times as much memory
 MAX_METADATA_BYTES = 1 << 20
 MAX_MEMBERS = 10_000
+CHUNK_BYTES = 1 << 20
 # Keras stores members uncompressed; who zips again gains less than a factor of 2 on weights. Small members may be
 # anything: a vocabulary of one repeated word compresses well.
 MAX_RATIO = 100
@@ -170,12 +171,14 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) ->
 def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
     """The weights as a file that can be read at any place: in the archive itself when they are stored uncompressed."""
     try:
-        # Opening the member makes zipfile check its local header.
+        # Reading a member to its end makes zipfile check its local header and checksum.
         with archive.open(info) as member, path.open("rb") as file, tempfile.TemporaryFile() as copy:
             if info.compress_type == zipfile.ZIP_STORED:
+                while member.read(CHUNK_BYTES):
+                    pass
                 yield io.BufferedReader(_Window(file, _data_offset(file, info), info.file_size))
             else:
-                shutil.copyfileobj(member, copy, 1 << 20)
+                shutil.copyfileobj(member, copy, CHUNK_BYTES)
                 yield copy
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _unreadable(f"{WEIGHTS} in it is damaged ({error}): {SAVE_AGAIN}") from error

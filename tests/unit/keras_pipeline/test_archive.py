@@ -132,7 +132,20 @@ def test_the_precision_is_known_before_loading(dtype, half, quantized, read):
 
 WHOLE = keras_file()
 
+
+def flipped(data: bytes, at: bytes) -> bytes:
+    """The file with one bit turned over, a little behind some bytes."""
+    place = data.index(at) + 600
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
 UNREADABLE = {
+    "a flipped bit": (flipped(WHOLE, b"\x89HDF"), ".keras", "damaged (Bad CRC-32"),
+    "a flipped bit, compressed": (
+        flipped(keras_file(compression=zipfile.ZIP_DEFLATED), b"model.weights.h5"),
+        ".keras",
+        "model.weights.h5 in it is damaged",
+    ),
     "empty": (b"", ".keras", "it is empty"),
     "random bytes": (bytes(range(7, 250)) * 20, ".keras", "of no known format"),
     "a pickle": (pickle.dumps({"weights": [1, 2]}), ".keras", "a Python pickle"),
