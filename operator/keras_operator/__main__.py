@@ -43,8 +43,8 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
     except ExceptionGroup as group:
-        for error in group.exceptions:
-            log.critical("the watch has failed for good; a new process begins with a fresh listing", exc_info=error)
+        for cause in group.exceptions:
+            log.critical("the watch has failed for good; a new process begins with a fresh listing", exc_info=cause)
         sys.exit(1)
 
 

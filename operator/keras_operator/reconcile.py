@@ -17,12 +17,11 @@ from keras_operator.resolution import Resolution, remembered
 from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings
 from keras_operator.status.summary import spec_invalid, summarize
-from keras_operator.times import read, seconds_until
+from keras_operator.times import seconds_until
 from keras_operator.world import World
 
-# Before a first status is written the source gets this long to answer (one second less when the model was created
-# late in a second): most do, and one write is spared.
-FIRST_WORD_SECONDS = 2.0
+# Before a first status is written the source gets this long to answer: most do, and one write is spared.
+FIRST_WORD_SECONDS = 1.0
 # What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
 PROBLEM_SECONDS = 30.0
 # Some trouble shows only by time: a pod that hangs, a server that does not turn ready.
@@ -61,7 +60,7 @@ class Reconciler:
         problems = await self.actor.act(model, plan, seen)
         seen = await self._observe(model, resolution)  # what acting has changed; the source's answer stays the same
         status = summarize(model, seen, plan, problems)
-        if _says_nothing_yet(body, seen) and not model.spec.suspend:
+        if _says_nothing_yet(model, seen):
             return FIRST_WORD_SECONDS
         await self.reporter.report(model, status, seen.now)
         return PROBLEM_SECONDS if problems else _look_again(plan, seen, status)
@@ -82,12 +81,12 @@ class Reconciler:
         await self.reporter.report(model, spec_invalid(model, error, seen), seen.now)
 
 
-def _says_nothing_yet(body: Object, seen: Observed) -> bool:
+def _says_nothing_yet(model: KerasModel, seen: Observed) -> bool:
     """Whether this would be the first status, and would only say that the source is being asked."""
-    if body["status"] or seen.revision or seen.resolution.failure is not None:
+    asked = seen.resolution.asked
+    if model.status.conditions or asked is None:
         return False
-    age = seen.now - read(body["metadata"]["creationTimestamp"])
-    return age.total_seconds() < FIRST_WORD_SECONDS
+    return (seen.now - asked).total_seconds() < FIRST_WORD_SECONDS
 
 
 def _look_again(plan: Plan, seen: Observed, status: KerasModelStatus) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from keras_api.resource import KerasModel
 from keras_operator.status.failure import Failure
@@ -15,6 +16,8 @@ class Resolution:
 
     fingerprint: Fingerprint | None = None
     failure: Failure | None = None
+    asked: datetime | None = None
+    """When the source was asked for the first time, until it has answered."""
 
 
 def remembered(model: KerasModel) -> Resolution:

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from keras_api.reasons import Reason
 from keras_api.resource import KerasModel, Source
@@ -71,6 +72,7 @@ class Resolver:
             known = remembered(model)
             entry = self._entries[key] = _Entry(source, known)
             if known.fingerprint is None:
+                entry.resolution = Resolution(asked=datetime.now(UTC))
                 self._ask(key, entry)
             else:
                 # A restarted operator asks nobody at once, and not all at the same time.

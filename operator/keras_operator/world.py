@@ -250,7 +250,6 @@ _MODEL_METADATA = (
     "uid",
     "generation",
     "resourceVersion",
-    "creationTimestamp",
     "deletionTimestamp",
 )
 _STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
