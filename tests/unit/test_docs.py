@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from keras_api.resource import KIND, parse_model
 
 ROOT = Path(__file__).resolve().parents[2]
