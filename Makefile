@@ -24,8 +24,10 @@ test-e2e: .venv/ready ## end-to-end tests: the cluster, the images, the chart
 cluster: ## start a real single-node Kubernetes on this machine, or heal it
 	python3 hack/cluster up
 
-cluster-down down: ## stop the cluster; what was built stays cached
+cluster-down: ## stop the cluster and all that runs in it; what was built stays cached
 	python3 hack/cluster down
+
+down: cluster-down ## the same: ends what `make demo` left running
 
 images: ## build the three images and push them to IMAGE_REGISTRY (default: the cluster's)
 	hack/images.sh
