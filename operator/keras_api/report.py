@@ -16,7 +16,6 @@ from keras_api.reasons import Reason
 
 MAX_BYTES = 4096
 REPORT_VERSION: Final = 1
-TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 
 
 Step = Literal["fetch", "prepare", "put", "get"]

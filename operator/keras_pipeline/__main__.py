@@ -12,10 +12,10 @@ from pathlib import Path
 from keras_api.reasons import Reason
 from keras_api.report import Failure, StepReport
 from keras_api.request import RequestError, decode_request
+from keras_api.termination import publish
 from keras_pipeline import environment
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.progress import Progress
-from keras_pipeline.reporting import publish
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

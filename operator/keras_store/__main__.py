@@ -14,9 +14,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from keras_api.reasons import Reason
-from keras_api.report import Step
+from keras_api.report import Failure, Step, StepReport
 from keras_api.request import RequestError, decode_request
 from keras_api.scalars import quantity
+from keras_api.termination import publish
 from keras_store.archive import Archive, ArchiveError
 from keras_store.bundles import bundle_store
 from keras_store.drafts import is_full
@@ -24,7 +25,6 @@ from keras_store.errors import StepError
 from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
 from keras_store.server import StoreServer
 from keras_store.sources import VOLUMES
-from keras_store.termination import report_failure
 from keras_store.tokens import AUDIENCE, ApiServer, TokenReviews
 
 log = logging.getLogger("keras_store")
@@ -72,7 +72,7 @@ def _step(options: argparse.Namespace) -> int:
 
 def _failed(step: Step, revision: str, reason: Reason, message: str) -> int:
     log.error("%s: %s", reason, message)
-    report_failure(step, revision, reason, message)
+    publish(StepReport(step=step, revision=revision, failure=Failure(reason=reason, message=message)))
     return 1
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
+
+# Read at the import: the library would report its use to its makers over the network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 

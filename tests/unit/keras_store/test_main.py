@@ -105,7 +105,7 @@ def test_what_nobody_foresaw_is_reported_too(report: Path, tmp_path: Path):
 def test_outside_of_a_pod_no_file_is_made_in_dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     absent = tmp_path / "termination-log"
     monkeypatch.delenv("TERMINATION_MESSAGE_PATH", raising=False)
-    monkeypatch.setattr("keras_store.termination.TERMINATION_MESSAGE_PATH", str(absent))
+    monkeypatch.setattr("keras_api.termination.PATH", str(absent))
     assert main(["get", "--path", "ns/m/rev", "--into", str(tmp_path / "b"), "--store", f"file://{tmp_path}"]) == 1
     assert not absent.exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_api.reasons import Reason
 from keras_api.report import Failure, StepReport, decode_report
-from keras_pipeline.reporting import publish
+from keras_api.termination import publish
 
 REPORT = StepReport(step="prepare", revision="r", failure=Failure(reason=Reason.MODEL_UNSAFE, message="a Lambda"))
 
