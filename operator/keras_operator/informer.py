@@ -62,9 +62,14 @@ class Informer:
                     self._wake(key)
 
     async def first_sync(self) -> None:
-        """List everything, however long the API server takes to answer. Workers must not begin before."""
+        """List everything, however long the API server and the CRD take to be there. Workers must not begin before."""
         while not self.synced:
             try:
+                # kopf looks once what is served, and may miss what is served a moment after its CRD was announced.
+                if not await self._api.serves(KERAS_MODEL):
+                    log.warning("the cluster does not serve KerasModels yet: install the CRD")
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 await self.sync()
             except (ApiError, UnavailableError) as error:
                 log.warning("the first listing failed and is tried again: %s", error)

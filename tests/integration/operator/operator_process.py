@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,13 +36,18 @@ class OperatorProcess:
             **{f"KERAS_OPERATOR_{name.upper()}": value for name, value in settings.items()},
         }
 
-    def start(self) -> None:
+    def begin(self) -> None:
+        """Start it, and do not wait."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "keras_operator"], env=self._environment, stdout=log, stderr=log
             )
+
+    def start(self) -> None:
+        """Start it, and wait until it is at work."""
+        self.begin()
         try:
-            wait_until(self._ready, "the operator to be ready")
+            wait_until(self.is_ready, "the operator to be ready")
         except BaseException:
             print(self.tail())
             self.stop()
@@ -61,7 +68,8 @@ class OperatorProcess:
         return code
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._process is None:
+            self.start()
         return self
 
     def __exit__(
@@ -92,7 +100,16 @@ class OperatorProcess:
             and any(f'verb="{verb}"' in name for verb in ("apply", "patch", "delete", "create"))
         )
 
-    def _ready(self) -> bool:
+    def applies(self) -> Counter[tuple[str, str]]:
+        """Children applied so far, by kind and cause."""
+        found: Counter[tuple[str, str]] = Counter()
+        for name, value in self.metrics().items():
+            match = re.fullmatch(r'keras_operator_applies_total\{cause="(\w+)",kind="(\w+)"\}', name)
+            if match:
+                found[match[2], match[1]] = int(value)
+        return found
+
+    def is_ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")

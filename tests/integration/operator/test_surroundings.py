@@ -118,7 +118,7 @@ def test_an_outage_of_the_api_is_survived(own_api: ApiServer, own_kube: Kube, so
     with OperatorProcess(own_api.kubeconfig, tmp_path / "log") as operator:
         scene = Scene(own_kube, "team-a")
         scene.serve(source.url)
-        before = _applies(operator)
+        before = operator.applies()
         own_api.stop()
         time.sleep(3)
         own_api.start()
@@ -126,20 +126,19 @@ def test_an_outage_of_the_api_is_survived(own_api: ApiServer, own_kube: Kube, so
         wait_until(lambda: scene.wait_for_child("deployments")["spec"]["replicas"] == 2, "the change", timeout=60)
         scene.kubelet.serves("digits", 2)
         scene.wait_for("Ready", "True", "Serving")
-        assert _applies(operator) - before == 1
-
-
-def _applies(operator: OperatorProcess) -> float:
-    return sum(value for name, value in operator.metrics().items() if name.startswith("keras_operator_applies_total"))
+        assert operator.applies() - before == {("Deployment", "changed"): 1}
 
 
 def test_the_operator_may_be_started_before_its_crd(tmp_path: Path, source: Source) -> None:
     with ApiServer(tmp_path / "api", controller_manager=True) as server:
         kube = Kube(server.kubeconfig)
         _namespace(kube, "team-a")
-        with OperatorProcess(server.kubeconfig, tmp_path / "log"):
+        operator = OperatorProcess(server.kubeconfig, tmp_path / "log")
+        operator.begin()
+        with operator:
+            wait_until(lambda: "install the CRD" in operator.tail(), "the operator to miss its CRD")
             kube.create(custom_resource_definition())
-            wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
+            wait_until(operator.is_ready, "the operator to be ready")
             scene = Scene(kube, "team-a")
             scene.create(source.url)
             scene.wait_for("Ready", "False", "Preparing")
