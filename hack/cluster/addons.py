@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from cluster import base_image, build, components, images
+from cluster import build, components, images
 from cluster.paths import HERE, STATE
 from cluster.target import Target
 
@@ -37,8 +37,7 @@ def install_cluster_set(target: Target) -> None:
 
 def install_monitoring(target: Target) -> None:
     """The Prometheus operator and a Prometheus that scrapes every ServiceMonitor; returns when both are ready."""
-    references = images.push_programs(target.registry, ["prometheus-operator", "prometheus-config-reloader"])
-    prometheus, version = images.push_prometheus(target.registry, base_image.ensure())
+    references = images.push_programs(target.registry, build.SETS["monitoring"])
     source = build.source_of("prometheus-operator")
     module = "github.com/prometheus-operator/prometheus-operator"
     target.apply(build.module_files(source, module, "example/prometheus-operator-crd/*.yaml"))
@@ -46,14 +45,16 @@ def install_monitoring(target: Target) -> None:
     values = {
         "PROMETHEUS_OPERATOR": references["prometheus-operator"],
         "PROMETHEUS_CONFIG_RELOADER": references["prometheus-config-reloader"],
-        "PROMETHEUS": prometheus,
-        "PROMETHEUS_VERSION": version,
+        "PROMETHEUS": references["prometheus"],
+        "PROMETHEUS_VERSION": build.PROMETHEUS,
     }
     target.apply(manifest("prometheus-operator", values) + "\n---\n" + manifest("prometheus", values))
     target.wait_rolled_out("monitoring", "deployment/prometheus-operator", seconds=120)
     target.kubectl(
         "wait", "--for=condition=Available", "--timeout=180s", "-n", "monitoring", "prometheus/prometheus", timeout=190
     )
+    # Available may still be said of the pods that are replaced now.
+    target.wait_rolled_out("monitoring", "statefulset/prometheus-prometheus", seconds=120)
 
 
 def install_s3(target: Target) -> None:

@@ -42,6 +42,8 @@ class Source:
 
 
 KUBERNETES = "1.36.3"
+# Its Go module counts otherwise: 3.12.0 is v0.312.0.
+PROMETHEUS = "3.12.0"
 
 _VERSION = "k8s.io/component-base/version"
 _KUBERNETES = Source(
@@ -101,6 +103,13 @@ SOURCES = (
         ldflags="-s -w -X github.com/prometheus/common/version.Version=0.85.0",
     ),
     Source(
+        # Debian's package cannot discover what runs in Kubernetes: that part is taken out of it.
+        name="prometheus",
+        programs={"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+        flags=("-tags=remove_all_sd,enable_kubernetes_sd",),
+        ldflags=f"-s -w -X github.com/prometheus/common/version.Version={PROMETHEUS}",
+    ),
+    Source(
         name="versitygw",
         programs={"versitygw": "cmd/versitygw"},
         module="github.com/versity/versitygw",
@@ -119,7 +128,7 @@ CLUSTER = (*_KUBERNETES.programs, "containerd", "containerd-shim-runc-v2", "ctr"
 SETS: Mapping[str, tuple[str, ...]] = {
     "cluster": CLUSTER,
     "apiserver": API_SERVER,
-    "monitoring": ("prometheus-operator", "prometheus-config-reloader"),
+    "monitoring": ("prometheus-operator", "prometheus-config-reloader", "prometheus"),
     "s3": ("versitygw",),
 }
 

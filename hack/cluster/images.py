@@ -75,38 +75,6 @@ def push_busybox(registry: str) -> str:
     return name
 
 
-def push_prometheus(registry: str, base: str) -> tuple[str, str]:
-    """Prometheus from Debian's package on the image `base`; its reference and its version.
-
-    The package is unpacked, not installed: this machine gets no service.
-    """
-    package = run(["apt-cache", "show", "--no-all-versions", "prometheus"])
-    found = re.search(r"^Version: (?:\d+:)?(\d+\.\d+\.\d+)", package, re.MULTILINE)
-    if found is None:
-        raise ClusterError("apt knows no package prometheus: run `apt-get update`")
-    version = found[1]
-    name = f"{registry}/cluster/prometheus:{version}"
-    if in_registry(name):
-        return name, version
-    with (
-        hold(CACHE / "images.lock", "another build of images"),
-        step("making images: prometheus"),
-        tempfile.TemporaryDirectory(prefix="keras-operator-image-") as folder,
-    ):
-        # apt gives up its rights for a download, and then could not write into a folder of ours.
-        run(
-            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"], timeout=300, cwd=Path(folder)
-        )
-        run(["dpkg-deb", "--extract", *Path(folder).glob("prometheus_*.deb"), Path(folder, "files")])
-        Path(folder, "Containerfile").write_text(
-            f"FROM {base}\nCOPY files/usr/bin/prometheus files/usr/bin/promtool /bin/\n"
-            f'USER {NOBODY}\nENTRYPOINT ["/bin/prometheus"]\n'
-        )
-        run([buildah_command(), "build", "--quiet", "--tag", name, folder], timeout=300)
-        push(name)
-    return name, version
-
-
 def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str) -> None:
     """An image that holds nothing but `files` (place in the image -> file here), pushed as `name`."""
     buildah = buildah_command()

@@ -53,6 +53,12 @@ def test_the_version_that_kubernetes_reports_is_the_one_that_is_built() -> None:
     assert f"k8s.io/kubernetes v{build.KUBERNETES}\n" in required
 
 
+def test_the_version_that_prometheus_reports_is_the_one_that_is_built() -> None:
+    major, minor, patch = build.PROMETHEUS.split(".")
+    required = (build.MODULES / "prometheus/go.mod").read_text()
+    assert f"github.com/prometheus/prometheus v0.{major}{minor:0>2}.{patch}\n" in required
+
+
 @pytest.mark.parametrize(
     ("package", "name"),
     [
