@@ -126,7 +126,11 @@ def test_an_outage_of_the_api_is_survived(own_api: ApiServer, own_kube: Kube, so
         wait_until(lambda: scene.wait_for_child("deployments")["spec"]["replicas"] == 2, "the change", timeout=60)
         scene.kubelet.serves("digits", 2)
         scene.wait_for("Ready", "True", "Serving")
-        assert operator.applies() - before == {("Deployment", "changed"): 1}
+        applied = operator.applies() - before
+        # What was really gone is made again: a garbage collector that starts before the API serves KerasModels may take
+        # them for deleted. What was there is not applied again.
+        needless = {kind: count for kind, count in applied.items() if kind[1] != "missing"}
+        assert needless == {("Deployment", "changed"): 1}
 
 
 def test_the_operator_may_be_started_before_its_crd(tmp_path: Path, source: Source) -> None:
