@@ -11,7 +11,7 @@ prefix="${IMAGE_REGISTRY:-127.0.0.1:5000}/keras-operator"
 mkdir -p .build
 
 if [ "${CLUSTER:-}" = current ]; then
-  base="${BASE:-docker.io/library/python:3.12-slim}"
+  base="${BASE:-python:3.12-slim}"
 else
   # Made by debootstrap, so that no image hub is needed. Installs buildah where it is missing.
   base="${BASE:-$(python3 hack/cluster base-image)}"

@@ -84,7 +84,8 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* What the containers of both components share: (list . "operator"). Both answer /healthz on port 8080. */}}
+{{/* What the containers of both components share: (list . "operator"). Both answer /healthz on port 8080; the operator is ready only once it
+     knows the cluster. */}}
 {{- define "keras-operator.containerSettings" -}}
 {{- $root := first . }}{{ $values := get $root.Values (last .) -}}
 image: {{ include "keras-operator.image" (list $root "operator") }}
@@ -102,7 +103,7 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: {{ if eq (last .) "operator" }}/readyz{{ else }}/healthz{{ end }}, port: http}
   periodSeconds: 5
   timeoutSeconds: 5
 resources:

@@ -15,10 +15,9 @@ from keras_operator.render.pods import container, pod_spec
 from keras_operator.render.sizing import server_memory
 from keras_operator.settings import Settings
 
-# Endpoints and proxies learn of a pod's end a moment after it began: the server goes on answering that long.
-DRAIN_SECONDS = 5
-# After that it finishes what it has accepted.
-GRACE_SECONDS = 45
+# After SIGTERM the server goes on answering while endpoints and proxies learn of it, then finishes what it has accepted.
+DRAIN_DELAY_SECONDS = 5
+DRAIN_TIMEOUT_SECONDS = 45
 # Fetching and warming up a large bundle takes minutes; after this the kubelet starts the container anew.
 STARTUP_SECONDS = 600
 PROGRESS_DEADLINE_SECONDS = 600
@@ -42,7 +41,10 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
     server = container(
         "server",
         settings.pipeline_image if summary.runtime == "tensorflow" else settings.server_image,
-        ["python", "-m", "keras_server", "--bundle", FOLDER, "--name", name, "--port", str(PORT)],
+        [
+            *("python", "-m", "keras_server", "--bundle", FOLDER, "--name", name, "--port", str(PORT)),
+            *("--drain-delay", str(DRAIN_DELAY_SECONDS), "--drain-timeout", str(DRAIN_TIMEOUT_SECONDS)),
+        ],
         settings,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources=_resources(model, summary),
@@ -50,7 +52,6 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         startupProbe=_probe("live", periodSeconds=1, failureThreshold=STARTUP_SECONDS),
         readinessProbe=_probe("ready", periodSeconds=2, failureThreshold=2),
         livenessProbe=_probe("live", periodSeconds=10, failureThreshold=3),
-        lifecycle={"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
     )
     spec = pod_spec(
         name,
@@ -58,7 +59,8 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         initContainers=bundle.init_containers,
         containers=[server],
         volumes=bundle.volumes,
-        terminationGracePeriodSeconds=DRAIN_SECONDS + GRACE_SECONDS,
+        # A little longer, so that the server ends by itself and says what it left unanswered.
+        terminationGracePeriodSeconds=DRAIN_DELAY_SECONDS + DRAIN_TIMEOUT_SECONDS + 5,
         topologySpreadConstraints=[
             {
                 "maxSkew": 1,

@@ -54,7 +54,10 @@ def prepare_job(
     fetch = container(
         "fetch",
         settings.server_image,
-        _step("keras_store", "fetch", "--request", request, "--store", settings.store_url, "--work", WORK),
+        [
+            *_step("keras_store", "fetch", "--request", request, "--store", settings.store_url, "--work", WORK),
+            *("--max-bytes", str(settings.max_source_size)),
+        ],
         settings,
         resources=TRANSFER_RESOURCES,
         **_fetch_access(
