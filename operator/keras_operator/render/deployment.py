@@ -15,8 +15,9 @@ from keras_operator.render.pods import container, pod_spec
 from keras_operator.render.sizing import server_memory
 from keras_operator.settings import Settings
 
-# After SIGTERM the server goes on answering while endpoints and proxies learn of it, then finishes what it has accepted.
+# After SIGTERM the server goes on answering while endpoints and proxies learn of it.
 DRAIN_DELAY_SECONDS = 5
+# Then it finishes what it has accepted.
 DRAIN_TIMEOUT_SECONDS = 45
 # Fetching and warming up a large bundle takes minutes; after this the kubelet starts the container anew.
 STARTUP_SECONDS = 600
