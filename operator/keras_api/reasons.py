@@ -51,6 +51,7 @@ class Reason(StrEnum):
     SOURCE_ACCESS_DENIED = "SourceAccessDenied"
     SOURCE_UNREACHABLE = "SourceUnreachable"
     SOURCE_TOO_LARGE = "SourceTooLarge"
+    SOURCE_CHANGED = "SourceChanged"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - the name of a reason
     DIGEST_MISMATCH = "DigestMismatch"
     # The model
@@ -135,6 +136,10 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     ),
     Reason.SOURCE_TOO_LARGE: ReasonDoc(
         "The file is larger than the operator's limit.", "Serve a smaller model, or raise the chart's limit.", True
+    ),
+    Reason.SOURCE_CHANGED: ReasonDoc(
+        "The file was replaced between the operator's look at it and the prepare Job's.",
+        "Nothing: the operator looks again at once and prepares the new file.",
     ),
     Reason.SECRET_NOT_FOUND: ReasonDoc(
         "The Secret that spec.source.secretRef names, or a key in it, does not exist.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from keras_api.reasons import ConditionType
+from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel, KerasModelStatus, SpecError, parse_model
 from keras_operator.act import Actor
 from keras_operator.decide import Plan, decide
@@ -57,6 +57,9 @@ class Reconciler:
         except SpecError as error:
             await self._refuse(body, error)
             return None  # only a new generation can change that
+        failure = plan.preparation.failure
+        if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
+            self.resolver.doubt(key)
         problems = await self.actor.act(model, plan, seen)
         seen = await self._observe(model, resolution)  # what acting has changed; the source's answer stays the same
         status = summarize(model, seen, plan, problems)

@@ -35,6 +35,8 @@ class _Entry:
     source: Source
     resolution: Resolution
     failures: int = 0
+    doubted: str = ""
+    """Fingerprint that a step found to be no longer true."""
     timer: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
 
@@ -83,6 +85,16 @@ class Resolver:
             entry = self._entries[key] = _Entry(source, Resolution(known.fingerprint))
             self._ask(key, entry)
         return entry.resolution
+
+    def doubt(self, key: Key) -> None:
+        """Ask a source again at once, since a step found another file than the last answer says; once per answer."""
+        entry = self._entries.get(key)
+        found = entry.resolution.fingerprint if entry is not None else None
+        if entry is None or found is None or entry.doubted == found.value:
+            return
+        entry.doubted = found.value
+        entry.stop()
+        self._ask(key, entry)
 
     def forget(self, key: Key) -> None:
         """Stop asking for a model."""

@@ -65,7 +65,7 @@ _SOURCE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.REFUSED: (Reason.SOURCE_UNREACHABLE, "check the address and spec.source.s3 (endpoint, region)"),
     Trouble.CONFLICT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     Trouble.FULL: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
-    Trouble.CHANGED: (Reason.SOURCE_UNREACHABLE, "the operator looks again and prepares the new file"),
+    Trouble.CHANGED: (Reason.SOURCE_CHANGED, "the operator looks again and prepares the new file"),
     Trouble.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
 }
 

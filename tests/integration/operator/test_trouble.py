@@ -96,6 +96,17 @@ def test_a_failure_that_may_pass_is_tried_again_after_a_pause(scene: Scene, sour
     scene.wait_for("Ready", "False", "RollingOut")
 
 
+def test_a_file_replaced_before_it_was_fetched_is_looked_at_again_at_once(scene: Scene, source: Source) -> None:
+    scene.create(source.url, source={"pollInterval": "1h"})
+    first = wait_until(lambda: scene.status().get("desiredRevision"), "a revision")
+    source.content = b"a better model"
+    scene.kubelet.fails("digits", Reason.SOURCE_CHANGED, "the file was replaced after it was looked at")
+    second = wait_until(
+        lambda: (found := scene.status()["desiredRevision"]) != first and found, "the new file to be noticed"
+    )
+    scene.wait_for_child("jobs", f"digits-prepare-{second}")
+
+
 def test_a_prepare_job_out_of_memory_gets_twice_as_much_once(scene: Scene, source: Source) -> None:
     scene.create(source.url)
     job = f"digits-prepare-{wait_until(lambda: scene.status().get('desiredRevision'), 'a revision')}"

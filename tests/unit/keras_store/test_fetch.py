@@ -98,7 +98,7 @@ async def test_another_digest_is_refused_and_the_file_is_not_kept(serve: Serve, 
 async def test_a_file_that_was_replaced_since_it_was_looked_at_is_noticed(serve: Serve, tmp_path: Path):
     with pytest.raises(StepError, match=r"was replaced.*then old, now etag.*looks again") as caught:
         await run(request(f"{await serve(model)}/m.keras", fingerprint="old"), tmp_path)
-    assert caught.value.reason is Reason.SOURCE_UNREACHABLE
+    assert caught.value.reason is Reason.SOURCE_CHANGED
     assert files(tmp_path) == []
 
 
