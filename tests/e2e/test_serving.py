@@ -51,6 +51,8 @@ def test_a_served_model_recognises_the_held_out_digits(served, files):
 def test_open_inference_protocol_gives_the_same_answers(served, files):
     images, _ = read_digits(files / "digits-test.csv", count=16)
     with served.forward() as url:
+        assert fetch(url)["model"] == "digits"
+        assert fetch(f"{url}/v2")["name"] == "keras-server"
         signature = fetch(f"{url}/v2/models/digits")["inputs"][0]
         assert (signature["name"], signature["datatype"], signature["shape"]) == ("pixels", "FP32", [-1, 8, 8, 1])
         tensor = {"name": "pixels", "datatype": "FP32", "shape": [16, 8, 8, 1], "data": images}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from keras_api import __version__
 from keras_api.resource import KIND, parse_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,11 @@ def shown() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize(("source", "document"), shown())
 def test_every_kerasmodel_shown_is_one_the_operator_reads(source, document):
     assert parse_model(document).metadata.name
+
+
+def test_the_chart_is_of_the_version_of_the_code():
+    chart = yaml.safe_load((ROOT / "charts/keras-operator/Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
 def test_readme_shows_a_kerasmodel():

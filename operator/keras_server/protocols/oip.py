@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from math import prod
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from keras_api import __version__
 from keras_api.bundle import Tensor
 from keras_server.dtypes import DTYPES, Array
 from keras_server.errors import InvalidRequestError
@@ -152,7 +152,7 @@ def encode_response(
 
 def server_metadata() -> dict[str, Any]:
     """What this server is."""
-    return {"name": "keras-server", "version": version("keras-operator"), "extensions": ["binary_tensor_data"]}
+    return {"name": "keras-server", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
 def model_metadata(signature: Signature, *, model: str, revision: str, runtime: str) -> dict[str, Any]:
