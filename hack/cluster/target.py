@@ -8,6 +8,7 @@ from typing import Self
 from cluster import build
 from cluster.commands import run
 from cluster.components import REGISTRY_PORT
+from cluster.console import ClusterError
 from cluster.paths import KUBECONFIG
 
 LOCAL_REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
@@ -27,8 +28,13 @@ class Target:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """$KUBECONFIG and $IMAGE_REGISTRY where they are set, else the cluster of this clone."""
-        return cls(os.environ.get("KUBECONFIG") or str(KUBECONFIG), os.environ.get("IMAGE_REGISTRY") or LOCAL_REGISTRY)
+        """With CLUSTER=current kubectl's current context and $IMAGE_REGISTRY, else the cluster of this clone."""
+        if os.environ.get("CLUSTER") != "current":
+            return cls.ours()
+        registry = os.environ.get("IMAGE_REGISTRY")
+        if not registry:
+            raise ClusterError("CLUSTER=current needs IMAGE_REGISTRY: a registry that the cluster can pull from")
+        return cls(os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config"), registry)
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl; what it printed."""
