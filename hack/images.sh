@@ -48,7 +48,7 @@ esac
 
 inputs() {
   echo "$base"
-  find images operator requirements -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  find images operator requirements -type f ! -path '*/__pycache__/*' ! -name dev.txt -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 }
 tag="${TAG:-$(inputs | sha256sum | cut -c1-12)}"
 

@@ -1,4 +1,5 @@
-"""Models for the e2e tests beside the digits: one that only TensorFlow runs, and one that must be refused."""
+"""Models for the e2e tests beside the digits: the digits again as a new file, one that only TensorFlow runs, and one
+that must be refused."""
 
 import os
 import sys
@@ -32,3 +33,5 @@ keras.Sequential(
         layers.Dense(10),
     ]
 ).save(folder / "lambda.keras")
+
+keras.saving.load_model(folder / "digits.keras").save(folder / "digits-again.keras")

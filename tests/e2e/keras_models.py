@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,23 @@ class Model:
         """The Service's address on this machine for as long as the context lasts."""
         return k8s.port_forward(f"service/{self.name}", self.namespace, 8080)
 
+    @contextmanager
+    def node_port(self) -> Iterator[str]:
+        """An address on this machine that leads to whatever pods are ready, as the Service inside the cluster does."""
+        name = f"{self.name}-outside"
+        selector = dict(term.split("=") for term in self.status["selector"].split(","))
+        spec = {"type": "NodePort", "selector": selector, "ports": [{"port": 8080, "targetPort": "http"}]}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+        k8s.apply(service, namespace=self.namespace)
+        try:
+            live = k8s.get("service", name, self.namespace)
+            assert live
+            url = f"http://127.0.0.1:{live['spec']['ports'][0]['nodePort']}"
+            until(lambda: answers(url), f"{url} answers")
+            yield url
+        finally:
+            k8s.kubectl("delete", "service", name, "-n", self.namespace)
+
     def predict(self, url: str, instances: Any) -> Any:
         """Ask by TensorFlow Serving's REST API."""
         return post(f"{url}/v1/models/{self.name}:predict", {"instances": instances})["predictions"]
@@ -107,6 +124,15 @@ def fetch(url: str) -> Any:
     """GET JSON."""
     with urllib.request.urlopen(url, timeout=30) as reply:
         return json.load(reply)
+
+
+def answers(url: str) -> bool:
+    """Whether a server is ready there."""
+    try:
+        with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def until(true: Callable[[], bool], what: str, timeout: float = 60) -> None:

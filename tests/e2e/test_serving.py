@@ -147,6 +147,22 @@ class Client:
         self._thread.join()
 
 
+@pytest.mark.skipif(
+    not k8s.OWN_CLUSTER, reason="needs a port of the node on this machine"
+)
+def test_a_new_file_is_rolled_out_without_a_failed_request(served, files):
+    before = served.status["servingRevision"]
+    images, _ = read_digits(files / "digits-test.csv", count=1)
+    with served.node_port() as url, Client(served, url, images) as client:
+        served.upload(files / "digits-again.keras")
+        until(lambda: served.status["servingRevision"] not in ("", before), "the new revision is served", timeout=180)
+        served.wait_ready()
+        answered = client.answers
+        until(lambda: client.answers > answered + 20, "the new pods answer")
+    assert client.failures == []
+    assert [entry["revision"] for entry in served.status["history"]][1] == before
+
+
 def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served, files):
     before = served.status["servingRevision"]
     images, _ = read_digits(files / "digits-test.csv", count=1)
