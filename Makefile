@@ -13,10 +13,10 @@ demo: .venv/ready ## from nothing to a served model on a real Kubernetes (CLUSTE
 test: verify test-unit test-integration test-e2e ## everything below, as CI does
 
 test-unit: .venv/ready ## unit tests: seconds, nothing but Python
-	$(PYTEST) tests/unit hack/cluster/tests $(PYTEST_ARGS)
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-integration: .venv/ready ## integration tests: a real etcd and kube-apiserver, real servers
-	$(PYTEST) tests/integration $(PYTEST_ARGS)
+	$(PYTEST) tests/integration hack/cluster/tests $(PYTEST_ARGS)
 
 test-e2e: .venv/ready ## end-to-end tests: the cluster, the images, the chart
 	hack/e2e.sh $(PYTEST_ARGS)
