@@ -109,9 +109,7 @@ class Actor:
             await self._api.replace_spec(ref.kind, wanted)
             live = await self._api.apply(ref.kind, wanted)
         self._metrics.applied(ref.kind.name, cause)
-        key = self._world.see(ref.kind, live)
-        if key is not None and ref in (children := self._world.children(key)):
-            self._world.trust(key, children[ref])
+        self._world.see_applied(ref.kind, live)
 
     async def _delete(self, model: KerasModel, ref: Ref, seen: Observed, problems: dict[Ref, Problem]) -> None:
         try:

@@ -101,6 +101,13 @@ class World:
             return key if self._see_pod(key, obj) else None
         return key if self._see_child(key, kind, obj) else None
 
+    def see_applied(self, kind: Kind, obj: Object) -> None:
+        """Take in the answer to applying a child: this is how we want it, even if the watch is ahead of the answer."""
+        self.see(kind, obj)
+        key = self._key(kind, obj)
+        if key is not None:
+            self.trust(key, _child(kind, obj))
+
     def forget(self, kind: Kind, obj: Object) -> Key | None:
         """Take in that an object is gone. Returns the model that must be looked at because of it."""
         key = self._key(kind, obj)

@@ -111,3 +111,13 @@ def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
     world.see(DEPLOYMENT, live(DEPLOYMENT, rendered))
     child = world.children(KEY)[Ref(DEPLOYMENT, "digits")]
     assert (child.revision, child.replicas) == ("r7", 3)
+
+
+def test_what_was_applied_is_trusted_even_if_the_watch_was_ahead_of_the_answer() -> None:
+    world = World()
+    world.see(SERVICE, _service())
+    world.trust(KEY, world.children(KEY)[Ref(SERVICE, "digits")])
+    entry = {"manager": "keras-operator", "operation": "Apply", "fieldsV1": {}, "time": "2026-11-22T12:00:00Z"}
+    world.see(SERVICE, _service(version=12, managedFields=[entry]))
+    world.see_applied(SERVICE, _service(version=11, managedFields=[entry]))
+    assert world.trusts(world.children(KEY)[Ref(SERVICE, "digits")]) is True
