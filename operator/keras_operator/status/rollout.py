@@ -25,6 +25,8 @@ def is_rolled_out(model: KerasModel, seen: Observed, revision: str) -> bool:
     if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
         return False
     wanted = wanted_replicas(deployment)
+    if model.spec.serving.replicas not in (None, wanted):
+        return False  # the Deployment of a suspended model does not follow its spec
     # The Deployment counts the pods of its present template, whatever their revision; whether they answer, they say.
     counts = [deployment.status.get(name, 0) for name in ("replicas", "updatedReplicas")]
     return counts == [wanted, wanted] and ready_revisions(seen) == [revision] * wanted

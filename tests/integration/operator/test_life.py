@@ -152,7 +152,9 @@ def test_a_suspended_model_is_left_alone_and_goes_on_serving(scene: Scene, sourc
     first = scene.serve(source.url)
     scene.change(suspend=True, serving={"replicas": 3})
     scene.wait_for("Reconciling", "False", "Suspended")
-    assert scene.condition("Ready")["status"] == "True"
+    # One pod goes on serving, but the three that the spec asks for are not there.
+    assert scene.condition("Ready")["status"] == "False"
+    assert scene.condition("Available")["status"] == "True"
     assert scene.status()["servingRevision"] == first
     scene.kube.delete("services", scene.namespace, "digits")
     time.sleep(2)

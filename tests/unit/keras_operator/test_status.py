@@ -169,6 +169,9 @@ NOT_READY: dict[str, KerasModelStatus] = {
     "the wanted revision is not prepared": say(
         deployed("old"), pods=(OLD,), status={**PREPARED, "preparedRevision": "old"}
     ),
+    "more replicas were asked for while suspended": say(
+        deployed(), pods=(NEW,), status=PREPARED, suspend=True, serving={"replicas": 2}
+    ),
     "the Deployment is somebody else's": say(
         deployed(ownerReferences=[{"kind": "X", "name": "x", "uid": "x", "controller": True}]),
         pods=(NEW,),
