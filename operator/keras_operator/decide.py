@@ -39,9 +39,10 @@ def decide(model: KerasModel, seen: Observed, settings: Settings) -> Plan:
         SpecError: when the spec cannot be rendered.
     """
     state = preparation(model, seen)
-    prepared = _prepared(model, seen, state)
     if model.spec.suspend:
-        return Plan(state, prepared=prepared)
+        # What a Job prepares meanwhile is taken up on resuming, if it is still wanted then.
+        return Plan(state, prepared=_prepared_before(model))
+    prepared = (seen.revision, state.model) if state.model is not None else _prepared_before(model)
     apply = [service_account(model), service(model)]
     if prepared is not None:
         apply.append(deployment(model, *prepared, settings))
@@ -56,9 +57,7 @@ def decide(model: KerasModel, seen: Observed, settings: Settings) -> Plan:
     )
 
 
-def _prepared(model: KerasModel, seen: Observed, state: Preparation) -> tuple[str, ModelSummary] | None:
-    if state.model is not None:
-        return seen.revision, state.model
+def _prepared_before(model: KerasModel) -> tuple[str, ModelSummary] | None:
     status = model.status
     return (status.prepared_revision, status.model) if status.prepared_revision and status.model else None
 

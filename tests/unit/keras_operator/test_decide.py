@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from operator_makers import FOUND, SETTINGS, deployment_status, job, live, model, ready_pod, scene, summary
+from operator_makers import (
+    FOUND,
+    SETTINGS,
+    deployment_status,
+    ended,
+    job,
+    live,
+    model,
+    prepare_pod,
+    ready_pod,
+    scene,
+    success,
+    summary,
+)
 
 from keras_operator.decide import Plan, decide
 from keras_operator.kinds import DEPLOYMENT, JOB, SERVICE_MONITOR, Ref
@@ -68,6 +81,14 @@ def test_a_service_monitor_needs_its_kind_and_the_users_wish() -> None:
 def test_a_suspended_model_is_neither_changed_nor_cleaned_up() -> None:
     found = plan((JOB, job("old")), status=OLD_PREPARED, suspend=True)
     assert (found.apply, found.start, found.delete) == ((), None, ())
+
+
+def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
+    complete = (JOB, job(REVISION, ended="Complete"))
+    pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
+    for suspend, revision in ((True, "old"), (False, REVISION)):
+        found = plan(complete, pods=pods, status=OLD_PREPARED, suspend=suspend)
+        assert found.prepared == (revision, summary())
 
 
 def test_a_job_that_runs_for_nothing_is_stopped() -> None:
