@@ -1,0 +1,534 @@
+"""What holds whatever happens: a state machine drives the pure decision through random interleavings of observations.
+
+A step is one thing that happens in a cluster in memory (`stand_in_cluster`): the spec or the source changes, a Job or
+pod gets on, fails or is deleted, a watch falls behind, time passes, the operator dies in the middle of its writes.
+After every step the operator hears what its watches deliver and takes turns (observe, decide, act, summarize) until it
+rests; every turn is held against the promises of docs/guarantees.md in `Machine.check`. Each example ends with
+everything healthy again, and must end in Ready.
+
+The run is the same every time (`derandomize`): at least `STEPS` steps in about 15 seconds. When it fails, hypothesis
+prints the steps as a program; with `SHRINK=1 pytest --timeout=0` it first looks for a shorter one, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import msgspec
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from operator_makers import KEY, SETTINGS
+from stand_in_cluster import KINDS, THE_DEPLOYMENT, THE_MODEL, URIS, Cluster, is_ended, is_ready, model_of, revision_of
+
+from keras_api.reasons import Reason
+from keras_api.resource import Condition, KerasModel, KerasModelStatus, Source, parse_model
+from keras_operator.decide import Plan, decide
+from keras_operator.drift import annotated
+from keras_operator.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
+from keras_operator.observe import Observed, observe
+from keras_operator.render.names import prepare_job_name
+from keras_operator.resolution import Resolution, remembered
+from keras_operator.status.failure import Failure, needs_human
+from keras_operator.status.summary import summarize
+from keras_operator.world import World
+from keras_store.fingerprint import Fingerprint
+
+EXAMPLES = 300
+STEPS_OF_AN_EXAMPLE = 50
+STEPS = 10_000
+# A turn may change what the next one sees; more turns than this without news are a loop.
+TURNS_UNTIL_REST = 4
+# Enough for a Job that has failed often: pauses grow to ten minutes.
+TICKS_UNTIL_READY = 60
+
+KIND_NAMED = {kind.name: kind for kind in CHILDREN}
+
+
+class KilledError(Exception):
+    """The operator was killed between two writes."""
+
+
+@dataclass
+class Asked:
+    """What the resolver keeps of the model's source, without its timers."""
+
+    source: Source
+    resolution: Resolution
+    doubted: str = ""
+
+
+@dataclass
+class Turn:
+    """One turn of the operator, and what it saw."""
+
+    model: KerasModel
+    seen: Observed
+    plan: Plan
+    status: KerasModelStatus
+    writes: list[str]
+
+
+class Operator:
+    """The loop around the pure functions, as in `keras_operator.reconcile`; what it remembers is lost with it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.world = World()
+        self.asked: Asked | None = None
+        for kind in KINDS:
+            cluster.watches[kind].clear()
+            for obj in cluster.all(kind):
+                self.world.see(kind, obj)
+
+    def hear(self, kind: Kind) -> None:
+        """Take in what a watch has to say."""
+        events = self.cluster.watches[kind]
+        while events:
+            there, obj = events.popleft()
+            (self.world.see if there else self.world.forget)(kind, obj)
+
+    def look(self, model: KerasModel) -> Resolution:
+        """As `Resolver.look`."""
+        source, asked = model.spec.source, self.asked
+        if model.spec.suspend:
+            self.asked = None
+            return asked.resolution if asked is not None and asked.source.uri == source.uri else remembered(model)
+        if asked is None:
+            self.asked = Asked(source, remembered(model))
+        elif asked.source != source:
+            self.asked = Asked(source, asked.resolution if asked.source.uri == source.uri else Resolution())
+        assert self.asked is not None
+        return self.asked.resolution
+
+    def poll(self) -> None:
+        """The source answers."""
+        if self.asked is None:
+            return
+        answer = self.cluster.files[self.asked.source.uri]
+        if isinstance(answer, Reason):
+            failure = Failure("resolve", answer, f"{self.asked.source.uri}: no", final=needs_human(answer))
+            self.asked.resolution = Resolution(self.asked.resolution.fingerprint, failure)
+        else:
+            self.asked.resolution = Resolution(Fingerprint(answer, 100_000))
+
+    def doubt(self) -> None:
+        """As `Resolver.doubt`."""
+        found = self.asked.resolution.fingerprint if self.asked is not None else None
+        if self.asked is not None and found is not None and self.asked.doubted != found.value:
+            self.asked.doubted = found.value
+            self.poll()
+
+    def turn(self, may_write: int | None = None) -> Turn:
+        """One turn; raises `KilledError` after so many writes."""
+        body = self.world.model(KEY)
+        assert body is not None
+        model = parse_model(body)
+        resolution = self.look(model)
+        seen = self.observe(model, resolution)
+        plan = decide(model, seen, SETTINGS)
+        failure = plan.preparation.failure
+        if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
+            self.doubt()
+        writes: list[str] = []
+
+        def write(what: str, action: Callable[[], Any]) -> None:
+            if len(writes) == may_write:
+                raise KilledError
+            if action() is not False:
+                writes.append(what)
+
+        self.act(plan, seen, write)
+        seen = self.observe(model, resolution)
+        status = summarize(model, seen, plan, {})
+        content = msgspec.to_builtins(status)
+        if content != body["status"]:
+            write("status", lambda: self.world.see(KERAS_MODEL, self.cluster.write_status(content)))
+        return Turn(model, seen, plan, status, writes)
+
+    def observe(self, model: KerasModel, resolution: Resolution) -> Observed:
+        seen = observe(model, self.world, resolution, self.cluster.now)
+        return replace(seen, has_service_monitors=self.cluster.has_service_monitors)
+
+    def act(self, plan: Plan, seen: Observed, write: Callable[[str, Callable[[], Any]], None]) -> None:
+        """As `Actor.act`, where every write succeeds."""
+        for rendered in plan.apply:
+            ref = Ref(KIND_NAMED[rendered["kind"]], rendered["metadata"]["name"])
+            child = seen.children.get(ref)
+            if child is None or (not child.deleting and child.rendered != annotated(rendered)[1]):
+                write(f"apply {ref}", lambda ref=ref, obj=rendered: self.apply(ref.kind, obj))
+        if plan.start is not None:
+            ref = Ref(JOB, plan.start["metadata"]["name"])
+            child = seen.children.get(ref)
+            if child is None or not child.deleting:
+                if child is not None:
+                    write(f"delete {ref}", lambda: self.cluster.delete(ref, child.uid))
+                write(f"start {ref}", lambda: self.apply(JOB, plan.start))
+        for ref in plan.delete:
+            write(f"delete {ref}", lambda ref=ref: self.cluster.delete(ref, seen.children[ref].uid))
+
+    def apply(self, kind: Kind, rendered: Object) -> bool:
+        before = len(self.cluster.history)
+        self.world.see(kind, self.cluster.apply(kind, rendered))
+        return len(self.cluster.history) > before
+
+
+class Machine(RuleBasedStateMachine):
+    """What can happen, and what must hold all the while."""
+
+    steps: ClassVar[int] = 0
+    said_ready: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = Cluster()
+        self.operator: Operator | None = Operator(self.cluster)
+        self.lagging: set[Kind] = set()
+        self.resting: KerasModelStatus | None = None
+
+    @initialize(served=st.booleans())
+    def begin(self, served: bool) -> None:
+        if served:
+            self.all_goes_well()
+
+    # The user.
+
+    @rule(runtime=st.sampled_from(["auto", "onnxruntime", "tensorflow"]))
+    def change_runtime(self, runtime: str) -> None:
+        self.cluster.edit(serving__runtime=runtime)
+
+    @rule(replicas=st.sampled_from([None, 0, 1, 2, 3]))
+    def change_replicas(self, replicas: int | None) -> None:
+        self.cluster.edit(serving__replicas=replicas)
+
+    @rule(replicas=st.sampled_from([0, 1, 2]))
+    def scale_the_deployment(self, replicas: int) -> None:
+        if self.cluster.objects[THE_MODEL]["spec"].get("serving", {}).get("replicas") is None:
+            self.cluster.scale(replicas)
+
+    @rule(suspend=st.booleans(), replicas=st.sampled_from([1, 2]))
+    def suspend_or_resume(self, suspend: bool, replicas: int) -> None:
+        self.cluster.edit(suspend=suspend, serving__replicas=replicas)
+
+    @rule(data=st.sampled_from([None, {"data": "s3://models/a.csv"}, {"data": "s3://models/b.csv"}]))
+    def change_validation(self, data: Object | None) -> None:
+        self.cluster.edit(validation=data)
+
+    @rule(uri=st.sampled_from(URIS), enabled=st.booleans())
+    def change_address_and_monitoring(self, uri: str, enabled: bool) -> None:
+        self.cluster.edit(source__uri=uri, monitoring__serviceMonitor__enabled=enabled)
+
+    @rule(
+        kind=st.sampled_from([*CHILDREN, POD, POD]),
+        number=st.integers(0, 3),
+        slowly=st.booleans(),
+    )
+    def delete_a_child_or_pod(self, kind: Kind, number: int, slowly: bool) -> None:
+        refs = [ref for ref in self.cluster.objects if ref.kind == kind]
+        if refs:
+            ref = refs[number % len(refs)]
+            self.cluster.dismiss(ref) if slowly else self.cluster.delete(ref)
+
+    # The source.
+
+    @rule(
+        uri=st.sampled_from(URIS),
+        answer=st.sampled_from(["etag-1", "etag-2", "etag-3", Reason.SOURCE_NOT_FOUND, Reason.SOURCE_TOO_LARGE]),
+    )
+    def upload_or_break(self, uri: str, answer: str | Reason) -> None:
+        self.cluster.files[uri] = answer
+
+    @rule()
+    def poll(self) -> None:
+        if self.operator is not None:
+            self.operator.poll()
+
+    # The cluster.
+
+    @rule(seconds=st.sampled_from([1, 5, 11, 30, 61, 700]))
+    def pass_time(self, seconds: int) -> None:
+        self.cluster.pass_time(seconds)
+
+    @rule()
+    def control_jobs(self) -> None:
+        self.cluster.control_jobs()
+
+    @rule(steps=st.integers(1, 3), reports=st.booleans())
+    def control_deployment(self, steps: int, reports: bool) -> None:
+        for _ in range(steps):
+            self.cluster.control_deployment()
+        if reports:
+            self.cluster.report_deployment()
+
+    @rule()
+    def lose_patience(self) -> None:
+        self.cluster.lose_patience()
+
+    @rule(
+        outcome=st.sampled_from(
+            ["ok", "ok", "killed", "late", Reason.MODEL_UNSAFE, Reason.SOURCE_CHANGED, Reason.STORE_UNAVAILABLE]
+        ),
+        noticed=st.booleans(),
+    )
+    def end_prepare(self, outcome: str | Reason, noticed: bool) -> None:
+        self.cluster.control_jobs()
+        self.cluster.end_prepare(outcome)
+        if noticed:
+            self.cluster.control_jobs()
+
+    @rule()
+    def start_servers(self) -> None:
+        self.cluster.start_servers()
+
+    @rule()
+    def crash_servers(self) -> None:
+        self.cluster.crash_servers()
+
+    @rule()
+    def lose_bundles(self) -> None:
+        self.cluster.lose_bundles()
+
+    @rule()
+    def collect(self) -> None:
+        self.cluster.collect()
+
+    @rule()
+    def toggle_service_monitors(self) -> None:
+        self.cluster.has_service_monitors = not self.cluster.has_service_monitors
+        if not self.cluster.has_service_monitors:
+            for ref in [ref for ref in self.cluster.objects if ref.kind == SERVICE_MONITOR]:
+                self.cluster.delete(ref)
+
+    # The operator and its watches.
+
+    @rule(kinds=st.sets(st.sampled_from(KINDS), max_size=4))
+    def fall_behind(self, kinds: set[Kind]) -> None:
+        self.lagging = kinds
+
+    @rule(away=st.booleans())
+    def restart(self, away: bool) -> None:
+        self.operator = None if away else Operator(self.cluster)
+
+    @rule(may_write=st.integers(0, 4))
+    def die_in_the_middle(self, may_write: int) -> None:
+        if self.operator is not None:
+            self.hear()
+            try:
+                self.operator.turn(may_write)
+            except KilledError:
+                self.operator = None
+
+    @rule()
+    def restart_at_rest(self) -> None:
+        """A restart writes nothing, asks no source and starts nothing."""
+        self.operator = self.operator or Operator(self.cluster)
+        self.lagging = set()
+        self.rest()
+        if self.operator.asked is None or self.operator.asked.resolution.fingerprint is not None:
+            before = self.resting
+            self.operator = Operator(self.cluster)
+            turn = self.operator.turn()
+            assert (turn.writes, turn.status) == ([], before)
+
+    @rule()
+    def all_goes_well(self) -> None:
+        """Whatever has happened: when nothing fails any more, the model gets Ready."""
+        self.cluster.edit(suspend=False)
+        self.lagging = set()
+        self.operator = self.operator or Operator(self.cluster)
+        for tick in range(TICKS_UNTIL_READY):
+            turn = self.rest()
+            if self.is_at_rest(turn):
+                return
+            uri = turn.model.spec.source.uri
+            if isinstance(self.cluster.files[uri], Reason) or turn.plan.preparation.stage == "failed":
+                self.cluster.files[uri] = f"good-{tick}"
+            self.operator.poll()
+            self.rest()
+            self.cluster.pass_time(60)
+            self.cluster.collect()
+            self.cluster.control_jobs()
+            self.cluster.end_prepare("ok")
+            self.cluster.control_jobs()
+            self.cluster.control_deployment()
+            self.cluster.start_servers()
+            self.cluster.report_deployment()
+        raise AssertionError(f"not Ready though all is well: {turn.status.conditions}")
+
+    def is_at_rest(self, turn: Turn) -> bool:
+        assert self.operator is not None
+        asked, answer = turn.seen.resolution, self.cluster.files[turn.model.spec.source.uri]
+        current = asked.fingerprint is not None and asked.fingerprint.value == answer and asked.failure is None
+        return current and said(turn.status)["Ready"].status == "True"
+
+    def teardown(self) -> None:
+        self.all_goes_well()
+
+    # What must hold.
+
+    @invariant()
+    def the_promises_hold(self) -> None:
+        Machine.steps += 1
+        if self.operator is not None:
+            self.rest()
+
+    def rest(self) -> Turn:
+        """Let the operator take turns until it writes nothing, each of which must keep every promise."""
+        assert self.operator is not None
+        for _ in range(TURNS_UNTIL_REST):
+            self.hear()
+            objects = dict(self.cluster.objects)
+            turn = self.operator.turn()
+            self.check(turn, objects)
+            if not turn.writes:
+                self.check_rest(turn)
+                self.resting = turn.status
+                return turn
+        raise AssertionError(f"never comes to rest: {turn.writes}")
+
+    def hear(self) -> None:
+        assert self.operator is not None
+        for kind in KINDS:
+            if kind not in self.lagging:
+                self.operator.hear(kind)
+
+    def check(self, turn: Turn, before: dict[Ref, Object]) -> None:
+        """Hold one turn against the promises.
+
+        Args:
+            turn: what the operator saw, decided and said.
+            before: the cluster as it was before the turn.
+        """
+        known = {ref: self.cluster.history[child.version] for ref, child in turn.seen.children.items()}
+        servers = [self.cluster.history[pod.version] for pod in turn.seen.servers()]
+        ready = [revision_of(pod) for pod in servers if is_ready(pod)]
+        conditions = said(turn.status)
+        self.check_truth(turn, known, servers, ready, conditions)
+        self.check_deployment(turn, before)
+        self.check_jobs(turn, before)
+        self.check_memory(turn, conditions)
+
+    def check_truth(
+        self,
+        turn: Turn,
+        known: dict[Ref, Object],
+        servers: list[Object],
+        ready: list[str],
+        conditions: dict[str, Condition],
+    ) -> None:
+        status, spec = turn.status, turn.model.spec
+        assert (conditions["Available"].status == "True") == bool(ready), "Available is whether a pod is ready"
+        assert status.serving_revision in (ready or [""]), "servingRevision is what ready pods carry"
+        assert status.ready_replicas == len(ready)
+        assert status.observed_generation == turn.model.metadata.generation
+        if conditions["Ready"].status == "True":
+            Machine.said_ready += 1
+            live = known[THE_DEPLOYMENT]
+            wanted = live["spec"]["replicas"] if spec.serving.replicas is None else spec.serving.replicas
+            assert turn.seen.revision, "Ready says that the wanted revision is known"
+            assert revision_of(live) == turn.seen.revision == status.prepared_revision
+            assert ready == [turn.seen.revision] * wanted, "Ready says that all wanted replicas, and no others, serve"
+            assert live["status"]["observedGeneration"] == live["metadata"]["generation"], "Ready is about this spec"
+        if conditions["ModelPrepared"].status == "True":
+            assert turn.seen.revision in self.cluster.prepared, "ModelPrepared says that prepare has succeeded"
+        combination = [conditions[name].status for name in ("Ready", "Reconciling", "Stalled")]
+        if spec.suspend:
+            assert combination[1:] == ["False", "False"], "a suspended model is at rest"
+        else:
+            assert combination.count("True") == 1, "one of Ready, Reconciling and Stalled, as kstatus reads them"
+
+    def check_deployment(self, turn: Turn, before: dict[Ref, Object]) -> None:
+        old, new = before.get(THE_DEPLOYMENT), self.cluster.objects.get(THE_DEPLOYMENT)
+        if new is not None and (old is None or revision_of(old) != revision_of(new)):
+            assert revision_of(new) in self.cluster.prepared, "only what was prepared is deployed"
+        if old is not None and turn.plan.preparation.stage != "done":
+            assert new is not None
+            assert new["spec"]["template"] == old["spec"]["template"], "what serves stays while the next is prepared"
+        if turn.model.spec.suspend:
+            assert [write for write in turn.writes if write != "status"] == [], "a suspended model is left alone"
+
+    def check_jobs(self, turn: Turn, before: dict[Ref, Object]) -> None:
+        ref = Ref(JOB, prepare_job_name(KEY.name, turn.seen.revision))
+        if f"start {ref}" not in turn.writes:
+            return
+        assert turn.seen.revision, "no Job before the source has answered"
+        if turn.model.status.prepared_revision == turn.seen.revision:
+            assert turn.seen.revision in self.cluster.lost, "what is prepared is not prepared again"
+        old = before.get(ref)
+        if old is not None:
+            assert is_ended(old), "a Job that runs is not replaced"
+            uid = old["metadata"]["uid"]
+            seen_end = any(pod.owner == uid for pod in turn.seen.pods)
+            assert uid not in self.cluster.condemned or not seen_end, "what can only fail again is not tried again"
+
+    def check_memory(self, turn: Turn, conditions: dict[str, Condition]) -> None:
+        status, before = turn.status, turn.model.status
+        for old in before.conditions:
+            new = conditions[old.type]
+            moved = new.last_transition_time != old.last_transition_time
+            assert not moved or new.status != old.status, "a transition time moves with the status only"
+        assert status.last_failure is not None or before.last_failure is None, "the last failure is kept"
+        if status.prepared_revision:
+            assert status.model == model_of(status.prepared_revision), "status.model is the prepared revision's"
+        elif before.prepared_revision:
+            raise AssertionError("what was prepared is not forgotten")
+        revisions = [entry.revision for entry in status.history]
+        assert len(revisions) <= 5
+        assert all(a != b for a, b in pairwise(revisions)), "a revision is noted once"
+        assert set(revisions) <= self.cluster.prepared
+
+    def check_rest(self, turn: Turn) -> None:
+        """A turn that wrote nothing: it is repeatable, and nothing that runs is unwanted."""
+        assert self.operator is not None
+        body = self.operator.world.model(KEY)
+        assert body is not None
+        model = parse_model(body)
+        assert model.status == turn.status, "what was written is what was said"
+        again = decide(model, turn.seen, SETTINGS)
+        assert again == decide(model, turn.seen, SETTINGS), "a decision follows from what was seen"
+        assert summarize(model, turn.seen, again, {}) == turn.status, "a status written twice is the same"
+        later = replace(turn.seen, now=turn.seen.now + timedelta(seconds=1))
+        soon = summarize(model, later, decide(model, later, SETTINGS), {})
+        if gist(soon) == gist(turn.status):
+            assert soon == turn.status, "no time stamp moves alone"
+        if self.lagging or model.spec.suspend:
+            return
+        versions = {(ref, obj["metadata"]["resourceVersion"]) for ref, obj in self.cluster.objects.items()}
+        known = {(ref, str(child.version)) for ref, child in turn.seen.children.items()}
+        known |= {(Ref(POD, pod.name), str(pod.version)) for pod in turn.seen.pods}
+        assert known == {each for each in versions if each[0] != THE_MODEL}, "what is known is what there is"
+        jobs = [job for job in self.cluster.all(JOB) if "deletionTimestamp" not in job["metadata"]]
+        running = {revision_of(job) for job in jobs if job["status"].get("active")}
+        assert not turn.seen.revision or running <= {turn.seen.revision}, "no Job runs for nothing"
+
+
+def said(status: KerasModelStatus) -> dict[str, Condition]:
+    return {condition.type: condition for condition in status.conditions}
+
+
+def gist(status: KerasModelStatus) -> Any:
+    conditions = [(each.status, each.reason, each.message) for each in status.conditions]
+    failure = status.last_failure
+    return conditions, failure and (failure.step, failure.reason, failure.message, failure.revision)
+
+
+def test_the_promises_hold_in_every_interleaving() -> None:
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            derandomize=True,
+            database=None,
+            deadline=None,
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS_OF_AN_EXAMPLE,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, *([Phase.shrink] if "SHRINK" in os.environ else [])],
+        ),
+    )
+    assert Machine.steps >= STEPS
+    assert Machine.said_ready >= STEPS / 10, "too few steps at which the model was served"
