@@ -1,4 +1,4 @@
-"""The YAML that README, docs and examples show is a KerasModel that the operator reads."""
+"""What README, docs and examples show is so: KerasModels that the operator reads, links, reasons, names of tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from keras_api import __version__
+from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +39,29 @@ def test_readme_shows_a_kerasmodel():
     assert "README.md" in {source for source, _ in shown()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/guarantees.md"])
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{page} links to {target}, which is not there"
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_explained(reason):
+    assert f"\n## {reason}\n" in (ROOT / "docs/troubleshooting.md").read_text()
+
+
+def promised() -> list[str]:
+    return sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/guarantees.md").read_text())))
+
+
+@pytest.mark.parametrize("test", promised())
+def test_every_test_that_proves_a_guarantee_exists(test):
+    path, name = test.split("::")
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
+
+
+def test_every_guarantee_names_its_test():
+    rows = re.findall(r"^\|(?! promise|---)(.+)\|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
+    assert len(rows) > 50
+    assert [row for row in rows if "::" not in row] == []
