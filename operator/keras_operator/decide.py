@@ -39,10 +39,9 @@ def decide(model: KerasModel, seen: Observed, settings: Settings) -> Plan:
         SpecError: when the spec cannot be rendered.
     """
     state = preparation(model, seen)
+    prepared = _prepared(model, seen, state)
     if model.spec.suspend:
-        # What a Job prepares meanwhile is taken up on resuming, if it is still wanted then.
-        return Plan(state, prepared=_prepared_before(model))
-    prepared = (seen.revision, state.model) if state.model is not None else _prepared_before(model)
+        return Plan(state, prepared=prepared)
     apply = [service_account(model), service(model)]
     if prepared is not None:
         apply.append(deployment(model, *prepared, settings))
@@ -57,7 +56,12 @@ def decide(model: KerasModel, seen: Observed, settings: Settings) -> Plan:
     )
 
 
-def _prepared_before(model: KerasModel) -> tuple[str, ModelSummary] | None:
+def _prepared(model: KerasModel, seen: Observed, state: Preparation) -> tuple[str, ModelSummary] | None:
+    deployment = seen.deployment(model)
+    # What a Job prepares for a suspended model is taken up on resuming, if it is still wanted then.
+    taken_up = not model.spec.suspend or (deployment is not None and deployment.revision == seen.revision)
+    if state.model is not None and taken_up:
+        return seen.revision, state.model
     status = model.status
     return (status.prepared_revision, status.model) if status.prepared_revision and status.model else None
 

@@ -91,6 +91,15 @@ def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
         assert found.prepared == (revision, summary())
 
 
+def test_status_names_what_the_deployment_of_a_suspended_model_runs() -> None:
+    """The operator was killed after it had applied the Deployment, before it said so."""
+    complete = (JOB, job(REVISION, ended="Complete"))
+    pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
+    applied = (DEPLOYMENT, live(DEPLOYMENT, deployment(model(), REVISION, summary(), SETTINGS)))
+    found = plan(complete, applied, pods=pods, status=OLD_PREPARED, suspend=True)
+    assert found.prepared == (REVISION, summary())
+
+
 def test_a_job_that_runs_for_nothing_is_stopped() -> None:
     assert plan((JOB, job("old"))).delete == (OLD_JOB,)
 
