@@ -32,6 +32,7 @@ from keras_operator.decide import Plan, decide
 from keras_operator.drift import annotated
 from keras_operator.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
 from keras_operator.observe import Observed, observe
+from keras_operator.render.labels import COMPONENT
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution, remembered
 from keras_operator.status.failure import Failure, needs_human
@@ -281,6 +282,15 @@ class Machine(RuleBasedStateMachine):
         if noticed:
             self.cluster.control_jobs()
 
+    @rule(outcome=st.sampled_from(["ok", Reason.STORE_UNAVAILABLE]))
+    def lose_a_report(self, outcome: str | Reason) -> None:
+        """The Job's end comes without the last words of its pod, which is gone."""
+        self.end_prepare(outcome, True)
+        for pod in self.cluster.all(POD):
+            if pod["metadata"]["labels"][COMPONENT] == "prepare":
+                self.cluster.dismiss(Ref(POD, pod["metadata"]["name"]))
+        self.cluster.collect()
+
     @rule()
     def start_servers(self) -> None:
         self.cluster.start_servers()
@@ -496,6 +506,10 @@ class Machine(RuleBasedStateMachine):
         soon = summarize(model, later, decide(model, later, SETTINGS), {})
         if gist(soon) == gist(turn.status):
             assert soon == turn.status, "no time stamp moves alone"
+        deployed = self.cluster.objects.get(THE_DEPLOYMENT)
+        settled = not self.lagging and turn.plan.preparation.stage == "done"
+        if settled and deployed is not None and "deletionTimestamp" not in deployed["metadata"]:
+            assert turn.status.prepared_revision == revision_of(deployed), "preparedRevision is what is deployed"
         if self.lagging or model.spec.suspend:
             return
         versions = {(ref, obj["metadata"]["resourceVersion"]) for ref, obj in self.cluster.objects.items()}
