@@ -2,7 +2,8 @@
 
 kopf delivers events and nothing else: its handlers, storages and finalizers are not used, so it never writes. A watch
 that had to list anew says nothing of what was deleted meanwhile, and kopf does not say when its first list is through:
-both are answered by `sync`, which lists everything into the world at the start, at an interval, and after such a gap.
+both are answered by `sync`, which lists everything into the world at the start, at an interval, and soon after kopf has
+listed something.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+import aiohttp
 import kopf
 
 from keras_operator.api import Api, ApiError, UnavailableError
@@ -21,8 +24,6 @@ from keras_operator.settings import Settings
 from keras_operator.world import World
 
 WATCHED = (KERAS_MODEL, *CHILDREN, POD)
-# After the start, kopf lists what `sync` has listed already.
-FIRST_LIST_SECONDS = 30.0
 # Listings of several kinds after one gap are answered by one listing of ours.
 GAP_SECONDS = 2.0
 # How soon after its CRD a ServiceMonitor appears.
@@ -41,7 +42,6 @@ class Informer:
         self._settings = settings
         self._wake = wake
         self._gap = asyncio.Event()
-        self._started = 0.0
         self.synced = False
         """Whether everything has been listed once."""
 
@@ -76,7 +76,6 @@ class Informer:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.synced = True
-                self._started = asyncio.get_running_loop().time()
         for key in self._world.models():
             self._wake(key)
 
@@ -134,7 +133,7 @@ class Informer:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(_login)
+        kopf.on.login(registry=registry)(self._login)
         for kind in WATCHED:
             handler = self._handler(kind)
             kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(handler)
@@ -146,14 +145,33 @@ class Informer:
             key = self._world.forget(kind, obj) if change == "DELETED" else self._world.see(kind, obj)
             if key is not None:
                 self._wake(key)
-            # kopf marks what comes from a listing by the type None: after the start, that means there was a gap.
-            if change is None and self._since_start() > FIRST_LIST_SECONDS:
-                self._gap.set()
 
         return handle
 
-    def _since_start(self) -> float:
-        return asyncio.get_running_loop().time() - self._started
+    async def _login(self, **arguments: Any) -> Any:
+        """Lend kopf a session, in which it can be seen to list anew."""
+        info = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+        if info is None:
+            return None
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._see_listing)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trace_configs=[trace],
+        )
+        return kopf.AiohttpSession(
+            server=info.server,
+            default_namespace=info.default_namespace,
+            expiration=info.expiration,
+            aiohttp_session=session,
+        )
+
+    async def _see_listing(self, _session: Any, _context: Any, end: aiohttp.TraceRequestEndParams) -> None:
+        # Noticed here, since an empty listing brings no event. The first one ends a gap too: that after `first_sync`.
+        if "limit" in end.url.query and end.response.status == HTTPStatus.OK:
+            self._gap.set()
 
 
 _ANY_VERSION = 2**63
@@ -170,10 +188,6 @@ class _NoDiffs(kopf.DiffBaseStorage):  # type: ignore[misc]
 
     def store(self, **_: Any) -> None:
         return None
-
-
-async def _login(**arguments: Any) -> Any:
-    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
