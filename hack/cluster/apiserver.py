@@ -56,9 +56,11 @@ class ApiServer:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Stop everything, dependants first. Safe to repeat."""
-        for name, process in reversed(self._running.items()):
+    def stop(self, *names: str) -> None:
+        """Stop everything, dependants first, or only the processes named. Safe to repeat."""
+        for name, process in reversed(list(self._running.items())):
+            if names and name not in names:
+                continue
             # The API server would wait a minute for its watchers; etcd, the keeper of state, ends in order.
             if name == "etcd":
                 process.terminate()
@@ -69,7 +71,7 @@ class ApiServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_SECONDS)
-        self._running.clear()
+            del self._running[name]
 
     def __enter__(self) -> Self:
         self.start()

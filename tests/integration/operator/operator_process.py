@@ -67,6 +67,13 @@ class OperatorProcess:
         self._process = None
         return code
 
+    def kill(self) -> None:
+        """Let it die without a word, as the kernel does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+            self._process = None
+
     def __enter__(self) -> Self:
         if self._process is None:
             self.start()

@@ -1,0 +1,309 @@
+"""Stands between the operator and the API server: notes what passes, and does to it what a test asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import tempfile
+import threading
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from aiohttp import hdrs, web
+from kube import wait_until
+from operator_process import OperatorProcess
+
+Forward = Callable[[], Awaitable[web.StreamResponse]]
+Fault = Callable[[Forward], Awaitable[web.StreamResponse]]
+
+# What belongs to one connection, and is not passed on.
+_OF_THE_CONNECTION = {hdrs.HOST, hdrs.CONNECTION, hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING}
+_WRITES = ("apply", "patch", "delete", "create")
+_GONE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as the API server answered it."""
+
+    what: str
+    """Verb and resource, as in ``apply jobs`` or ``patch kerasmodels/status``."""
+    namespace: str
+    name: str
+    status: int
+
+
+@dataclass
+class Planned:
+    """A fault that is yet to happen, or has happened."""
+
+    what: str
+    fault: Fault
+    times: int
+    skip: int
+    happened: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has happened as often as it was to."""
+        return self.happened >= self.times
+
+
+class FaultyApi:
+    """A reverse proxy on loopback, in plain HTTP and with all rights."""
+
+    def __init__(self, upstream: Path, kubeconfig: Path) -> None:
+        """`upstream` is the API server's kubeconfig; the proxy's own is written to `kubeconfig`."""
+        self.kubeconfig = kubeconfig
+        self.calls: list[Call] = []
+        config = yaml.safe_load(upstream.read_text())
+        self._upstream: str = config["clusters"][0]["cluster"]["server"]
+        self._tls = _client_tls(config)
+        self._planned: list[Planned] = []
+        self._watches: dict[asyncio.Task[Any], web.Request] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def plan(self, what: str, fault: Fault, times: int = 1, skip: int = 0) -> Planned:
+        """Let a fault befall the next requests of a pattern (``apply jobs``, ``watch *``), after `skip` of them."""
+        planned = Planned(what, fault, times, skip)
+        self._planned.append(planned)
+        return planned
+
+    def relent(self) -> None:
+        """Let everything pass from now on."""
+        self._planned.clear()
+
+    def close_watches(self) -> None:
+        """Let all watches end as if the connection broke."""
+        self._loop.call_soon_threadsafe(lambda: [watch.cancel() for watch in self._watches])
+
+    @contextmanager
+    def blind(self) -> Iterator[None]:
+        """Close all watches; those that follow see nothing, and hear 410 Gone once the context ends."""
+        seeing = asyncio.Event()
+        alive = [watch for watch in self._watches.values() if watch.transport is not None]
+        gone = self.plan("watch *", _says_gone_after(seeing), times=len(alive))
+        self.close_watches()
+        wait_until(lambda: gone.is_over, "the operator to come back to its watches")
+        yield
+        self._loop.call_soon_threadsafe(seeing.set)
+
+    def writes(self) -> list[Call]:
+        """What could have changed something, so far."""
+        return [call for call in self.calls if call.what.startswith(_WRITES) and call.what != "create events"]
+
+    def applied(self, namespace: str) -> Counter[str]:
+        """How often each child was applied, as ``jobs digits-prepare-x``."""
+        return Counter(
+            f"{call.what.removeprefix('apply ')} {call.name}"
+            for call in list(self.calls)
+            if call.what.startswith("apply ") and call.namespace == namespace and call.status < 300
+        )
+
+    def created(self, plural: str, namespace: str) -> Counter[str]:
+        """How often an object of each name came into being."""
+        return Counter(
+            call.name
+            for call in list(self.calls)
+            if call.what == f"apply {plural}" and call.namespace == namespace and call.status == 201
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            self._upstream,
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
+            skip_auto_headers=[hdrs.CONTENT_TYPE, hdrs.USER_AGENT],
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        )
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self.kubeconfig.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "faulty", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                    "users": [{"name": "anybody", "user": {}}],
+                    "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "anybody"}}],
+                    "current-context": "faulty",
+                }
+            )
+        )
+
+    async def _close(self) -> None:
+        await self._runner.cleanup()
+        # What never answers goes on for as long as it is let, whoever has hung up.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await self._session.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        what, namespace, name = _read(request)
+        body = await request.read()
+
+        async def forward() -> web.StreamResponse:
+            response = await self._forward(request, what, body)
+            self.calls.append(Call(what, namespace, name, response.status))
+            return response
+
+        for planned in self._planned:
+            if not planned.is_over and fnmatchcase(what, planned.what):
+                if planned.skip:
+                    planned.skip -= 1
+                    continue
+                planned.happened += 1
+                return await planned.fault(forward)
+        return await forward()
+
+    async def _forward(self, request: web.Request, what: str, body: bytes) -> web.StreamResponse:
+        headers = {name: value for name, value in request.headers.items() if name.title() not in _OF_THE_CONNECTION}
+        try:
+            async with self._session.request(
+                request.method, request.rel_url, data=body or None, headers=headers, allow_redirects=False
+            ) as answer:
+                kept = {name: value for name, value in answer.headers.items() if name.title() not in _OF_THE_CONNECTION}
+                if not what.startswith("watch "):
+                    return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+                return await self._stream(request, answer, kept)
+        except aiohttp.ClientError:
+            return _hangs_up(request)
+
+    async def _stream(
+        self, request: web.Request, answer: aiohttp.ClientResponse, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        task = asyncio.current_task()
+        assert task is not None
+        self._watches[task] = request
+        try:
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+        except ConnectionResetError:
+            pass  # the operator is gone
+        finally:
+            del self._watches[task]
+        return response
+
+
+def answers(status: int, retry_after: int | None = None) -> Fault:
+    """The API server refuses."""
+
+    async def fault(_: Forward) -> web.StreamResponse:
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        message = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too busy", "code": status}
+        return web.json_response(message, status=status, headers=headers)
+
+    return fault
+
+
+def comes_late(seconds: float) -> Fault:
+    """The answer takes its time."""
+
+    async def fault(forward: Forward) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await forward()
+
+    return fault
+
+
+def never_answers() -> Fault:
+    """The request is taken, and that is all."""
+
+    async def fault(_: Forward) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    return fault
+
+
+def kills(operator: OperatorProcess, moment: str) -> Fault:
+    """The operator dies right ``before`` or ``after`` its request is carried out, and is started again."""
+
+    async def fault(forward: Forward) -> web.StreamResponse:
+        if moment == "after":
+            await forward()
+        await asyncio.to_thread(operator.kill)
+        operator.begin()
+        return web.Response(status=503)  # to nobody
+
+    return fault
+
+
+def _says_gone_after(seeing: asyncio.Event) -> Fault:
+    async def fault(_: Forward) -> web.StreamResponse:
+        await seeing.wait()
+        return web.json_response({"type": "ERROR", "object": _GONE})
+
+    return fault
+
+
+def _hangs_up(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=502)
+
+
+def _read(request: web.Request) -> tuple[str, str, str]:
+    """Verb and resource, namespace and name of a request."""
+    parts = request.path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    namespace = ""
+    if len(parts) > 2 and parts[0] == "namespaces":
+        namespace, parts = parts[1], parts[2:]
+    plural, name, subresource = [*parts, "", "", ""][:3]
+    if request.query.get("watch") == "true":
+        verb = "watch"
+    elif request.method == "GET":
+        verb = "get" if name else "list"
+    elif request.content_type == "application/apply-patch+yaml":
+        verb = "apply"
+    else:
+        verb = {"POST": "create", "PUT": "update"}.get(request.method, request.method.lower())
+    return f"{verb} {plural}{'/' if subresource else ''}{subresource}", namespace, name
+
+
+def _client_tls(config: Any) -> ssl.SSLContext:
+    """TLS with the certificate of a kubeconfig's only user."""
+    authority = b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+    user = config["users"][0]["user"]
+    with tempfile.NamedTemporaryFile() as pair:
+        pair.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    return context

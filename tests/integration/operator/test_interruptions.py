@@ -1,0 +1,235 @@
+"""Interruptions of every kind between the operator and the API: after each it converges, and does nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.apiserver import ApiServer
+from faulty_api import FaultyApi, answers, comes_late, kills, never_answers
+from kube import Kube, Object, wait_until
+from operator_process import OperatorProcess
+from scene import Scene
+from source import Source
+
+from keras_api.crd import custom_resource_definition
+
+CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
+LABEL = "keras-operator.dev/model"
+
+
+@pytest.fixture(scope="module")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server without the operator of the other tests, which would help."""
+    with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
+        kube = Kube(server.kubeconfig)
+        kube.create(custom_resource_definition())
+        wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kube(api_server: ApiServer) -> Kube:
+    """A client with all rights, past the faults."""
+    return Kube(api_server.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def proxy(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyApi]:
+    with FaultyApi(api_server.kubeconfig, tmp_path_factory.mktemp("proxy") / "kubeconfig") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def operator(proxy: FaultyApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator behind the proxy."""
+    with OperatorProcess(proxy.kubeconfig, tmp_path_factory.mktemp("operator") / "log") as process:
+        yield process
+
+
+@pytest.fixture
+def api(proxy: FaultyApi) -> Iterator[FaultyApi]:
+    """The API as the operator sees it; the faults of one test end with it."""
+    yield proxy
+    proxy.relent()
+
+
+@pytest.fixture
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
+    return Scene(kube, namespace)
+
+
+def _upgrade(scene: Scene, **spec: object) -> str:
+    """Bring a served model to its next revision. Returns that."""
+    first = scene.status()["servingRevision"]
+    scene.change(**spec)
+    second = _wanted_after(scene, first)
+    _finish_upgrade(scene, first, second)
+    return second
+
+
+def _wanted_after(scene: Scene, first: str) -> str:
+    found: str = wait_until(
+        lambda: (found := scene.status()["desiredRevision"]) != first and found, "another revision to be wanted"
+    )
+    return found
+
+
+def _finish_upgrade(scene: Scene, first: str, second: str) -> None:
+    """Play the kubelet until the second revision is served and the first one's Job is gone."""
+    scene.kubelet.prepares(scene.name, second)
+    scene.kubelet.serves(scene.name, revision=second)
+    scene.wait_for("Ready", "True", "Serving")
+    wait_until(lambda: scene.child("jobs", f"digits-prepare-{first}") is None, "the first revision's Job to go")
+
+
+def _assert_no_orphans(scene: Scene, revision: str) -> None:
+    """One child of each kind, all of them the model's own."""
+    owner = scene.model()["metadata"]["uid"]
+    found = [(child["metadata"]["name"], child["metadata"]["ownerReferences"][0]["uid"]) for child in _children(scene)]
+    assert found == [(name, owner) for name in ("digits", "digits", "digits", f"digits-prepare-{revision}")]
+
+
+def _assert_nothing_twice(api: FaultyApi, scene: Scene, first: str, second: str) -> None:
+    """Two revisions took one Job each, and no child was applied without need."""
+    jobs = [f"digits-prepare-{revision}" for revision in (first, second)]
+    assert api.created("jobs", scene.namespace) == dict.fromkeys(jobs, 1)
+    applied = {f"jobs {job}": 1 for job in jobs}
+    applied |= {"serviceaccounts digits": 1, "services digits": 1, "deployments digits": 2}
+    assert api.applied(scene.namespace) == applied
+    _assert_no_orphans(scene, second)
+
+
+def _children(scene: Scene, name: str = "digits") -> list[Object]:
+    return [child for plural in CHILDREN for child in scene.kube.list(plural, scene.namespace, f"{LABEL}={name}")]
+
+
+def _known_models(operator: OperatorProcess) -> float:
+    return sum(value for name, value in operator.metrics().items() if name.startswith("keras_operator_models{"))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("what", "skip"),
+    [
+        ("apply jobs", 0),
+        ("patch kerasmodels/status", 0),  # says that the model is being prepared
+        ("patch kerasmodels/status", 1),  # remembers what preparing has found
+        ("apply deployments", 0),
+        ("delete jobs", 0),
+    ],
+)
+def test_killed_at_a_write_it_goes_on_where_it_was(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, what: str, skip: int, moment: str
+) -> None:
+    death = api.plan(what, kills(operator, moment), skip=skip)
+    first = scene.serve(source.url)
+    second = _upgrade(scene, serving={"runtime": "onnxruntime"})
+    wait_until(operator.is_ready, "the operator to be back")
+    assert death.is_over
+    _assert_nothing_twice(api, scene, first, second)
+
+
+def test_what_was_deleted_behind_its_back_is_noticed_after_410_gone(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    other = Scene(scene.kube, scene.namespace, "letters")
+    other.create(source.url)
+    scene.serve(source.url)
+    with api.blind():
+        scene.kube.delete("kerasmodels", scene.namespace, "letters")
+        scene.kube.delete("services", scene.namespace, "digits")
+    scene.wait_for_child("services")
+    wait_until(lambda: _known_models(operator) == 1, "the ghost to go")
+    wait_until(lambda: not _children(scene, "letters"), "the ghost's children to be collected")
+
+
+def test_the_last_model_deleted_behind_its_back_is_noticed_after_410_gone(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    scene.serve(source.url)
+    with api.blind():
+        scene.kube.delete("kerasmodels", scene.namespace, "digits")
+    wait_until(lambda: _known_models(operator) == 0, "the ghost to go")
+    wait_until(lambda: not _children(scene, "digits"), "the ghost's children to be collected")
+
+
+def test_bursts_of_refusals_are_waited_out(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    bursts = [
+        api.plan("apply *", answers(429, retry_after=1), times=2),
+        api.plan("apply *", answers(500), times=2),
+        api.plan("patch kerasmodels/status", answers(500), times=2),
+        api.plan("create events", answers(429, retry_after=1)),
+        api.plan("delete jobs", answers(500)),
+    ]
+    first = scene.serve(source.url)
+    second = _upgrade(scene, serving={"runtime": "onnxruntime"})
+    assert all(burst.is_over for burst in bursts)
+    _assert_nothing_twice(api, scene, first, second)
+
+
+def test_watches_that_are_refused_are_taken_up_again(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    scene.serve(source.url)
+    bursts = [api.plan("watch *", answers(429, retry_after=1), times=3), api.plan("watch *", answers(500), times=6)]
+    api.close_watches()
+    wait_until(lambda: all(burst.is_over for burst in bursts), "the watches to be refused")
+    scene.kube.delete("services", scene.namespace, "digits")
+    scene.wait_for_child("services")
+
+
+def test_an_answer_that_takes_ten_seconds_is_waited_for(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    first = scene.serve(source.url)
+    slow = api.plan("* deployments", comes_late(10), times=99)
+    scene.change(serving={"replicas": 2})
+    scene.kubelet.serves("digits", 2)
+    scene.wait_for("Ready", "True", "Serving")
+    assert slow.happened == 1
+    assert api.applied(scene.namespace)["deployments digits"] == 2
+    _assert_no_orphans(scene, first)
+
+
+def test_a_request_that_is_never_answered_is_made_again_and_holds_up_nobody_else(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    hung = api.plan("apply jobs", never_answers())
+    scene.create(source.url)
+    wait_until(lambda: hung.is_over, "the request to hang")
+    other = Scene(scene.kube, scene.namespace, "letters")
+    other.serve(source.url)
+    assert not scene.kube.list("jobs", scene.namespace, f"{LABEL}=digits")
+    wait_until(lambda: scene.kube.list("jobs", scene.namespace, f"{LABEL}=digits"), "the Job", timeout=40)
+    scene.kubelet.prepares("digits")
+    scene.kubelet.serves("digits")
+    scene.wait_for("Ready", "True")
+
+
+@pytest.mark.parametrize("what", ["kube-apiserver", "etcd"])
+def test_a_restart_in_the_middle_of_a_rollout_is_survived(
+    scene: Scene, source: Source, api: FaultyApi, api_server: ApiServer, operator: OperatorProcess, what: str
+) -> None:
+    first = scene.serve(source.url)
+    scene.change(serving={"runtime": "onnxruntime"})
+    second = _wanted_after(scene, first)
+    api_server.stop(what)
+    api_server.start()
+    _finish_upgrade(scene, first, second)
+    _assert_nothing_twice(api, scene, first, second)
+
+
+def test_two_operators_at_once_do_the_work_of_one(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    with OperatorProcess(api.kubeconfig, tmp_path / "other.log"):
+        first = scene.serve(source.url)
+        second = _upgrade(scene, serving={"runtime": "onnxruntime"})
+    jobs = {f"digits-prepare-{revision}": 1 for revision in (first, second)}
+    assert api.created("jobs", scene.namespace) == jobs
+    assert max(api.applied(scene.namespace).values()) <= 2 * 2  # two operators, two revisions
+    _assert_no_orphans(scene, second)
