@@ -24,7 +24,8 @@ START = time.monotonic()
 
 def say(text: str) -> None:
     """Print a headline with the time since the start."""
-    print(f"\n\033[1m[{time.monotonic() - START:5.0f} s] {text}\033[0m", flush=True)
+    line = f"[{time.monotonic() - START:5.0f} s] {text}"
+    print(f"\n\033[1m{line}\033[0m" if sys.stdout.isatty() else f"\n{line}", flush=True)
 
 
 def script(*command: str) -> None:
@@ -121,12 +122,12 @@ def show_prometheus() -> None:
     """Print figures that Prometheus scraped from the model's pods."""
     selector = f'{{namespace="{NAMESPACE}",service="digits"}}'
     for label, query in (
-        ("pods scraped", f"sum(up{selector})"),
         ("requests answered", f"sum(keras_server_requests_total{selector})"),
         (
             "p50 inside the server, ms",
             f"1000 * histogram_quantile(0.5, sum by (le) (keras_server_request_duration_seconds_bucket{selector}))",
         ),
+        ("pods scraped", f"sum(up{selector})"),
     ):
         print(f"    {label:<28}{prometheus_figure(query):10.2f}    {query}", flush=True)
 
