@@ -147,9 +147,7 @@ class Client:
         self._thread.join()
 
 
-@pytest.mark.skipif(
-    not k8s.OWN_CLUSTER, reason="needs a port of the node on this machine"
-)
+@pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs a port of the node on this machine")
 def test_a_new_file_is_rolled_out_without_a_failed_request(served, files):
     before = served.status["servingRevision"]
     images, _ = read_digits(files / "digits-test.csv", count=1)
