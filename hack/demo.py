@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -13,8 +12,8 @@ import urllib.request
 from collections.abc import Callable
 
 import kubectl as k8s
+import s3
 from kubectl import OWN_CLUSTER, ROOT, CommandError, kubectl, port_forward
-from obstore.store import S3Store
 
 DIGITS = ROOT / "examples/digits"
 FILES = ROOT / ".build/digits"
@@ -45,26 +44,11 @@ def train() -> None:
 
 def upload() -> None:
     """Put the model and the held-out digits into the bucket, and its credentials into a Secret."""
-    secret = k8s.get("secret", "s3-credentials", "s3")
-    if secret is None:
-        raise CommandError("the S3 service has no Secret s3/s3-credentials: run `python3 hack/cluster addon s3`")
-    keys = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
-    with port_forward("service/s3", "s3", 7070) as endpoint:
-        bucket = S3Store(
-            "models",
-            endpoint=endpoint,
-            region="us-east-1",
-            access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-            client_options={"allow_http": True, "timeout": "30s"},
-        )
+    with s3.bucket() as bucket:
         for name in ("digits.keras", "digits-test.csv"):
             bucket.put(f"digits/{name}", FILES / name)
             print(f"s3://models/digits/{name}: {(FILES / name).stat().st_size:,} bytes")
-    k8s.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": keys},
-        namespace=NAMESPACE,
-    )
+    k8s.apply(s3.reader_secret(), namespace=NAMESPACE)
 
 
 def wait_until_ready(name: str, timeout: float = 600) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 from row import Row
 
 from keras_api.bundle import SourceRecord
@@ -54,9 +54,7 @@ def prepare(source: Path, work: Path) -> float:
         uri="file:///digits.keras", fingerprint="bench", digest=digest, size_bytes=source.stat().st_size
     )
     request = PrepareRequest(namespace="bench", model="digits", revision="bench", fingerprint="bench", uri=record.uri)
-    (work / "source/record.json").write_text(
-        json.dumps({"uri": record.uri, "fingerprint": "bench", "digest": digest, "sizeBytes": record.size_bytes})
-    )
+    (work / "source/record.json").write_bytes(msgspec.json.encode(record))
     command = [
         sys.executable,
         "-m",

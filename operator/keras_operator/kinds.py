@@ -63,11 +63,6 @@ class Ref(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
-def ref_of(kind: Kind, obj: Object) -> Ref:
-    """The reference to an object."""
-    return Ref(kind, obj["metadata"]["name"])
-
-
 KERAS_MODEL = Kind(resource.GROUP, resource.VERSION, resource.KIND, resource.PLURAL)
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 JOB = Kind("batch", "v1", "Job", "jobs")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import subprocess
 import sys
 import uuid
@@ -19,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
 
 import kubectl as k8s  # noqa: E402
+import s3  # noqa: E402
 from keras_models import Model  # noqa: E402
 
 
@@ -42,32 +42,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_keys() -> dict[str, str]:
-    """AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the cluster's S3 service."""
-    secret = k8s.get("secret", "s3-credentials", "s3")
-    assert secret, "the S3 add-on is not installed"
-    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
-
-
-@pytest.fixture(scope="session")
-def bucket(s3_keys: dict[str, str]) -> Iterator[S3Store]:
+def bucket() -> Iterator[S3Store]:
     """The bucket `models` in the cluster's S3 service."""
-    with k8s.port_forward("service/s3", "s3", 7070) as endpoint:
-        yield S3Store(
-            "models",
-            endpoint=endpoint,
-            region="us-east-1",
-            access_key_id=s3_keys["AWS_ACCESS_KEY_ID"],
-            secret_access_key=s3_keys["AWS_SECRET_ACCESS_KEY"],
-            client_options={"allow_http": True, "timeout": "30s"},
-        )
+    with s3.bucket() as models:
+        yield models
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, namespace: str, bucket: S3Store, s3_keys: dict[str, str]) -> Iterator[Model]:
+def model(namespace: str, bucket: S3Store) -> Iterator[Model]:
     """A KerasModel of the test's own, not applied yet; deleted afterwards."""
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": s3_keys}
-    k8s.apply(secret, namespace=namespace)
+    k8s.apply(s3.reader_secret(), namespace=namespace)
     subject = Model(f"km-{uuid.uuid4().hex[:6]}", namespace, bucket)
     yield subject
     subject.delete()

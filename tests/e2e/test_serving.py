@@ -8,6 +8,7 @@ from pathlib import Path
 
 import kubectl as k8s
 import pytest
+import s3
 from keras_models import Model, fetch, post, until
 
 
@@ -24,10 +25,9 @@ def argmax(row: list[float]) -> int:
 
 
 @pytest.fixture(scope="module")
-def served(namespace, bucket, s3_keys, files):
+def served(namespace, bucket, files):
     """The digits model of the example, Ready with two replicas."""
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": s3_keys}
-    k8s.apply(secret, namespace=namespace)
+    k8s.apply(s3.reader_secret(), namespace=namespace)
     model = Model("digits", namespace, bucket)
     data = model.upload(files / "digits-test.csv", "digits-test.csv")
     model.apply(

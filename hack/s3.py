@@ -1,0 +1,42 @@
+"""The S3 service of `python3 hack/cluster addon s3`, as the demo and the e2e tests use it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import kubectl as k8s
+from obstore.store import S3Store
+
+
+def keys() -> dict[str, str]:
+    """Its AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+    Raises:
+        CommandError: when the service is not installed.
+    """
+    secret = k8s.get("secret", "s3-credentials", "s3")
+    if secret is None:
+        raise k8s.CommandError("there is no Secret s3/s3-credentials: run `python3 hack/cluster addon s3`")
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+@contextmanager
+def bucket() -> Iterator[S3Store]:
+    """Its bucket `models`, through a forwarded port, for as long as the context lasts."""
+    credentials = keys()
+    with k8s.port_forward("service/s3", "s3", 7070) as endpoint:
+        yield S3Store(
+            "models",
+            endpoint=endpoint,
+            region="us-east-1",
+            access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+            secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+            client_options={"allow_http": True, "timeout": "30s"},
+        )
+
+
+def reader_secret() -> dict[str, object]:
+    """The Secret `models-reader` that the KerasModels name in spec.source.secretRef."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": keys()}
