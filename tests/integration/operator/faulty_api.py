@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import tempfile
 import threading
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -71,6 +72,7 @@ class FaultyApi:
         self._tls = _client_tls(config)
         self._planned: list[Planned] = []
         self._watches: dict[asyncio.Task[Any], web.Request] = {}
+        self._sockets: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -138,7 +140,7 @@ class FaultyApi:
     async def _open(self) -> None:
         self._session = aiohttp.ClientSession(
             self._upstream,
-            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0, socket_factory=self._socket),
             skip_auto_headers=[hdrs.CONTENT_TYPE, hdrs.USER_AGENT],
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
         )
@@ -170,6 +172,19 @@ class FaultyApi:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
         await self._session.close()
+        # The session forgets connections that it gave up half-way; their TLS still waits for a farewell.
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        while any(each.fileno() != -1 for each in self._sockets):
+            await asyncio.sleep(0.01)
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        self._sockets = [each for each in self._sockets if each.fileno() != -1]
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        self._sockets.append(made)
+        return made
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         what, namespace, name = _read(request)
