@@ -176,7 +176,7 @@ class FaultyApi:
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        while any(each.fileno() != -1 for each in self._sockets):
+        while any(each.fileno() != -1 for each in self._sockets):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
