@@ -72,6 +72,17 @@ def decode_report(data: bytes | str) -> StepReport:
         raise ReportError(f"not a step report: {error}") from error
 
 
+def reported(model: ModelSummary, revision: str) -> ModelSummary:
+    """A summary as a report would bring it: whoever reads it elsewhere keeps to the same limits.
+
+    Raises:
+        ValueError: when it cannot be cut to them.
+    """
+    report = decode_report(encode_report(StepReport(step="prepare", revision=revision, model=model)))
+    assert report.model is not None, "it was encoded with one"
+    return report.model
+
+
 def _shortenings(report: StepReport) -> Iterator[StepReport]:
     yield report
     if report.failure is not None:

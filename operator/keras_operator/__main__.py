@@ -24,6 +24,7 @@ from keras_operator.reconcile import Reconciler
 from keras_operator.report import Reporter
 from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings, SettingsError, read_settings
+from keras_operator.shelf import Shelf
 from keras_operator.world import World
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,10 @@ async def run(settings: Settings) -> None:
     metrics, world, queue = Metrics(), World(), Queue[Key]()
     metrics.watch_depth(lambda: len(queue))
     metrics.watch_models(world.models)
-    async with contextlib.aclosing(await connect(metrics, settings.concurrency)) as api:
+    async with contextlib.aclosing(await connect(metrics, settings.concurrency)) as api, Shelf(api, settings) as shelf:
         resolver = Resolver(api, metrics, settings.max_source_size, wake=queue.add)
         reconcile = Reconciler(
-            world, settings, resolver, Inquiry(api), Actor(api, world, metrics), Reporter(api, world, metrics)
+            world, settings, resolver, Inquiry(api), shelf, Actor(api, world, metrics), Reporter(api, world, metrics)
         )
         informer = Informer(api, world, settings, wake=queue.add)
         async with endpoints(settings.listen, metrics, lambda: informer.synced):

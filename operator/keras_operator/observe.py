@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from keras_api.bundle import ModelSummary
 from keras_api.resource import KerasModel
 from keras_api.revision import revision_of
 from keras_operator.kinds import DEPLOYMENT, JOB, Key, Ref
@@ -28,6 +29,8 @@ class Observed:
     clues: Mapping[str, Clue] = field(default_factory=dict)
     """Warning events by the uid of the object that they are about."""
     has_service_monitors: bool = False
+    stored: ModelSummary | None = None
+    """What the store's manifest says of the wanted revision, where it was asked and has one."""
 
     def job(self, model: KerasModel) -> Child | None:
         """The prepare Job of the wanted revision."""

@@ -58,13 +58,15 @@ def preparation(model: KerasModel, seen: Observed) -> Preparation:
     if not seen.revision:
         return Preparation("unresolved")
     job = seen.job(model)
-    known = model.status.model if model.status.prepared_revision == seen.revision else None
+    known = _known(model, seen)
     if known is not None:
         lost = _bundle_lost_at(seen)
         if lost is None or (job is not None and _succeeded_since(job, lost)):
             return Preparation("done", model=known)
         if job is not None and _succeeded_since(job, None):
             return Preparation("start")  # in place of the run whose bundle is lost
+    elif seen.stored is not None and may_be_stored(model, seen):
+        return Preparation("done", model=seen.stored)
     if job is None or job.controller != model.metadata.uid:
         return Preparation("start")
     if job.deleting:
@@ -79,6 +81,17 @@ def preparation(model: KerasModel, seen: Observed) -> Preparation:
     return _failed(job, pods, seen, reason, message, at)
 
 
+def may_be_stored(model: KerasModel, seen: Observed) -> bool:
+    """Whether only the store can say if the wanted revision is prepared.
+
+    So it is for one that was prepared before, under this resource or an earlier one of its name: no Job tells of it,
+    and neither does status. When a serving pod has found the bundle broken, its manifest proves nothing.
+    """
+    job = seen.job(model)
+    own = job is not None and job.controller == model.metadata.uid
+    return bool(seen.revision) and not own and _known(model, seen) is None and _bundle_lost_at(seen) is None
+
+
 def silent_job(model: KerasModel, seen: Observed) -> Child | None:
     """The running prepare Job, when it has made no pod and only its events can say why."""
     job = seen.job(model) if seen.revision else None
@@ -86,6 +99,11 @@ def silent_job(model: KerasModel, seen: Observed) -> Child | None:
         return None
     started = job.status.get("startTime")
     return job if started and (seen.now - read(started)).total_seconds() >= PODLESS_SECONDS else None
+
+
+def _known(model: KerasModel, seen: Observed) -> ModelSummary | None:
+    """What status remembers of the wanted revision."""
+    return model.status.model if model.status.prepared_revision == seen.revision else None
 
 
 def _bundle_lost_at(seen: Observed) -> datetime | None:

@@ -16,6 +16,7 @@ from keras_operator.report import Reporter
 from keras_operator.resolution import Resolution, remembered
 from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings
+from keras_operator.shelf import Shelf
 from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.times import seconds_until
 from keras_operator.world import World
@@ -36,6 +37,7 @@ class Reconciler:
     settings: Settings
     resolver: Resolver
     inquiry: Inquiry
+    shelf: Shelf
     actor: Actor
     reporter: Reporter
 
@@ -48,6 +50,7 @@ class Reconciler:
         body = self.world.model(key)
         if body is None:
             self.resolver.forget(key)
+            self.shelf.forget(key)
             return None  # ownerReferences collect the children
         try:
             model = parse_model(body)
@@ -70,7 +73,8 @@ class Reconciler:
 
     async def _observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, datetime.now(UTC))
-        return replace(seen, clues=await self.inquiry.clues(model, seen))
+        clues, stored = await self.inquiry.clues(model, seen), await self.shelf.look(model, seen)
+        return replace(seen, clues=clues, stored=stored)
 
     async def _refuse(self, body: Object, error: SpecError) -> None:
         """Say what is wrong with a spec."""

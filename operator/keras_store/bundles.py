@@ -15,7 +15,7 @@ from keras_store.drafts import DRAFT_PREFIX, draft, file_sha256
 from keras_store.errors import StepError, StorageError, Trouble, store_failure
 from keras_store.folder import FolderStorage
 from keras_store.http import HttpStorage
-from keras_store.retry import retrying
+from keras_store.retry import ATTEMPTS, retrying
 from keras_store.s3 import S3Storage
 from keras_store.sources import s3_keys
 from keras_store.storage import Storage, Timeouts
@@ -47,10 +47,10 @@ class BundleStore:
     async def __aexit__(self, *error: object) -> None:
         await self._storage.__aexit__(*error)
 
-    async def manifest(self, path: str) -> Manifest | None:
+    async def manifest(self, path: str, *, attempts: int = ATTEMPTS) -> Manifest | None:
         """The bundle's manifest, None when there is no such bundle."""
         try:
-            data = await retrying(lambda: self._read_manifest(path))
+            data = await retrying(lambda: self._read_manifest(path), attempts=attempts)
         except StorageError as error:
             if error.trouble is Trouble.MISSING:
                 return None

@@ -12,11 +12,17 @@ from keras_store.errors import StorageError
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS = 5
+
 T = TypeVar("T")
 
 
 async def retrying(
-    operation: Callable[[], Awaitable[T]], *, attempts: int = 5, first_pause: float = 0.5, longest_pause: float = 8.0
+    operation: Callable[[], Awaitable[T]],
+    *,
+    attempts: int = ATTEMPTS,
+    first_pause: float = 0.5,
+    longest_pause: float = 8.0,
 ) -> T:
     """The operation's result. Transient storage errors are repeated, the last one is raised.
 
