@@ -1,4 +1,4 @@
-"""The command line: up, down, status, logs, build, base-image, addon."""
+"""The command line: up, down, prune, status, logs, build, base-image, addon."""
 
 import argparse
 from collections.abc import Sequence
@@ -32,6 +32,8 @@ def _run(options: argparse.Namespace) -> None:
             lifecycle.up(take_over=options.take_over)
         case "down":
             lifecycle.down(take_over=options.take_over)
+        case "prune":
+            lifecycle.prune()
         case "status":
             print(*lifecycle.status(), sep="\n")
         case "logs":
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in {"up": "start the cluster, or heal it", "down": "stop it and clear away all but caches"}.items():
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("--take-over", action="store_true", help="also when the cluster is another clone's")
+    verbs.add_parser("prune", help="remove every cached image and layer, to be made anew; the cluster must be down")
     verbs.add_parser("status", help="say what runs")
     logs = verbs.add_parser("logs", help="print the end of a component's log")
     logs.add_argument("component", help="etcd, kube-apiserver, kubelet, ...")

@@ -20,6 +20,7 @@ NOBODY = "65532:65532"
 BUILDAH_PROGRAM = Path("/usr/bin/buildah")
 BUILDAH_RUN = Path("/run/keras-operator-buildah")
 BUSYBOX = Path("/bin/busybox")
+LOCK = CACHE / "images.lock"
 # Raised when the same programs are to give different images.
 FORM = 2
 
@@ -59,7 +60,7 @@ def push_programs(registry: str, programs: Sequence[str]) -> dict[str, str]:
     references = {program: reference(registry, program) for program in programs}
     missing = [program for program in programs if not in_registry(references[program])]
     if missing:
-        with hold(CACHE / "images.lock", "another build of images"), step(f"making images: {', '.join(missing)}"):
+        with hold(LOCK, "another build of images"), step(f"making images: {', '.join(missing)}"):
             for program in missing:
                 _push_scratch(references[program], {f"/bin/{program}": paths[program]}, [f"/bin/{program}"], NOBODY)
     return references
@@ -70,7 +71,7 @@ def push_busybox(registry: str) -> str:
     version = re.search(r"v(\d+\.\d+\.\d+)", run([BUSYBOX, "--help"]))
     name = f"{registry}/cluster/busybox:{version[1] if version else 'unknown'}"
     if not in_registry(name):
-        with hold(CACHE / "images.lock", "another build of images"), step("making images: busybox"):
+        with hold(LOCK, "another build of images"), step("making images: busybox"):
             _push_scratch(name, {"/bin/busybox": BUSYBOX, "/bin/sh": BUSYBOX}, ["/bin/sh"], "0:0")
     return name
 

@@ -89,6 +89,17 @@ def down(*, take_over: bool = False) -> None:
             _clean()
 
 
+def prune() -> None:
+    """Remove the images and layers in the cache, which only ever grow. Programs built from source are kept."""
+    preflight.require_root()
+    with _lock(), hold(images.LOCK, "a build of images"):
+        if running():
+            raise ClusterError("a cluster runs from the cache: stop it first with `python3 hack/cluster down`")
+        for folder in (paths.BUILDAH, paths.REGISTRY, paths.CONTAINERD):
+            with step(f"removing {folder}"):
+                mounts.remove(folder)
+
+
 def _refuse_unless_abandoned(owner: Owner | None) -> None:
     """Raise ClusterError when a cluster that runs may still be somebody's: only a clone that is gone gave it up."""
     if owner is None:

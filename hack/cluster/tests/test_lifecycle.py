@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cluster import cgroups, lifecycle
+from cluster import cgroups, images, lifecycle, paths
 from cluster.console import ClusterError
 from cluster.lifecycle import Owner
 
@@ -50,3 +50,20 @@ def test_a_cluster_of_a_clone_that_is_gone_is_abandoned(tmp_path: Path) -> None:
 def test_a_cluster_that_nobody_owns_is_refused() -> None:
     with pytest.raises(ClusterError, match="nothing says whose they are"):
         lifecycle._refuse_unless_abandoned(None)
+
+
+def test_pruning_keeps_what_was_built_from_source(
+    tmp_path: Path, hierarchy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "LOCK", tmp_path / "images.lock")
+    for name in ("BUILDAH", "REGISTRY", "CONTAINERD", "BUILDS"):
+        folder = tmp_path / name
+        (folder / "some").mkdir(parents=True)
+        monkeypatch.setattr(paths, name, folder)
+    lifecycle.prune()
+    assert [name for name in ("BUILDAH", "REGISTRY", "CONTAINERD", "BUILDS") if (tmp_path / name).exists()] == [
+        "BUILDS"
+    ]
+    hierarchy.write_text("11\n")
+    with pytest.raises(ClusterError, match="stop it first"):
+        lifecycle.prune()
