@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from keras_api import resource
-from keras_api.resource import MAX_NAME_LENGTH, KerasModelSpec, KerasModelStatus, cel
+from keras_api.resource import MAX_NAME_LENGTH, KerasModelSpec, KerasModelStatus, cel, cel_string
+from keras_api.scalars import IN_WORDS
 
 _PRINTER_COLUMNS = [
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
@@ -107,6 +108,11 @@ def _structural(node: dict[str, Any], components: dict[str, Any], defaults: bool
     if "enum" in node:
         # Structural schemas want a type; ours are all strings.
         node.setdefault("type", "string")
+    if defaults and (words := IN_WORDS.get(node.get("pattern", ""))):
+        # What a user writes is refused in words.
+        value = "string(self)" if node.get("x-kubernetes-int-or-string") else "self"
+        rule = cel(f"{value}.matches({cel_string(node.pop('pattern'))})", words)
+        node["x-kubernetes-validations"] = [rule, *node.get("x-kubernetes-validations", [])]
     # The API server itself refuses or prunes unknown fields; structural schemas must not say it again.
     if node.get("additionalProperties") is False:
         del node["additionalProperties"]

@@ -13,7 +13,18 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from keras_api.bundle import ModelSummary
-from keras_api.scalars import QUANTITY_PATTERN, DecimalString, Digest, Duration, ObjectName
+from keras_api.scalars import (
+    DECIMAL_PATTERN,
+    DURATION_PATTERN,
+    ENDPOINT_PATTERN,
+    QUANTITY_PATTERN,
+    REGION_PATTERN,
+    DecimalString,
+    Digest,
+    Duration,
+    Interval,
+    ObjectName,
+)
 
 GROUP = "keras-operator.dev"
 VERSION = "v1alpha1"
@@ -27,6 +38,11 @@ MAX_NAME_LENGTH = 40
 Runtime = Literal["onnxruntime", "tensorflow"]
 
 URI_PATTERN = r"^(s3|https?|pvc)://[^/\s]+/\S+$"
+# A name, an IPv4 or an IPv6 address, and a port up to 65535.
+HTTP_HOST_PATTERN = (
+    r"^https?://(\[[0-9a-fA-F:.]+\]|[^/:@]+)"
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/"
+)
 CSV_URI_PATTERN = r"^(s3|https?|pvc)://[^/\s]+/\S+\.csv$"
 
 
@@ -38,6 +54,29 @@ def cel(rule: str, message: str, **more: str) -> dict[str, str]:
 def rules(*entries: dict[str, str]) -> dict[str, Any]:
     """Schema extension that makes the API server enforce CEL rules."""
     return {"x-kubernetes-validations": list(entries)}
+
+
+def cel_string(text: str) -> str:
+    """A text as CEL writes it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# What holds for the address of any file.
+ADDRESS_RULES = (
+    cel("!self.contains('/../') && !self.contains('/./')", "must not contain . or .. as a path segment"),
+    cel(
+        "!self.matches('^https?://[^/?#]*@')",
+        "must not hold credentials: put them into a Secret and name it in spec.source.secretRef",
+    ),
+    cel(
+        f"!self.matches('^https?://[^/@]+/') || self.matches({cel_string(HTTP_HOST_PATTERN)})",
+        "must be a URL whose port, if it has one, is a number from 1 to 65535",
+    ),
+    cel(
+        "!self.startsWith('pvc://') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/')",
+        "must name a claim by lower-case letters, digits, dots and dashes",
+    ),
+)
 
 
 class Spec(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -62,13 +101,13 @@ class S3Options(Spec, frozen=True, kw_only=True):
             str,
             Meta(
                 description="URL of an S3-compatible service, for example http://minio.storage.svc:9000. Default: AWS.",
-                pattern=r"^https?://[^/\s]+/?$",
+                pattern=ENDPOINT_PATTERN,
                 max_length=512,
             ),
         ]
         | None
     ) = None
-    region: Annotated[str, Meta(description="Region of the bucket.", pattern=r"^[a-z0-9-]+$", max_length=64)] = (
+    region: Annotated[str, Meta(description="Region of the bucket.", pattern=REGION_PATTERN, max_length=64)] = (
         "us-east-1"
     )
 
@@ -86,10 +125,10 @@ class Source(Spec, frozen=True, kw_only=True):
             max_length=2048,
             extra_json_schema=rules(
                 cel(
-                    f"self.matches('{URI_PATTERN.replace(chr(92), chr(92) * 2)}')",
+                    f"self.matches({cel_string(URI_PATTERN)})",
                     "must be s3://bucket/key, https://host/path, http://host/path or pvc://claim/path",
                 ),
-                cel("!self.contains('/../') && !self.contains('/./')", "must not contain . or .. as a path segment"),
+                *ADDRESS_RULES,
                 cel("self.matches('[.](keras|h5|hdf5)([?].*)?$')", "must end in .keras, .h5 or .hdf5"),
             ),
         ),
@@ -111,8 +150,9 @@ class Source(Spec, frozen=True, kw_only=True):
             ),
             extra_json_schema=rules(
                 cel(
-                    "duration(self) == duration('0s') || duration(self) >= duration('10s')",
-                    "must be 0s (never) or at least 10s",
+                    f"!self.matches({cel_string(DURATION_PATTERN)}) || duration(self) == duration('0s') || "
+                    "(duration(self) >= duration('10s') && duration(self) <= duration('8760h'))",
+                    "must be 0s (never), or from 10s to 8760h (a year)",
                 )
             ),
         ),
@@ -127,6 +167,12 @@ class Source(Spec, frozen=True, kw_only=True):
         ),
     ] = None
     s3: Annotated[S3Options | None, Meta(description="Options for s3:// addresses.")] = None
+
+
+# Absent, or not a number, of which another rule complains.
+_NO_MIN, _NO_MAX = (
+    f"(!has(self.{field}) || !self.{field}.matches({cel_string(DECIMAL_PATTERN)}))" for field in ("min", "max")
+)
 
 
 class Requirement(Spec, frozen=True, kw_only=True):
@@ -158,10 +204,10 @@ class Validation(Spec, frozen=True, kw_only=True):
             max_length=2048,
             extra_json_schema=rules(
                 cel(
-                    f"self.matches('{CSV_URI_PATTERN.replace(chr(92), chr(92) * 2)}')",
+                    f"self.matches({cel_string(CSV_URI_PATTERN)})",
                     "must be the address (s3, https, http or pvc) of a .csv file",
                 ),
-                cel("!self.contains('/../') && !self.contains('/./')", "must not contain . or .. as a path segment"),
+                *ADDRESS_RULES,
             ),
         ),
     ]
@@ -176,9 +222,15 @@ class Validation(Spec, frozen=True, kw_only=True):
                     extra_json_schema=rules(
                         cel("has(self.min) || has(self.max)", "give min, max or both", fieldPath=".metric"),
                         cel(
-                            "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
+                            f"{_NO_MIN} || {_NO_MAX} || double(self.min) <= double(self.max)",
                             "min must not be above max",
                             fieldPath=".min",
+                        ),
+                        cel(
+                            f"self.metric != 'accuracy' || (({_NO_MIN} || double(self.min) <= 1.0) && "
+                            f"({_NO_MAX} || double(self.max) >= 0.0))",
+                            'accuracy is a share between 0 and 1: write "0.95" for 95 %',
+                            fieldPath=".metric",
                         ),
                     )
                 ),
@@ -271,7 +323,7 @@ class ServiceMonitor(Spec, frozen=True, kw_only=True):
         dict[str, str],
         Meta(description="Labels to add, for a Prometheus that selects ServiceMonitors by label.", max_length=32),
     ] = {}
-    interval: Annotated[Duration, Meta(description="Scrape interval; Prometheus's own default when absent.")] | None = (
+    interval: Annotated[Interval, Meta(description="Scrape interval; Prometheus's own default when absent.")] | None = (
         None
     )
 

@@ -11,12 +11,29 @@ from msgspec import Meta
 # The formats of k8s.io/apimachinery without a sign: nothing here may be negative.
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+# Prometheus's own form: whole numbers, the largest unit first.
+INTERVAL_PATTERN = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?$"
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+ENDPOINT_PATTERN = r"^https?://[^/@\s]+/?$"
+REGION_PATTERN = r"^[a-z0-9-]+$"
+
+# What the API server tells whoever writes something else; the pattern itself says it to few.
+IN_WORDS = {
+    QUANTITY_PATTERN: "must be a quantity such as 500m (half a core) or 2Gi, and not negative",
+    DURATION_PATTERN: "must be a duration such as 30s, 5m or 1h30m",
+    INTERVAL_PATTERN: "must be an interval as Prometheus writes it, such as 30s or 1m30s",
+    DECIMAL_PATTERN: 'must be a decimal number as a string, such as "0.95" or "1e-3"',
+    DIGEST_PATTERN: "must be sha256: and 64 hex digits, in lower case as sha256sum prints them",
+    OBJECT_NAME_PATTERN: "must be the name of an object: lower-case letters, digits, dots and dashes",
+    ENDPOINT_PATTERN: "must be the URL of a service, http(s)://host[:port], without a path or credentials",
+    REGION_PATTERN: "must be a region such as us-east-1",
+}
 
 Digest = Annotated[str, Meta(pattern=DIGEST_PATTERN, max_length=71)]
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
+Interval = Annotated[str, Meta(pattern=INTERVAL_PATTERN, min_length=1, max_length=32)]
 DecimalString = Annotated[str, Meta(pattern=DECIMAL_PATTERN, max_length=32)]
 ObjectName = Annotated[str, Meta(pattern=OBJECT_NAME_PATTERN, max_length=253)]
 

@@ -24,6 +24,7 @@ _GROUPS = {
     "resourcequotas": "/api/v1",
     "jobs": "/apis/batch/v1",
     "deployments": "/apis/apps/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
     "kerasmodels": "/apis/keras-operator.dev/v1alpha1",
     "servicemonitors": "/apis/monitoring.coreos.com/v1",
 }
@@ -35,6 +36,7 @@ _PLURALS = {
     "Namespace": "namespaces",
     "CustomResourceDefinition": "customresourcedefinitions",
     "KerasModel": "kerasmodels",
+    "Pod": "pods",
     "ServiceAccount": "serviceaccounts",
     "ResourceQuota": "resourcequotas",
     "Service": "services",
@@ -62,7 +64,9 @@ class Kube:
         base = f"/apis/{group}/{version}" if group else f"/api/{version}"
         namespace = obj["metadata"].get("namespace")
         where = f"/namespaces/{namespace}" if namespace else ""
-        return self._request("POST", f"{base}{where}/{_PLURALS[obj['kind']]}", obj)
+        # As kubectl asks for it: unknown fields are refused.
+        query = [("fieldValidation", "Strict")]
+        return self._request("POST", f"{base}{where}/{_PLURALS[obj['kind']]}", obj, query=query)
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ URI = "s3://models/digits.keras"
 DATA = "s3://models/digits.csv"
 
 
-def _source(uri: str = URI, **more: Any) -> Object:
+def _source(uri: Any = URI, **more: Any) -> Object:
     return {"source": {"uri": uri, **more}}
 
 
@@ -19,8 +20,40 @@ def _validation(*require: Object, data: str = DATA) -> Object:
     return {**_source(), "validation": {"data": data, "require": list(require)}}
 
 
+def _label(label: str) -> Object:
+    return {**_source(), "validation": {"data": DATA, "label": label}}
+
+
+def _accuracy(**bounds: Any) -> Object:
+    return _validation({"metric": "accuracy", **bounds})
+
+
+def _error(**bounds: Any) -> Object:
+    return _validation({"metric": "mean_squared_error", **bounds})
+
+
+def _serving(**more: Any) -> Object:
+    return {**_source(), "serving": more}
+
+
+def _limits(**limits: Any) -> Object:
+    return _serving(resources={"limits": limits})
+
+
+def _memory(memory: str) -> Object:
+    return _limits(memory=memory)
+
+
+def _monitor(**more: Any) -> Object:
+    return {**_source(), "monitoring": {"serviceMonitor": more}}
+
+
 VALID: dict[str, Object] = {
     "s3": _source(s3={"endpoint": "http://minio.storage.svc:9000"}),
+    "a port": _source("http://host:65535/digits.keras"),
+    "IPv6": _source("http://[::1]:9000/digits.keras"),
+    "a colon in the path": _source("https://host/a:b@c/digits.keras"),
+    "a year between two looks": _source(pollInterval="8760h"),
     "https": _source("https://example.org/models/digits.h5?version=3"),
     "http": _source("http://10.0.0.1:9000/digits.hdf5"),
     "a claim": _source("pvc://models/a/b.keras"),
@@ -32,46 +65,148 @@ VALID: dict[str, Object] = {
     "a pod template": {**_source(), "serving": {"podTemplate": {"spec": {"nodeSelector": {"disk": "ssd"}}}}},
 }
 
-INVALID: dict[str, tuple[Object, str]] = {
-    "no source": ({}, "spec.source: Required value"),
-    "no path": (_source("s3://models"), "must be s3://bucket/key"),
-    "a scheme that is not known": (_source("ftp://host/digits.keras"), "must be s3://bucket/key"),
-    "a file of this machine": (_source("file:///etc/digits.keras"), "must be s3://bucket/key"),
-    "a blank": (_source("s3://models/my model.keras"), "must be s3://bucket/key"),
-    "a way out": (_source("pvc://claim/../other/digits.keras"), "must not contain . or .."),
-    "another format": (_source("s3://models/digits.pb"), "must end in .keras, .h5 or .hdf5"),
-    "s3 options for https": (_source("https://h/d.keras", s3={"region": "eu"}), "s3 options need an s3:// uri"),
-    "an endpoint with a path": (_source(s3={"endpoint": "http://h/path"}), "spec.source.s3.endpoint"),
-    "a short digest": (_source(digest="sha256:abc"), "spec.source.digest"),
-    "polled too often": (_source(pollInterval="1s"), "must be 0s (never) or at least 10s"),
-    "an interval in words": (_source(pollInterval="often"), "spec.source.pollInterval"),
-    "data that is not CSV": (_validation(data="s3://models/digits.json"), "of a .csv file"),
-    "data on a way out": (_validation(data="pvc://claim/../x.csv"), "must not contain . or .."),
-    "a bound without a value": (_validation({"metric": "accuracy"}), "give min, max or both"),
+# What is wrong; the spec; the field that the message names; how it goes on.
+INVALID: dict[str, tuple[Object | None, str, str]] = {
+    # The source
+    "no spec": (None, "spec", "Required value"),
+    "no source": ({}, "spec.source", "Required value"),
+    "a source of null": ({"source": None}, "spec.source", "Required value"),
+    "a source that is a text": ({"source": URI}, "spec.source", "must be of type object"),
+    "no address": ({"source": {}}, "spec.source.uri", "Required value"),
+    "an empty address": (_source(""), "spec.source.uri", "must be s3://bucket/key, https://host/path"),
+    "an address that is a list": (_source([URI]), "spec.source.uri", "must be of type string"),
+    "an endless address": (_source(f"s3://models/{'a' * 2048}.keras"), "spec.source.uri", "may not be more than 2048"),
+    "no path": (_source("s3://models"), "spec.source.uri", "must be s3://bucket/key"),
+    "no host": (_source("https:///digits.keras"), "spec.source.uri", "must be s3://bucket/key"),
+    "a scheme that is not known": (_source("ftp://host/digits.keras"), "spec.source.uri", "must be s3://bucket/key"),
+    "a scheme in capitals": (_source("S3://models/digits.keras"), "spec.source.uri", "must be s3://bucket/key"),
+    "a file of this machine": (_source("file:///etc/digits.keras"), "spec.source.uri", "must be s3://bucket/key"),
+    "a blank": (_source("s3://models/my model.keras"), "spec.source.uri", "must be s3://bucket/key"),
+    "a way out": (_source("pvc://claim/../other/digits.keras"), "spec.source.uri", "must not contain . or .."),
+    "a password": (_source("https://jane:secret@h/d.keras"), "spec.source.uri", "must not hold credentials"),
+    "a port beyond all ports": (_source("http://h:65536/d.keras"), "spec.source.uri", "a number from 1 to 65535"),
+    "a port in words": (_source("http://h:http/d.keras"), "spec.source.uri", "a number from 1 to 65535"),
+    "a claim that cannot be": (_source("pvc://My_Claim/d.keras"), "spec.source.uri", "must name a claim by lower-case"),
+    "another format": (_source("s3://models/digits.pb"), "spec.source.uri", "must end in .keras, .h5 or .hdf5"),
+    "s3 options for https": (
+        _source("https://h/d.keras", s3={"region": "eu"}),
+        "spec.source.s3",
+        "s3 options need an s3:// uri",
+    ),
+    "an endpoint with a path": (_source(s3={"endpoint": "http://h/path"}), "spec.source.s3.endpoint", "without a path"),
+    "an endpoint without a scheme": (
+        _source(s3={"endpoint": "minio:9000"}),
+        "spec.source.s3.endpoint",
+        "must be the URL of a service",
+    ),
+    "a region that cannot be": (_source(s3={"region": "Europe!"}), "spec.source.s3.region", "such as us-east-1"),
+    "a short digest": (_source(digest="sha256:abc"), "spec.source.digest", "must be sha256: and 64 hex digits"),
+    "another digest": (_source(digest=f"md5:{'0' * 32}"), "spec.source.digest", "must be sha256: and 64 hex digits"),
+    "a digest in capitals": (_source(digest=f"sha256:{'A' * 64}"), "spec.source.digest", "in lower case"),
+    "polled too often": (_source(pollInterval="1s"), "spec.source.pollInterval", "or from 10s to 8760h"),
+    "polled once in a lifetime": (_source(pollInterval="1000000h"), "spec.source.pollInterval", "or from 10s to 8760h"),
+    "polled never in history": (_source(pollInterval=f"{'9' * 15}h"), "spec.source.pollInterval", "from 10s to 8760h"),
+    "a negative interval": (_source(pollInterval="-5m"), "spec.source.pollInterval", "must be a duration such as 30s"),
+    "an interval in words": (_source(pollInterval="often"), "spec.source.pollInterval", "must be a duration such as"),
+    "an interval without a unit": (_source(pollInterval=300), "spec.source.pollInterval", "must be of type string"),
+    "a Secret without a name": (_source(secretRef={}), "spec.source.secretRef.name", "Required value"),
+    "a Secret that cannot be": (
+        _source(secretRef={"name": "My Secret"}),
+        "spec.source.secretRef.name",
+        "must be the name of an object",
+    ),
+    # The validation
+    "data that is not CSV": (_validation(data="s3://models/digits.json"), "spec.validation.data", "of a .csv file"),
+    "data on a way out": (_validation(data="pvc://claim/../x.csv"), "spec.validation.data", "must not contain . or .."),
+    "data with a password": (_validation(data="http://a:b@h/x.csv"), "spec.validation.data", "not hold credentials"),
+    "no data": ({**_source(), "validation": {}}, "spec.validation.data", "Required value"),
+    "a label without a name": (_label(""), "spec.validation.label", "at least 1 chars long"),
+    "a bound without a value": (
+        _validation({"metric": "accuracy"}),
+        "spec.validation.require[0].metric",
+        "give min, max or both",
+    ),
+    "a bound without a metric": (_validation({"min": "1"}), "spec.validation.require[0].metric", "Required value"),
+    "a bound in words": (_accuracy(min="high"), "spec.validation.require[0].min", "must be a decimal number"),
+    "a bound that is no text": (_accuracy(min=0.9), "spec.validation.require[0].min", "must be of type string"),
+    "a bound in per cent": (_accuracy(min="95"), "spec.validation.require[0].metric", 'write "0.95" for 95 %'),
+    "a bound beyond all numbers": (_error(max="1e999"), "spec.validation.require[0].max", "must be a decimal number"),
     "bounds the wrong way round": (
-        _validation({"metric": "accuracy", "min": "0.9", "max": "0.1"}),
+        _accuracy(min="0.9", max="0.1"),
+        "spec.validation.require[0].min",
         "min must not be above max",
     ),
     "a metric twice": (
         _validation({"metric": "accuracy", "min": "0.9"}, {"metric": "accuracy", "min": "0.8"}),
+        "spec.validation.require[1]",
         "Duplicate value",
     ),
-    "a metric that is not known": (_validation({"metric": "beauty", "min": "1"}), "Unsupported value"),
-    "a runtime that is not known": ({**_source(), "serving": {"runtime": "pytorch"}}, "Unsupported value"),
-    "too few replicas": ({**_source(), "serving": {"replicas": -1}}, "greater than or equal to 0"),
-    "a negative quantity": (
-        {**_source(), "serving": {"resources": {"limits": {"memory": "-1Gi"}}}},
-        "spec.serving.resources.limits.memory",
+    "a metric that is not known": (
+        _validation({"metric": "beauty", "min": "1"}),
+        "spec.validation.require[0].metric",
+        'supported values: "accuracy"',
     ),
+    # The serving
+    "a runtime that is not known": (
+        _serving(runtime="pytorch"),
+        "spec.serving.runtime",
+        'supported values: "auto", "onnxruntime", "tensorflow"',
+    ),
+    "too few replicas": (_serving(replicas=-1), "spec.serving.replicas", "greater than or equal to 0"),
+    "a billion replicas": (_serving(replicas=10**9), "spec.serving.replicas", "less than or equal to 1000"),
+    "half a replica": (_serving(replicas=1.5), "spec.serving.replicas", "must be of type integer"),
+    "replicas in words": (_serving(replicas="two"), "spec.serving.replicas", "must be of type integer"),
+    "a negative quantity": (_memory("-1Gi"), "spec.serving.resources.limits[memory]", "and not negative"),
+    "a negative number of cores": (_limits(cpu=-1), "spec.serving.resources.limits[cpu]", "and not negative"),
+    "a quantity in words": (_memory("lots"), "spec.serving.resources.limits[memory]", "such as 500m (half a core)"),
+    "a unit that is none": (
+        _memory("2GB"),
+        "spec.serving.resources.limits[memory]",
+        "such as 500m (half a core) or 2Gi",
+    ),
+    "a pod's spec that is a list": (
+        _serving(podTemplate={"spec": []}),
+        "spec.serving.podTemplate.spec",
+        "must be of type object",
+    ),
+    # The rest
+    "an interval that Prometheus does not take": (
+        _monitor(interval="1.5s"),
+        "spec.monitoring.serviceMonitor.interval",
+        "must be an interval as Prometheus writes it",
+    ),
+    "a label that is no text": (
+        _monitor(labels={"release": 1}),
+        "spec.monitoring.serviceMonitor.labels.release",
+        "must be of type string",
+    ),
+    "a switch in words": (_monitor(enabled="on"), "spec.monitoring.serviceMonitor.enabled", "must be of type boolean"),
+    "suspended in words": ({**_source(), "suspend": "yes"}, "spec.suspend", "must be of type boolean"),
+}
+
+UNKNOWN: dict[str, tuple[Object, str]] = {
+    "at the top": ({**_source(), "replicas": 2}, "spec.replicas"),
+    "in the source": (_source(url=URI), "spec.source.url"),
+    "in the serving": (_serving(batchSize=10**9), "spec.serving.batchSize"),
+    "in the resources": (_serving(resources={"claims": []}), "spec.serving.resources.claims"),
+    "of a release to come": ({**_source(), "training": {}}, "spec.training"),
+}
+
+RENAMED = {
+    "the model": ({"metadata": {"name": "other"}}, "the name of the object (other) does not match"),
+    "its namespace": ({"metadata": {"namespace": "other"}}, "the namespace of the provided object does not match"),
+    "its kind": ({"kind": "Other"}, "must be KerasModel"),
+    "its uid": ({"metadata": {"uid": "other"}}, "field is immutable"),
+    "its source away": ({"spec": {"source": None}}, "spec.source: Required value"),
 }
 
 
-def _model(spec: Object, namespace: str, name: str = "digits") -> Object:
+def _model(spec: Object | None, namespace: str, name: str = "digits") -> Object:
     return {
         "apiVersion": "keras-operator.dev/v1alpha1",
         "kind": "KerasModel",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
+        **({} if spec is None else {"spec": spec}),
     }
 
 
@@ -80,20 +215,43 @@ def test_a_sensible_spec_is_admitted(kube: Kube, namespace: str, spec: Object) -
     kube.create(_model(spec, namespace))
 
 
-@pytest.mark.parametrize(("spec", "message"), INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize(("spec", "field", "message"), INVALID.values(), ids=INVALID)
 def test_a_spec_that_cannot_work_is_refused_with_the_remedy(
-    kube: Kube, namespace: str, spec: Object, message: str
+    kube: Kube, namespace: str, spec: Object | None, field: str, message: str
 ) -> None:
     with pytest.raises(KubeError) as refusal:
         kube.create(_model(spec, namespace))
     assert refusal.value.status == 422
-    assert message in refusal.value.message
+    words = json.loads(refusal.value.message)["message"]
+    assert f"{field}: " in words
+    assert message in words
 
 
-@pytest.mark.parametrize("name", ["0digits", "digits.v2", "d" * 41])
+@pytest.mark.parametrize(("spec", "field"), UNKNOWN.values(), ids=UNKNOWN)
+def test_a_field_that_is_not_known_is_named(kube: Kube, namespace: str, spec: Object, field: str) -> None:
+    with pytest.raises(KubeError) as refusal:
+        kube.create(_model(spec, namespace))
+    assert f'unknown field "{field}"' in json.loads(refusal.value.message)["message"]
+
+
+@pytest.mark.parametrize(("change", "message"), RENAMED.values(), ids=RENAMED)
+def test_what_makes_a_model_what_it_is_cannot_be_changed(
+    kube: Kube, namespace: str, change: Object, message: str
+) -> None:
+    kube.create(_model(_source(), namespace))
+    with pytest.raises(KubeError) as refusal:
+        kube.patch("kerasmodels", namespace, "digits", change)
+    assert message in json.loads(refusal.value.message)["message"]
+
+
+@pytest.mark.parametrize("name", ["0digits", "digits.v2", "d" * 41, "d" * 64, "d" * 253])
 def test_a_name_that_cannot_name_a_service_is_refused(kube: Kube, namespace: str, name: str) -> None:
     with pytest.raises(KubeError, match=r"metadata\.name must be at most 40"):
         kube.create(_model(_source(), namespace, name))
+
+
+def test_the_longest_name_is_admitted(kube: Kube, namespace: str) -> None:
+    kube.create(_model(_source(), namespace, "d" * 40))
 
 
 def test_defaults_are_filled_in(kube: Kube, namespace: str) -> None:
