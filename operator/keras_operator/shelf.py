@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -46,10 +47,17 @@ class Shelf:
     finds out and says what is wrong.
     """
 
-    def __init__(self, api: Api, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        api: Api,
+        settings: Settings,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._settings = settings
         self._environ = environ
+        self._clock = clock
         self._answers: dict[Key, _Answer] = {}
         self._rest_until: dict[str, float] = {}
         self._exit = AsyncExitStack()
@@ -86,8 +94,7 @@ class Shelf:
     async def _ask(self, key: Key, revision: str) -> ModelSummary | None:
         # Where each namespace brings its own credentials, one's wrong ones say nothing of the others'.
         place = "" if self._embedded else key.namespace
-        now = asyncio.get_running_loop().time
-        if now() < self._rest_until.get(place, 0.0):
+        if self._clock() < self._rest_until.get(place, 0.0):
             return None
         path = bundle_path(key.namespace, key.name, revision)
         try:
@@ -97,7 +104,7 @@ class Shelf:
         except (StepError, ApiError, UnavailableError, TimeoutError) as error:
             # A bundle that makes no sense is its owner's doing, not the store's.
             if not (isinstance(error, StepError) and error.reason == Reason.BUNDLE_INVALID):
-                self._rest_until[place] = now() + REST_SECONDS
+                self._rest_until[place] = self._clock() + REST_SECONDS
             what = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, TimeoutError) else error
             log.warning("cannot look for %s in the store, a Job will: %s", path, what)
             return None

@@ -55,6 +55,8 @@ class Cluster:
         self.has_service_monitors = True
         self.bundles: set[str] = set()
         """Revisions that are in the store."""
+        self.store_answers = True
+        """Whether the operator reaches the store; pods do, all the time."""
         self.prepared: set[str] = set()
         """Revisions that were ever prepared."""
         self.lost: set[str] = set()
@@ -251,6 +253,10 @@ class Cluster:
     def lose_bundles(self) -> None:
         self.lost |= self.bundles
         self.bundles.clear()
+
+    def manifest(self, revision: str) -> Any:
+        """What the store's manifest says of a revision's model, None without one or without an answer."""
+        return model_of(revision) if self.store_answers and revision in self.bundles else None
 
     def pass_time(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)

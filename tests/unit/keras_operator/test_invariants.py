@@ -26,12 +26,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from operator_makers import KEY, SETTINGS
 from stand_in_cluster import KINDS, THE_DEPLOYMENT, THE_MODEL, URIS, Cluster, is_ended, is_ready, model_of, revision_of
 
+from keras_api.bundle import ModelSummary
 from keras_api.reasons import Reason
 from keras_api.resource import Condition, KerasModel, KerasModelStatus, Source, parse_model
 from keras_operator.decide import Plan, decide
 from keras_operator.drift import annotated
 from keras_operator.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
 from keras_operator.observe import Observed, observe
+from keras_operator.preparation import may_be_stored
 from keras_operator.render.labels import COMPONENT
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution, remembered
@@ -82,6 +84,8 @@ class Operator:
         self.cluster = cluster
         self.world = World()
         self.asked: Asked | None = None
+        self.shelf: tuple[str, ModelSummary | None] | None = None
+        """Revision that the store was asked for, and its answer."""
         for kind in KINDS:
             cluster.watches[kind].clear()
             for obj in cluster.all(kind):
@@ -154,7 +158,17 @@ class Operator:
 
     def observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, self.cluster.now)
-        return replace(seen, has_service_monitors=self.cluster.has_service_monitors)
+        seen = replace(seen, has_service_monitors=self.cluster.has_service_monitors)
+        return replace(seen, stored=self.look_into_store(model, seen))
+
+    def look_into_store(self, model: KerasModel, seen: Observed) -> ModelSummary | None:
+        """As `Shelf.look`."""
+        if not may_be_stored(model, seen):
+            self.shelf = None
+            return None
+        if self.shelf is None or self.shelf[0] != seen.revision:
+            self.shelf = (seen.revision, self.cluster.manifest(seen.revision))
+        return self.shelf[1]
 
     def act(self, plan: Plan, seen: Observed, write: Callable[[str, Callable[[], Any]], None]) -> None:
         """As `Actor.act`, where every write succeeds."""
@@ -184,6 +198,7 @@ class Machine(RuleBasedStateMachine):
 
     steps: ClassVar[int] = 0
     said_ready: ClassVar[int] = 0
+    found_stored: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,6 +206,7 @@ class Machine(RuleBasedStateMachine):
         self.operator: Operator | None = Operator(self.cluster)
         self.lagging: set[Kind] = set()
         self.resting: KerasModelStatus | None = None
+        self.was_silent = False
 
     @initialize(served=st.booleans())
     def begin(self, served: bool) -> None:
@@ -255,6 +271,15 @@ class Machine(RuleBasedStateMachine):
         self.cluster.files[uri] = answer
 
     @rule()
+    def roll_back(self) -> None:
+        """A new file is taken up, and then the one before is there again: its bundle may still be in the store."""
+        before = self.cluster.files.copy()
+        self.cluster.files = dict.fromkeys(URIS, "etag-4")
+        self.all_goes_well()
+        self.cluster.files = before
+        self.poll()
+
+    @rule()
     def poll(self) -> None:
         if self.operator is not None:
             self.operator.poll()
@@ -313,6 +338,11 @@ class Machine(RuleBasedStateMachine):
     def lose_bundles(self) -> None:
         self.cluster.lose_bundles()
 
+    @rule(answers=st.booleans())
+    def silence_the_store(self, answers: bool) -> None:
+        self.cluster.store_answers = answers
+        self.was_silent |= not answers
+
     @rule()
     def collect(self) -> None:
         self.cluster.collect()
@@ -349,7 +379,10 @@ class Machine(RuleBasedStateMachine):
         self.operator = self.operator or Operator(self.cluster)
         self.lagging = set()
         self.rest()
-        if self.operator.asked is None or self.operator.asked.resolution.fingerprint is not None:
+        known = self.operator.asked is None or self.operator.asked.resolution.fingerprint is not None
+        # What only the store knows of a suspended model must be asked for again.
+        shelf = self.operator.shelf
+        if known and (shelf is None or shelf[1] == self.cluster.manifest(shelf[0])):
             before = self.resting
             self.operator = Operator(self.cluster)
             turn = self.operator.turn()
@@ -473,6 +506,8 @@ class Machine(RuleBasedStateMachine):
             assert [write for write in turn.writes if write != "status"] == [], "a suspended model is left alone"
 
     def check_jobs(self, turn: Turn, before: dict[Ref, Object]) -> None:
+        if turn.plan.preparation.stage == "done" and "status" in turn.writes and turn.seen.stored is not None:
+            Machine.found_stored += 1
         ref = Ref(JOB, prepare_job_name(KEY.name, turn.seen.revision))
         if f"start {ref}" not in turn.writes:
             return
@@ -480,6 +515,8 @@ class Machine(RuleBasedStateMachine):
         if turn.model.status.prepared_revision == turn.seen.revision:
             assert turn.seen.revision in self.cluster.lost, "what is prepared is not prepared again"
         old = before.get(ref)
+        if old is None and not self.was_silent and turn.seen.revision in self.cluster.bundles - self.cluster.lost:
+            raise AssertionError("what is in the store needs no Job")
         if old is not None:
             assert is_ended(old), "a Job that runs is not replaced"
             uid = old["metadata"]["uid"]
@@ -556,3 +593,4 @@ def test_the_promises_hold_in_every_interleaving() -> None:
     )
     assert Machine.steps >= STEPS
     assert Machine.said_ready >= STEPS / 10, "too few steps at which the model was served"
+    assert Machine.found_stored >= STEPS / 100, "too few revisions that were found in the store"
