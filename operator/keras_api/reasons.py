@@ -70,6 +70,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     UNSCHEDULABLE = "Unschedulable"
     POD_REFUSED = "PodRefused"
+    EVICTED = "Evicted"
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     CRASH_LOOP = "CrashLoop"
@@ -213,6 +214,10 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     Reason.POD_REFUSED: ReasonDoc(
         "The API server refuses the pod (ResourceQuota, Pod Security, LimitRange).",
         "The message is the API server's own; change the quota or the pod's settings.",
+    ),
+    Reason.EVICTED: ReasonDoc(
+        "The kubelet threw the pod off its node, which was short of something, or because the pod used more disk than allowed.",
+        "Make room on the node, or raise the limit that the message names (often a LimitRange's); another pod follows.",
     ),
     Reason.VOLUME_UNAVAILABLE: ReasonDoc(
         "A volume cannot be mounted (missing claim, Secret or ConfigMap).", "Create what the message names."

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from keras_operator.kinds import EVENT, KERAS_MODEL, SECRET, Key, Kind, Object
+from keras_operator.kinds import EVENT, KERAS_MODEL, POD, SECRET, Key, Kind, Object
 from keras_operator.metrics import Metrics
 from keras_operator.render.labels import MANAGER
 from keras_operator.status.pods import Clue
@@ -20,6 +20,8 @@ from keras_operator.status.pods import Clue
 # The API server's own limit for ordinary requests is a minute; what takes half of that is not well.
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 PAGE = 500
+# Enough for any line that a person would read.
+LOG_BYTES = 16384
 
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
@@ -148,6 +150,16 @@ class Api:
         events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
         return [Clue(each.get("reason", ""), each.get("message", "")) for each in events]
 
+    async def last_log_line(self, namespace: str, pod: str, container: str) -> str:
+        """The last line that a container has logged; empty when there is none."""
+        query = [("container", container), ("tailLines", "5"), ("limitBytes", str(LOG_BYTES))]
+        path = POD.path(namespace, pod, "log")
+        status, data = await self._exchange("GET", "get", POD, path, query=query)
+        if status >= 300:
+            _answer(status, data, f"get {path}")
+        lines = data.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     async def _request(
         self,
         method: str,
@@ -180,7 +192,7 @@ class Api:
             raise UnavailableError(f"{what}: {error}") from error
         finally:
             self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
-        return _answer(response.status, data, what)
+        return response.status, data
 
 
 def _answer(status: int, data: bytes, what: str) -> Object:

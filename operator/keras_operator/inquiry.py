@@ -1,21 +1,36 @@
-"""Looks up the events of pods and Jobs that hang without their status saying why: the only reads besides the watch."""
+"""Looks up the events of what hangs silently, and the log of what does not turn ready: the only reads but the watch."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
 
 from keras_api.resource import KerasModel
 from keras_operator.api import Api, ApiError, UnavailableError
+from keras_operator.kinds import Key
 from keras_operator.observe import Observed
-from keras_operator.preparation import silent_job
-from keras_operator.status.pods import Clue, is_silent
+from keras_operator.preparation import podless_from
+from keras_operator.status.pods import LOG, Clue, silent_from, unready_from
 
 # The kubelet and the controllers repeat what still hinders them about as often.
-ASK_EVERY_SECONDS = 30
+EVENTS_EVERY_SECONDS = 30
+# A log may grow for ever without anything new in it, and each of its lines would be written to the status.
+LOG_EVERY_SECONDS = 300
 
 log = logging.getLogger(__name__)
+
+
+class Question(NamedTuple):
+    """What to look up about an object, and from when on."""
+
+    uid: str
+    at: datetime
+    pod: str = ""
+    container: str = ""
+    """With these: the last line of its log. Without: the latest warning event."""
 
 
 class Inquiry:
@@ -23,27 +38,36 @@ class Inquiry:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._asked: dict[str, tuple[float, Clue | None]] = {}
+        self._asked: dict[Key, dict[Question, tuple[float, Clue | None]]] = {}
 
     async def clues(self, model: KerasModel, seen: Observed) -> Mapping[str, Clue]:
-        """The latest warning about each silent object of a model, by uid."""
-        silent = set(silent_uids(model, seen))
-        for uid in [pod.uid for pod in seen.pods] + [job.uid for job in seen.jobs()]:
-            if uid not in silent:
-                self._asked.pop(uid, None)
-        found = {}
+        """What was found about each object of a model that hangs, by uid."""
+        key = Key(model.metadata.namespace, model.metadata.name)
+        known = self._asked.pop(key, {})
+        asked = {}
         now = asyncio.get_running_loop().time()
-        for uid in silent:
-            asked = self._asked.get(uid)
-            if asked is None or now - asked[0] >= ASK_EVERY_SECONDS:
-                asked = self._asked[uid] = (now, await self._ask(model.metadata.namespace, uid))
-            if asked[1] is not None:
-                found[uid] = asked[1]
-        return found
+        for question in questions(model, seen):
+            if question.at > seen.now:
+                continue
+            answer = known.get(question)
+            patience = LOG_EVERY_SECONDS if question.container else EVENTS_EVERY_SECONDS
+            if answer is None or now - answer[0] >= patience:
+                answer = (now, await self._ask(key.namespace, question))
+            asked[question] = answer
+        if asked:
+            self._asked[key] = asked
+        return {question.uid: clue for question, (_, clue) in asked.items() if clue is not None}
 
-    async def _ask(self, namespace: str, uid: str) -> Clue | None:
+    def forget(self, key: Key) -> None:
+        """Forget what was found about a model that is gone."""
+        self._asked.pop(key, None)
+
+    async def _ask(self, namespace: str, question: Question) -> Clue | None:
         try:
-            events = await self._api.warnings(namespace, uid)
+            if question.container:
+                line = await self._api.last_log_line(namespace, question.pod, question.container)
+                return Clue(LOG, line) if line else None
+            events = await self._api.warnings(namespace, question.uid)
         except (ApiError, UnavailableError) as error:
             # The status then says less, which is better than nothing.
             log.warning("cannot look up why something hangs: %s", error)
@@ -51,9 +75,20 @@ class Inquiry:
         return events[-1] if events else None
 
 
-def silent_uids(model: KerasModel, seen: Observed) -> Iterable[str]:
-    """Objects that hang without a word."""
-    yield from (pod.uid for pod in seen.pods if is_silent(pod, seen.now))
-    job = silent_job(model, seen)
-    if job is not None:
-        yield job.uid
+def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
+    """What is asked, now or later, if nothing changes."""
+    for pod in seen.pods:
+        silent, unready = silent_from(pod), unready_from(pod)
+        if silent is not None:
+            yield Question(pod.uid, silent)
+        elif unready is not None and pod.component == "server":
+            yield Question(pod.uid, unready[0], pod.name, unready[1])
+    job = seen.job(model) if seen.revision else None
+    podless = podless_from(job, seen) if job is not None else None
+    if job is not None and podless is not None:
+        yield Question(job.uid, podless)
+
+
+def next_question_at(model: KerasModel, seen: Observed) -> datetime | None:
+    """When something that is silent now has been so for long enough to be asked about."""
+    return min((each.at for each in questions(model, seen) if each.at > seen.now), default=None)

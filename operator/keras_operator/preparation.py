@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from keras_api.bundle import ModelSummary
-from keras_api.reasons import Reason
+from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel
 from keras_operator.observe import Observed
 from keras_operator.status.failure import Failure, needs_human
@@ -17,6 +17,7 @@ from keras_operator.status.pods import (
     cause_of,
     containers,
     ended_badly,
+    evicted,
     last_end_time,
     step_report,
 )
@@ -26,12 +27,21 @@ from keras_operator.world import Child, Pod
 # The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.
 REPORT_GRACE_SECONDS = 10
 # A Job that has made no pod for so long is asked about by its events.
-PODLESS_SECONDS = 5
+PODLESS_SECONDS = 3
 # Pauses before a failed Job is tried again double from the first to the last.
 FIRST_PAUSE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 600
 # One more chance with more memory after the kernel killed the Job.
 MEMORY_FACTOR_AFTER_KILL = 2
+
+# Why the Job controller ends a Job that takes too long.
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+TWICE_AS_MUCH = "it is tried once more with twice the memory"
+TOO_LARGE = (
+    "that was twice what a model file of this size usually takes; with spec.serving.runtime tensorflow it takes less"
+)
+MORE_TIME = "mend that, or raise prepare.deadline of the chart, then delete the Job to try again"
 
 Stage = Literal["unresolved", "start", "running", "retry", "failed", "done"]
 
@@ -72,13 +82,15 @@ def preparation(model: KerasModel, seen: Observed) -> Preparation:
     if job.deleting:
         return Preparation("running", attempt=job.attempt)
     ended = _ended(job)
-    pods = seen.pods_of(job)
+    pods = sorted(seen.pods_of(job), key=lambda pod: pod.created, reverse=True)
     if ended is None:
-        return _running(job, pods, seen)
+        return _running(model, job, pods, seen)
     succeeded, reason, message, at = ended
     if succeeded:
         return _succeeded(job, pods, seen, at)
-    return _failed(job, pods, seen, reason, message, at)
+    if reason == DEADLINE_EXCEEDED:
+        return Preparation("failed", failure=_overdue(model, job, pods), attempt=job.attempt)
+    return _failed(job, pods, seen, message, at)
 
 
 def may_be_stored(model: KerasModel, seen: Observed) -> bool:
@@ -92,13 +104,12 @@ def may_be_stored(model: KerasModel, seen: Observed) -> bool:
     return bool(seen.revision) and not own and _known(model, seen) is None and _bundle_lost_at(seen) is None
 
 
-def silent_job(model: KerasModel, seen: Observed) -> Child | None:
-    """The running prepare Job, when it has made no pod and only its events can say why."""
-    job = seen.job(model) if seen.revision else None
-    if job is None or job.deleting or _ended(job) is not None or seen.pods_of(job):
+def podless_from(job: Child, seen: Observed) -> datetime | None:
+    """From when on a prepare Job without a pod is taken to get none, which only its events can explain."""
+    if job.deleting or _ended(job) is not None or seen.pods_of(job):
         return None
     started = job.status.get("startTime")
-    return job if started and (seen.now - read(started)).total_seconds() >= PODLESS_SECONDS else None
+    return later(read(started), PODLESS_SECONDS) if started else None
 
 
 def _known(model: KerasModel, seen: Observed) -> ModelSummary | None:
@@ -123,22 +134,27 @@ def _succeeded_since(job: Child, time: datetime | None) -> bool:
     return ended is not None and ended[0] and (time is None or ended[3] >= time)
 
 
-def _running(job: Child, pods: list[Pod], seen: Observed) -> Preparation:
-    cause: Cause | None = None
+def _running(model: KerasModel, job: Child, pods: list[Pod], seen: Observed) -> Preparation:
+    if _is_ending_overdue(job):
+        failure: Failure | None = _overdue(model, job, pods)
+    else:
+        cause = _trouble(job, pods, seen)
+        failure = None if cause is None else Failure("prepare", cause.reason, cause.message, job.revision)
+    return Preparation("running", failure=failure, attempt=job.attempt, memory_factor=job.memory_factor)
+
+
+def _trouble(job: Child, pods: list[Pod], seen: Observed) -> Cause | None:
+    """What holds up a Job at present."""
     for pod in pods:
+        # One that was evicted is followed by another. A container that fails ends the Job at once, which says more.
+        if pod.status.get("phase") == "Failed":
+            continue
         cause = cause_of(pod, seen.now, seen.clues.get(pod.uid))
-        # A container that has failed ends the Job at once, which then says more.
         if cause is not None and cause.exit_code is None:
-            break
-        cause = None
-    if cause is None and not pods and job.uid in seen.clues:
-        cause = cause_from_event(job.ref.name, seen.clues[job.uid])
-    return Preparation(
-        "running",
-        failure=None if cause is None else Failure("prepare", cause.reason, cause.message, job.revision),
-        attempt=job.attempt,
-        memory_factor=job.memory_factor,
-    )
+            return cause
+    if not pods and job.uid in seen.clues:
+        return cause_from_event(job.ref.name, seen.clues[job.uid])
+    return None
 
 
 def _succeeded(job: Child, pods: list[Pod], seen: Observed, at: datetime) -> Preparation:
@@ -154,13 +170,11 @@ def _succeeded(job: Child, pods: list[Pod], seen: Observed, at: datetime) -> Pre
     return Preparation("start", attempt=job.attempt + 1, memory_factor=job.memory_factor)
 
 
-def _failed(
-    job: Child, pods: list[Pod], seen: Observed, job_reason: str, job_message: str, at: datetime
-) -> Preparation:
-    causes = [cause for pod in pods for container in containers(pod) if (cause := ended_badly(pod, container))]
+def _failed(job: Child, pods: list[Pod], seen: Observed, job_message: str, at: datetime) -> Preparation:
+    causes = [cause for pod in pods if (cause := _end_of(pod))]
     if not causes and pods == [] and seen.now < (grace := later(at, REPORT_GRACE_SECONDS)):
         return Preparation("running", attempt=job.attempt, memory_factor=job.memory_factor, look_at=grace)
-    cause, can_retry = _judge(job, causes, job_reason, job_message)
+    cause, can_retry = _judge(job, causes, job_message)
     final = not can_retry
     failure = Failure("prepare", cause.reason, cause.message, job.revision, cause.exit_code, final)
     factor = MEMORY_FACTOR_AFTER_KILL if cause.reason == Reason.OUT_OF_MEMORY else job.memory_factor
@@ -172,19 +186,60 @@ def _failed(
     return Preparation(stage, failure=failure, attempt=job.attempt + 1, memory_factor=factor, look_at=due)
 
 
-def _judge(job: Child, causes: list[Cause], job_reason: str, job_message: str) -> tuple[Cause, bool]:
+def _end_of(pod: Pod) -> Cause | None:
+    """Why a prepare pod failed."""
+    return evicted(pod) or next(filter(None, (ended_badly(pod, each) for each in containers(pod))), None)
+
+
+def _judge(job: Child, causes: list[Cause], job_message: str) -> tuple[Cause, bool]:
     """The cause of a Job's failure, and whether another attempt may help."""
-    if job_reason == "DeadlineExceeded":
-        return Cause(Reason.DEADLINE_EXCEEDED, f"Job {job.ref.name}: {job_message}"), False
     if not causes:
-        # Nobody knows what happened: the pod was deleted, or its node is gone.
-        return Cause(Reason.PREPARE_FAILED, f"Job {job.ref.name}: {job_message}; its pod left no report"), True
+        why = "its pod left no report, as when it is deleted or its node is lost"
+        return Cause(Reason.PREPARE_FAILED, f"Job {job.ref.name}: {job_message}; {why}: it is tried again"), True
     cause = causes[0]
     if cause.reason == Reason.OUT_OF_MEMORY:
-        return cause, job.memory_factor < MEMORY_FACTOR_AFTER_KILL
+        can_retry = job.memory_factor < MEMORY_FACTOR_AFTER_KILL
+        return cause._replace(message=f"{cause.message}: {TWICE_AS_MUCH if can_retry else TOO_LARGE}"), can_retry
     if cause.reason == Reason.CRASH_LOOP:
         cause = cause._replace(reason=Reason.PREPARE_FAILED)
     return cause, not needs_human(cause.reason)
+
+
+def _overdue(model: KerasModel, job: Child, pods: list[Pod]) -> Failure:
+    """What a Job that took too long was doing. Its pod goes with it, so that status must remember the answer."""
+    said = next((each for each in model.status.conditions if each.type == ConditionType.MODEL_PREPARED), None)
+    current = said is not None and model.status.desired_revision == job.revision
+    if said is not None and current and said.reason == Reason.DEADLINE_EXCEEDED:
+        message = said.message
+    else:
+        if said is not None and current and said.reason != Reason.PREPARING:
+            doing = said.message
+        else:
+            doing = next(filter(None, (_doing(model, pod) for pod in pods)), "its pod is gone without a word")
+        message = f"Job {job.ref.name} took longer than its deadline: {doing}; {MORE_TIME}"
+    return Failure("prepare", Reason.DEADLINE_EXCEEDED, message, job.revision, final=True)
+
+
+def _doing(model: KerasModel, pod: Pod) -> str:
+    """What the first container of a pod that has not ended well is for."""
+    work = {
+        "fetch": f"downloading {model.spec.source.uri}",
+        "prepare": "converting the model",
+        "put": "uploading the bundle",
+    }
+    for container in containers(pod):
+        if container.get("state", {}).get("terminated", {}).get("exitCode") != 0:
+            name = container["name"]
+            return f"container {name} of pod {pod.name} was still {work.get(name, 'at work')}"
+    return ""
+
+
+def _is_ending_overdue(job: Child) -> bool:
+    """Whether Kubernetes is taking a Job's pods away because of its deadline."""
+    return any(
+        (each["type"], each["status"], each.get("reason")) == ("FailureTarget", "True", DEADLINE_EXCEEDED)
+        for each in job.status.get("conditions", [])
+    )
 
 
 def _ended(job: Child) -> tuple[bool, str, str, datetime] | None:

@@ -9,7 +9,7 @@ from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel, KerasModelStatus, SpecError, parse_model
 from keras_operator.act import Actor
 from keras_operator.decide import Plan, decide
-from keras_operator.inquiry import Inquiry
+from keras_operator.inquiry import Inquiry, next_question_at
 from keras_operator.kinds import Key, Object
 from keras_operator.observe import Observed, observe
 from keras_operator.report import Reporter
@@ -51,6 +51,7 @@ class Reconciler:
         if body is None:
             self.resolver.forget(key)
             self.shelf.forget(key)
+            self.inquiry.forget(key)
             return None  # ownerReferences collect the children
         try:
             model = parse_model(body)
@@ -69,7 +70,7 @@ class Reconciler:
         if _says_nothing_yet(model, seen):
             return FIRST_WORD_SECONDS
         await self.reporter.report(model, status, seen.now)
-        return PROBLEM_SECONDS if problems else _look_again(plan, seen, status)
+        return PROBLEM_SECONDS if problems else _look_again(model, plan, seen, status)
 
     async def _observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, datetime.now(UTC))
@@ -96,10 +97,13 @@ def _says_nothing_yet(model: KerasModel, seen: Observed) -> bool:
     return (seen.now - asked).total_seconds() < FIRST_WORD_SECONDS
 
 
-def _look_again(plan: Plan, seen: Observed, status: KerasModelStatus) -> float | None:
+def _look_again(model: KerasModel, plan: Plan, seen: Observed, status: KerasModelStatus) -> float | None:
     """Seconds until time alone may have changed something; None at rest, or while only the source can change it."""
     at = plan.preparation.look_at
     if at is not None:
         return seconds_until(at, seen.now)
     working = any(each.type == ConditionType.RECONCILING and each.status == "True" for each in status.conditions)
-    return LOOK_SECONDS if working and plan.preparation.stage != "unresolved" else None
+    if not working or plan.preparation.stage == "unresolved":
+        return None
+    question = next_question_at(model, seen)
+    return LOOK_SECONDS if question is None else min(LOOK_SECONDS, seconds_until(question, seen.now))

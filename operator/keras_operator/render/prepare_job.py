@@ -103,6 +103,8 @@ def prepare_job(
                 name,
                 settings,
                 restartPolicy="Never",
+                # None of them has anything to save: a run that is ended is simply repeated.
+                terminationGracePeriodSeconds=5,
                 initContainers=[fetch, prepare],
                 containers=[put],
                 volumes=[

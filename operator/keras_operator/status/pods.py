@@ -1,7 +1,9 @@
-"""The root cause of a pod's trouble, read from its status and, where that is silent, from its events."""
+"""The root cause of a pod's trouble, read from its status and, where that is silent, from its events or its log."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,17 +11,21 @@ from typing import Any, NamedTuple
 from keras_api.reasons import Reason
 from keras_api.report import ReportError, StepReport, decode_report
 from keras_operator.kinds import Object
-from keras_operator.times import read
+from keras_operator.times import later, read
 from keras_operator.world import Pod
 
 # A pod that has said nothing for so long is asked about by its events.
-SILENCE_SECONDS = 10
-# A server warms up for a while; one that is still not ready after this is worth a word.
-UNREADY_SECONDS = 60
+SILENCE_SECONDS = 5
+# A server warms up for a while; one that is still not ready after this is asked for its log.
+UNREADY_SECONDS = 30
+# A pod that ended is remembered by the pods that follow it for so long.
+HISTORY_SECONDS = 600
 # Last words longer than this are for `kubectl logs`.
 MAX_LAST_WORDS = 300
 
 _PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+# The kubelet says the same with and without these, in turn; the cause is behind them.
+_PULL_PREFIXES = re.compile(r'^(Back-off pulling image "[^"]*": |ErrImagePull: |rpc error: code = \w+ desc = )+')
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
@@ -33,10 +39,13 @@ class Cause(NamedTuple):
 
 
 class Clue(NamedTuple):
-    """A warning event about a pod or Job."""
+    """What was looked up about a pod or Job: a warning event, or with the reason `LOG` a container's last log line."""
 
     reason: str
     message: str
+
+
+LOG = "Log"
 
 
 def cause_of(pod: Pod, now: datetime, clue: Clue | None = None) -> Cause | None:
@@ -45,20 +54,38 @@ def cause_of(pod: Pod, now: datetime, clue: Clue | None = None) -> Cause | None:
     Args:
         pod: the pod.
         now: the time.
-        clue: a warning event about it, if one was looked up.
+        clue: what was looked up about it.
     """
     if pod.deleting or pod.ready:
         return None
-    return _from_containers(pod) or _from_conditions(pod, now) or _from_clue(pod, clue)
+    return evicted(pod) or _from_containers(pod) or _from_scheduler(pod) or _from_clue(pod, now, clue)
 
 
-def is_silent(pod: Pod, now: datetime) -> bool:
-    """Whether a pod hangs before its first container and its status does not say why."""
-    if pod.deleting or not pod.created or pod.status.get("phase") != "Pending" or cause_of(pod, now) is not None:
-        return False
+def silent_from(pod: Pod) -> datetime | None:
+    """From when on a pod that hangs before its first container is taken to hang, while its status does not say why."""
+    if pod.deleting or not pod.created or pod.status.get("phase") != "Pending":
+        return None
+    if _from_containers(pod) or _from_scheduler(pod):
+        return None
     states = [each.get("state", {}) for each in containers(pod)]
-    started = any("running" in state or "terminated" in state for state in states)
-    return not started and (now - read(pod.created)).total_seconds() >= SILENCE_SECONDS
+    if any("running" in state or "terminated" in state for state in states):
+        return None
+    return later(read(pod.created), SILENCE_SECONDS)
+
+
+def unready_from(pod: Pod) -> tuple[datetime, str] | None:
+    """From when on a pod's running container that is not ready is taken never to be, and the container's name."""
+    if pod.deleting or pod.ready or pod.status.get("phase") != "Running":
+        return None
+    for container in containers(pod):
+        running = container.get("state", {}).get("running")
+        if running and running.get("startedAt") and not container.get("ready"):
+            lost = [
+                each.get("lastTransitionTime") for each in pod.status.get("conditions", []) if each["type"] == "Ready"
+            ]
+            since = max(read(time) for time in (running["startedAt"], *lost) if time)
+            return later(since, UNREADY_SECONDS), container["name"]
+    return None
 
 
 def cause_from_event(name: str, clue: Clue) -> Cause:
@@ -66,10 +93,27 @@ def cause_from_event(name: str, clue: Clue) -> Cause:
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}")
     if clue.reason == "FailedCreate":
-        return Cause(Reason.POD_REFUSED, f"{name}: {clue.message}")
-    if clue.reason == "FailedScheduling":
-        return Cause(Reason.UNSCHEDULABLE, f"pod {name}: {clue.message}")
+        return pod_refused(f"{name}: {clue.message}")
     return Cause(Reason.NOT_READY, f"{name}: {clue.reason}: {clue.message}")
+
+
+def pod_refused(message: str) -> Cause:
+    """The API server admits no such pod; the message is its own."""
+    return Cause(Reason.POD_REFUSED, f"{message}: change that rule or quota, or what the pod asks for")
+
+
+def evicted(pod: Pod) -> Cause | None:
+    """Why the kubelet threw a pod off its node; None when it did not."""
+    if pod.status.get("reason") != "Evicted":
+        return None
+    why = pod.status.get("message", "").strip().removesuffix(".")
+    return Cause(Reason.EVICTED, f"pod {pod.name} was evicted: {why}: make room on the node, or raise that limit")
+
+
+def is_history(pod: Pod, now: datetime) -> bool:
+    """Whether a pod has ended after a long life: others have taken its place, and what they say counts."""
+    ended = pod.status.get("phase") in ("Failed", "Succeeded")
+    return ended and bool(pod.created) and (now - read(pod.created)).total_seconds() >= HISTORY_SECONDS
 
 
 def containers(pod: Pod) -> Iterator[Object]:
@@ -98,9 +142,9 @@ def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Cause | None:
         return None
     code = int(terminated.get("exitCode", 0))
     if terminated.get("reason") == "OOMKilled":
-        return Cause(
-            Reason.OUT_OF_MEMORY, f"container {name} of pod {pod.name} was killed at its memory limit", exit_code=code
-        )
+        remedy = ": raise spec.serving.resources.limits.memory" if pod.component == "server" else ""
+        message = f"container {name} of pod {pod.name} was killed at its memory limit{remedy}"
+        return Cause(Reason.OUT_OF_MEMORY, message, exit_code=code)
     report = step_report(container)
     if report is not None and report.failure is not None:
         return Cause(report.failure.reason, report.failure.message, exit_code=code)
@@ -129,7 +173,8 @@ def _from_containers(pod: Pod) -> Cause | None:
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         where = f"container {container['name']} of pod {pod.name}"
         if reason in _PULL:
-            return Cause(Reason.IMAGE_PULL_FAILED, f"{where}: {message or reason}")
+            why = _PULL_PREFIXES.sub("", message) or reason
+            return Cause(Reason.IMAGE_PULL_FAILED, f"{where}: {why}: check the image's name and its pull secret")
         if reason in _CONFIG:
             return Cause(_config_reason(message), f"{where}: {reason}: {message}")
         # A container that runs again after an end may yet turn ready; one that waits for its next start does not run.
@@ -145,22 +190,38 @@ def _config_reason(message: str) -> Reason:
     return Reason.NOT_READY
 
 
-def _from_conditions(pod: Pod, now: datetime) -> Cause | None:
-    conditions = {each["type"]: each for each in pod.status.get("conditions", [])}
-    scheduled = conditions.get("PodScheduled", {})
-    if scheduled.get("status") == "False":
-        return Cause(Reason.UNSCHEDULABLE, f"pod {pod.name}: {scheduled.get('message') or scheduled.get('reason')}")
-    if pod.status.get("phase") == "Failed" and pod.status.get("reason"):
-        return Cause(Reason.NOT_READY, f"pod {pod.name}: {pod.status['reason']}: {pod.status.get('message', '')}")
-    running = [each["state"]["running"] for each in containers(pod) if "running" in each.get("state", {})]
-    ready = conditions.get("Ready", {})
-    if running and pod.status.get("phase") == "Running" and ready.get("lastTransitionTime"):
-        waited = (now - read(ready["lastTransitionTime"])).total_seconds()
-        if waited >= UNREADY_SECONDS:
-            said = ready.get("message") or "its readiness probe fails"
-            return Cause(Reason.NOT_READY, f"pod {pod.name} runs for more than {UNREADY_SECONDS} s unready: {said}")
+def _from_scheduler(pod: Pod) -> Cause | None:
+    for condition in pod.status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition.get("status") == "False":
+            # What follows is about preemption, which was no way out.
+            why = (
+                (condition.get("message") or condition.get("reason", "")).partition(" preemption:")[0].removesuffix(".")
+            )
+            remedy = "add or free a node for it"
+            if pod.component == "server":
+                remedy += ", or ask for less in spec.serving (resources, podTemplate)"
+            return Cause(Reason.UNSCHEDULABLE, f"pod {pod.name}: {why}: {remedy}")
     return None
 
 
-def _from_clue(pod: Pod, clue: Clue | None) -> Cause | None:
-    return None if clue is None else cause_from_event(pod.name, clue)
+def _from_clue(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
+    unready = unready_from(pod)
+    if unready is not None and now >= unready[0]:
+        where = f"container {unready[1]} of pod {pod.name}"
+        says = f" and says: {spoken(clue.message)}" if clue is not None and clue.reason == LOG else ""
+        see = f"see `kubectl logs {pod.name} -c {unready[1]}`"
+        return Cause(
+            Reason.NOT_READY, f"{where} runs for more than {UNREADY_SECONDS} s without being ready{says}; {see}"
+        )
+    return None if clue is None or clue.reason == LOG else cause_from_event(pod.name, clue)
+
+
+def spoken(line: str) -> str:
+    """What a line of a log says: of one in JSON its message, and not too much of any."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if isinstance(entry, dict) and isinstance(entry.get("message"), str):
+        line = entry["message"]
+    return " ".join(line.split())[:MAX_LAST_WORDS]

@@ -23,7 +23,7 @@ from keras_operator.render.labels import server_selector
 from keras_operator.render.names import prepare_job_name, service_url
 from keras_operator.status.conditions import Saying, conditions
 from keras_operator.status.failure import Failure, Step
-from keras_operator.status.pods import Cause, cause_from_event, cause_of
+from keras_operator.status.pods import Cause, cause_from_event, cause_of, is_history, pod_refused
 from keras_operator.status.rollout import (
     condition,
     is_current,
@@ -136,9 +136,12 @@ def _serving_failure(seen: Observed, deployment: Child) -> Failure | None:
 def _serving_cause(seen: Observed, deployment: Child) -> Cause | None:
     refused = condition(deployment, "ReplicaFailure")
     if refused.get("status") == "True":
-        return Cause(Reason.POD_REFUSED, refused.get("message", ""))
-    for pod in seen.servers():
-        if pod.revision == deployment.revision and (cause := cause_of(pod, seen.now, seen.clues.get(pod.uid))):
+        return pod_refused(refused.get("message", ""))
+    # What has ended says less than what is there in its place.
+    for pod in sorted(seen.servers(), key=lambda pod: pod.status.get("phase") == "Failed"):
+        if pod.revision != deployment.revision or is_history(pod, seen.now):
+            continue
+        if cause := cause_of(pod, seen.now, seen.clues.get(pod.uid)):
             return cause
     if deployment.uid in seen.clues:
         return cause_from_event(deployment.ref.name, seen.clues[deployment.uid])

@@ -7,7 +7,7 @@ from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
 from keras_operator.kinds import POD, Object
-from keras_operator.status.pods import Clue, cause_of, is_silent
+from keras_operator.status.pods import LOG, Clue, cause_of, silent_from, spoken, unready_from
 from keras_operator.world import Pod, World
 
 
@@ -28,7 +28,7 @@ def _waiting(reason: str, message: str = "why", **more: object) -> Object:
 def _running(since: float) -> Object:
     return {
         "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(since), "message": "not warm"}],
+        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(since + 5)}],
         "containerStatuses": [_container(state={"running": {"startedAt": ago(since)}})],
     }
 
@@ -36,7 +36,20 @@ def _running(since: float) -> Object:
 CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "just made": ({}, None, ""),
     "pulling": ({"containerStatuses": [_waiting("ContainerCreating")]}, None, ""),
-    "no image": ({"containerStatuses": [_waiting("ImagePullBackOff")]}, Reason.IMAGE_PULL_FAILED, "why"),
+    "no image": (
+        {"containerStatuses": [_waiting("ErrImagePull", "rpc error: code = NotFound desc = x:1: not found")]},
+        Reason.IMAGE_PULL_FAILED,
+        "container server of pod pod-a: x:1: not found: check the image's name and its pull secret",
+    ),
+    "still no image": (
+        {
+            "containerStatuses": [
+                _waiting("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: x:1: not found'),
+            ]
+        },
+        Reason.IMAGE_PULL_FAILED,
+        "container server of pod pod-a: x:1: not found: check the image's name and its pull secret",
+    ),
     "bad image name": ({"containerStatuses": [_waiting("InvalidImageName")]}, Reason.IMAGE_PULL_FAILED, "why"),
     "no secret": (
         {"containerStatuses": [_waiting("CreateContainerConfigError", 'secret "reader" not found')]},
@@ -56,7 +69,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "killed for memory": (
         {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))]},
         Reason.OUT_OF_MEMORY,
-        "memory limit",
+        "memory limit: raise spec.serving.resources.limits.memory",
     ),
     "bundle not to be had": (
         {"initContainerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
@@ -77,17 +90,30 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "",
     ),
     "no place": (
-        {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]},
+        {
+            "conditions": [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "message": "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available.",
+                }
+            ]
+        },
         Reason.UNSCHEDULABLE,
-        "0/3 nodes",
+        "3 Insufficient cpu: add or free a node for it, or ask for less in spec.serving",
     ),
     "evicted": (
-        {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"},
-        Reason.NOT_READY,
-        "Evicted",
+        {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory. ",
+            "containerStatuses": [_container(state=ended(137))],
+        },
+        Reason.EVICTED,
+        "pod pod-a was evicted: The node was low on resource: memory: make room on the node",
     ),
     "warming up": (_running(10), None, ""),
-    "unready for long": (_running(70), Reason.NOT_READY, "not warm"),
+    "unready for long": (_running(31), Reason.NOT_READY, "container server of pod pod-a runs for more than 30 s"),
 }
 
 
@@ -118,6 +144,26 @@ def test_an_event_speaks_for_a_silent_pod(clue: Clue, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("the GPU is not there", "and says: the GPU is not there; see `kubectl logs pod-a -c server`"),
+        (
+            '{"level":"error","message":"never ready: golden outputs differ"}',
+            "says: never ready: golden outputs differ;",
+        ),
+    ],
+)
+def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, words: str) -> None:
+    cause = cause_of(seen(pod("server", "r", **_running(31))), NOW, Clue(LOG, line))
+    assert cause is not None
+    assert words in cause.message
+
+
+def test_a_log_line_without_end_is_cut() -> None:
+    assert len(spoken("x" * 10_000)) == 300
+
+
+@pytest.mark.parametrize(
     ("status", "silent"),
     [
         ({}, True),
@@ -128,4 +174,17 @@ def test_an_event_speaks_for_a_silent_pod(clue: Clue, reason: Reason) -> None:
     ],
 )
 def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, silent: bool) -> None:
-    assert is_silent(seen(pod("server", "r", **status)), NOW) is silent
+    assert (silent_from(seen(pod("server", "r", **status))) is not None) is silent
+
+
+@pytest.mark.parametrize(
+    ("status", "container"),
+    [
+        (_running(1), "server"),
+        ({**_running(1), "phase": "Pending"}, None),
+        ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
+    ],
+)
+def test_only_a_server_that_runs_is_asked_for_its_log(status: Object, container: str | None) -> None:
+    unready = unready_from(seen(pod("server", "r", **status)))
+    assert (unready and unready[1]) == container

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -65,6 +66,28 @@ def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, 
     lost["terminated"]["finishedAt"] = ago(60)
     server = pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
     assert judge(*jobs, pods=(server,), status=REMEMBERED).stage == stage
+
+
+def judge_stored(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None) -> Preparation:
+    """As `judge`, where the store has answered that it has the bundle."""
+    subject = model(status)
+    seen = scene(subject, *((JOB, each) for each in jobs), pods=pods)
+    return preparation(subject, replace(seen, stored=summary("tensorflow")))
+
+
+def test_what_is_in_the_store_needs_no_job() -> None:
+    assert judge_stored() == Preparation("done", model=summary("tensorflow"))
+
+
+def test_the_store_is_not_believed_when_a_pod_has_found_the_bundle_broken() -> None:
+    lost = failure(REVISION, Reason.BUNDLE_INVALID)
+    lost["terminated"]["finishedAt"] = ago(60)
+    server = pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
+    assert judge_stored(pods=(server,)).stage == "start"
+
+
+def test_a_job_that_was_made_is_listened_to_whatever_the_store_says() -> None:
+    assert judge_stored(job(REVISION), pods=(prepare_pod(REVISION),)).stage == "running"
 
 
 def test_what_status_remembers_of_another_revision_does_not_count() -> None:
@@ -137,3 +160,76 @@ def test_a_pod_that_hangs_is_told_while_the_job_goes_on() -> None:
     hanging = pod("prepare", REVISION, owner=f"uid-job-{REVISION}", conditions=[no_room])
     found = judge(job(REVISION), pods=(hanging,))
     assert (found.stage, found.failure and found.failure.reason) == ("running", Reason.UNSCHEDULABLE)
+
+
+def evicted(name: str = "job-pod") -> Object:
+    why = 'Container prepare exceeded its local ephemeral storage limit "10Mi". '
+    killed = [{"name": "fetch", "state": ended()}, {"name": "prepare", "state": ended(137)}]
+    status = {"phase": "Failed", "reason": "Evicted", "message": why, "initContainerStatuses": killed}
+    return pod("prepare", REVISION, name, owner=f"uid-job-{REVISION}", **status)
+
+
+def test_an_eviction_is_told_as_such_and_tried_again() -> None:
+    found = judge(failed_job(), pods=(evicted(),))
+    assert found.failure is not None
+    assert (found.failure.reason, found.stage) == (Reason.EVICTED, "start")
+    assert "ephemeral storage limit" in found.failure.message
+
+
+def test_an_evicted_pod_that_was_replaced_is_no_trouble() -> None:
+    assert judge(job(REVISION), pods=(evicted("first"), prepare_pod(REVISION))).failure is None
+
+
+def test_memory_that_did_not_suffice_twice_is_told_with_what_takes_less() -> None:
+    pods = (prepare_pod(REVISION, ended(), ended(137, reason="OOMKilled")),)
+    first = judge(failed_job(ended_ago=60), pods=pods).failure
+    second = judge(failed_job(memory_factor="2", ended_ago=60), pods=pods).failure
+    assert first is not None
+    assert "tried once more with twice the memory" in first.message
+    assert second is not None
+    assert "spec.serving.runtime tensorflow" in second.message
+
+
+def overdue_job(*, ended: str = "Failed") -> Object:
+    return job(REVISION, ended=ended, reason="DeadlineExceeded")
+
+
+@pytest.mark.parametrize(
+    ("states", "doing"),
+    [
+        ([{"running": {}}], "container fetch of pod job-pod was still downloading s3://models/digits.keras"),
+        ([ended(), {"running": {}}], "container prepare of pod job-pod was still converting the model"),
+        ([ended(), ended(), {"terminated": {"exitCode": 137}}], "container put of pod job-pod was still uploading"),
+    ],
+)
+@pytest.mark.parametrize("end", ["FailureTarget", "Failed"])
+def test_a_job_that_took_too_long_is_told_with_what_it_was_doing(states: list[Object], doing: str, end: str) -> None:
+    found = judge(overdue_job(ended=end), pods=(prepare_pod(REVISION, *states),))
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.final) == (Reason.DEADLINE_EXCEEDED, True)
+    assert doing in found.failure.message
+    assert "prepare.deadline" in found.failure.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "told"),
+    [
+        ("Unschedulable", "no node has memory", "took longer than its deadline: no node has memory; "),
+        ("DeadlineExceeded", "it was still downloading", "it was still downloading"),
+        ("Preparing", "Job x is at work", "its pod is gone without a word"),
+    ],
+)
+def test_what_an_overdue_job_waited_for_is_remembered_when_its_pod_is_gone(reason: str, said: str, told: str) -> None:
+    condition = {"type": "ModelPrepared", "status": "False", "reason": reason, "message": said}
+    condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}
+    found = judge(overdue_job(), status={"desiredRevision": REVISION, "conditions": [condition]})
+    assert found.failure is not None
+    assert told in found.failure.message
+
+
+def test_what_was_said_of_another_revision_is_not_what_an_overdue_job_waited_for() -> None:
+    condition = {"type": "ModelPrepared", "status": "False", "reason": "Unschedulable", "message": "no node"}
+    condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}
+    found = judge(overdue_job(), status={"desiredRevision": "other", "conditions": [condition]})
+    assert found.failure is not None
+    assert "no node" not in found.failure.message
