@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A figure, what it should reach (at most), and the single rounds it is the median of."""
+    """A figure, what it should reach (at most; None where there is no such thing), and the rounds that it is from."""
 
     name: str
     value: float
-    reach: float
+    reach: float | None
     unit: str
     rounds: list[float]
 
     @property
     def holds(self) -> bool:
         """Whether it is within reach."""
-        return self.value <= self.reach
+        return self.reach is None or self.value <= self.reach
 
     def as_dict(self) -> dict[str, Any]:
         """As results.json has it."""

@@ -9,6 +9,7 @@ Several run side by side. The processes end with the thread that started them, e
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,10 +26,14 @@ STOP_SECONDS = 10
 class ApiServer:
     """The API of one folder: `stop()` and `start()` again keep its objects, its address and its credentials."""
 
-    def __init__(self, folder: Path, *, controller_manager: bool = False) -> None:
-        """`controller_manager` adds garbage collection, service account tokens, ReplicaSets and the like."""
+    def __init__(self, folder: Path, *, controller_manager: bool = False, flags: Sequence[str] = ()) -> None:
+        """`controller_manager` adds garbage collection, service account tokens, ReplicaSets and the like.
+
+        `flags` are more of kube-apiserver's own.
+        """
         self.folder = folder.resolve()
         self.controller_manager = controller_manager
+        self.flags = flags
         self.kubeconfig = self.folder / "admin.kubeconfig"
         self._layout: components.Layout | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -47,7 +52,8 @@ class ApiServer:
         try:
             self._start("etcd", components.etcd(programs["etcd"], layout))
             self._wait("etcd", f"http://127.0.0.1:{layout.etcd_port}/readyz")
-            self._start("kube-apiserver", components.kube_apiserver(programs["kube-apiserver"], layout, address=None))
+            api_server = components.kube_apiserver(programs["kube-apiserver"], layout, address=None)
+            self._start("kube-apiserver", [*api_server, *self.flags])
             self._wait("kube-apiserver", f"{self.url}/readyz", layout.pki)
             if self.controller_manager:
                 program = programs["kube-controller-manager"]

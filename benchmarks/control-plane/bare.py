@@ -1,0 +1,66 @@
+"""The limit: the operator's writes by a bare asyncio script, with the operator's client and nothing to decide.
+
+    KUBECONFIG=... python bare.py WRITES CONCURRENCY
+
+WRITES is a file of JSON: by model, the KerasModel to create, and then the writes that the operator made for it. Prints
+``ready``, begins when it reads a line, and prints ``done``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client, config
+
+# Stands for the model's uid, which is known once it was created.
+UID = "00000000-0000-0000-0000-000000000000"
+
+
+async def main(file: Path, concurrency: int) -> None:
+    """Write everything once."""
+    models = iter(json.loads(file.read_text()))
+    settings = client.Configuration()
+    await config.load_kube_config(config_file=os.environ["KUBECONFIG"], client_configuration=settings)
+    # As the operator has it: see keras_operator.api.connect.
+    settings.client_session_kwargs = {"trust_env": False}
+    settings.connection_pool_maxsize = concurrency
+    async with client.ApiClient(settings) as connection:
+
+        async def work() -> None:
+            for create, *writes in models:
+                uid = (await send(connection, create, ""))["metadata"]["uid"]
+                for write in writes:
+                    await send(connection, write, uid)
+
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        print("done", flush=True)
+
+
+async def send(connection: client.ApiClient, write: tuple[str, str, str, str], uid: str) -> Any:
+    """Make one request."""
+    method, uri, content, body = write
+    path, _, query = uri.partition("?")
+    call = await connection.param_serialize(
+        method,
+        path,
+        query_params=[tuple(each.split("=", 1)) for each in query.split("&") if each],
+        header_params={"Content-Type": content, "Accept": "application/json"},
+        body=json.loads(body.replace(UID, uid)),
+        auth_settings=["BearerToken"],
+    )
+    response = await connection.call_api(*call, _request_timeout=60)
+    data = await response.read()
+    if response.status >= 300:
+        raise RuntimeError(f"{method} {uri}: {response.status} {data[:300]!r}")
+    return json.loads(data)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

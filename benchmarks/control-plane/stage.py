@@ -1,0 +1,246 @@
+"""A new API server with everything that the operator meets there, except the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from keras_api.crd import custom_resource_definition
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "hack"), str(HERE)]
+
+from audit import AuditLog  # noqa: E402
+from client import CONNECTIONS, DEPLOYMENTS, MODELS, Client, Object  # noqa: E402
+from cluster.apiserver import ApiServer  # noqa: E402
+from processes import Process, free_port  # noqa: E402
+
+NAMESPACE = "keras-system"
+ACCOUNT = "keras-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+WAIT_SECONDS = 900
+
+
+class Operator(Process):
+    """The operator, as its image runs it."""
+
+    def __init__(self, kubeconfig: Path, store_url: str, log: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        settings = {
+            "SERVER_IMAGE": "registry.example.org/keras-operator/server:1",
+            "PIPELINE_IMAGE": "registry.example.org/keras-operator/pipeline:1",
+            "STORE_URL": store_url,
+            "LEASE": f"{NAMESPACE}/{ACCOUNT}",
+            "POD_NAME": f"{ACCOUNT}-0",
+            "LISTEN": self.address,
+            "LOG_FORMAT": "text",
+        }
+        environment = {"KUBECONFIG": str(kubeconfig), **{f"KERAS_OPERATOR_{k}": v for k, v in settings.items()}}
+        super().__init__(["-m", "keras_operator"], log, environment)
+
+    async def metrics(self) -> dict[str, float]:
+        """Samples by name and labels, as /metrics writes them."""
+        text = await asyncio.to_thread(_get, f"http://{self.address}/metrics")
+        samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    async def wait_until_ready(self) -> None:
+        """Until it has listed everything, and is at work."""
+
+        async def is_ready() -> bool:
+            try:
+                return bool(await asyncio.to_thread(_get, f"http://{self.address}/readyz"))
+            except (urllib.error.URLError, ConnectionError):
+                return False
+
+        await self._wait_for(is_ready, "the operator to be ready", every=0.05)
+
+    async def wait_until_served(self, count: int) -> None:
+        """Until it says that as many models are Ready, and has nothing left to do."""
+
+        async def are_served() -> bool:
+            found = await self.metrics()
+            served = found.get('keras_operator_models{ready="True",reason="Serving"}', 0)
+            return served == count and found["keras_operator_queue_depth"] == 0
+
+        await self._wait_for(are_served, f"{count} models to be Ready", every=0.1)
+
+    async def wait_until_checked(self, count: int) -> None:
+        """Until it has looked at as many models since its start, and has nothing left to do."""
+
+        async def are_checked() -> bool:
+            try:
+                found = await self.metrics()
+            except (urllib.error.URLError, ConnectionError):
+                return False
+            turns = found.get('keras_operator_reconcile_seconds_count{result="ok"}', 0)
+            return turns >= count and found["keras_operator_queue_depth"] == 0
+
+        await self._wait_for(are_checked, f"{count} models to be checked", every=0.1)
+
+    async def _wait_for(self, condition: Callable[[], Awaitable[bool]], what: str, *, every: float) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not await condition():
+            if self.has_ended():
+                raise RuntimeError(self.last_words())
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"waited {WAIT_SECONDS} s in vain for {what}")
+            await asyncio.sleep(every)
+
+
+class Stage:
+    """An API server without controllers, the embedded store, and a stand-in for all the rest of a cluster."""
+
+    def __init__(self) -> None:
+        self._exit = AsyncExitStack()
+        self._operators = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._build()
+        except BaseException:
+            await self._exit.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.aclose()
+
+    async def _build(self) -> None:
+        enter = self._exit.enter_async_context
+        self.folder = Path(self._exit.enter_context(TemporaryDirectory(prefix="keras-operator-bench-")))
+        self.audit = AuditLog(self.folder / "audit", USER)
+        server = self._exit.enter_context(ApiServer(self.folder / "api", flags=self.audit.flags))
+        self.client = await enter(Client(server.kubeconfig))
+        await self._install()
+        self.kubeconfig = await self._kubeconfig(server.kubeconfig)
+        port = free_port()
+        self._store_url = f"http://127.0.0.1:{port}"
+        serve = ["-m", "keras_store", "serve", "--root", str(self.folder / "store"), "--host", "127.0.0.1"]
+        serve += ["--port", str(port), "--insecure-no-auth"]
+        self._store = await enter(Process(serve, self.folder / "store.log"))
+        self.stand_in = await enter(Process([HERE / "stand_in.py", server.kubeconfig], self.folder / "stand-in.log"))
+        self.source = await self.stand_in.line()
+
+    async def _install(self) -> None:
+        definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        for definition in (custom_resource_definition(), SERVICE_MONITORS):
+            await self.client.create(definitions, definition)
+        for path in (MODELS, "/apis/monitoring.coreos.com/v1/servicemonitors"):
+            await self._wait_until_served(path)
+        await self.client.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        await self.client.create(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", {"metadata": {"name": ACCOUNT}})
+        group = "rbac.authorization.k8s.io"
+        binding = {
+            "metadata": {"name": ACCOUNT},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
+        }
+        await self.client.create(f"/apis/{group}/v1/clusterrolebindings", binding)
+
+    async def _wait_until_served(self, path: str) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await self.client.request("GET", path)
+                except RuntimeError:
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
+    async def _kubeconfig(self, admin: Path) -> Path:
+        """A kubeconfig of the operator's own account, by whose name the audit log knows it."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token"
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
+        token = (await self.client.create(path, asked))["status"]["token"]
+        config = json.loads(admin.read_text())
+        config["users"][0]["user"] = {"token": token}
+        kubeconfig = self.folder / "operator.kubeconfig"
+        kubeconfig.write_text(json.dumps(config))
+        return kubeconfig
+
+    def operator(self) -> Operator:
+        """An operator for this API server, not started yet."""
+        self._operators += 1
+        return Operator(self.kubeconfig, self._store_url, self.folder / f"operator-{self._operators}.log")
+
+    def model(self, number: int) -> Object:
+        """A KerasModel to create."""
+        name = name_of(number)
+        return {
+            "apiVersion": "keras-operator.dev/v1alpha1",
+            "kind": "KerasModel",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"source": {"uri": f"{self.source}/{name}.keras"}},
+        }
+
+    async def create(self, numbers: range) -> None:
+        """Create models as fast as they are taken."""
+        remaining = iter(numbers)
+
+        async def work() -> None:
+            for number in remaining:
+                await self.client.create(MODELS, self.model(number))
+
+        await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
+
+    async def deployed(self, count: int) -> None:
+        """Until the stand-in has made as many Deployments ready, counted from the last call."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            for _ in range(count):
+                await self.stand_in.line()
+
+    async def annotate_pods(self, number: int, value: str) -> None:
+        """Change a model's spec such that its Deployment must change."""
+        spec = {"serving": {"podTemplate": {"metadata": {"annotations": {"example.org/change": value}}}}}
+        await self.client.merge(f"{MODELS}/{name_of(number)}", {"spec": spec})
+
+    async def changes(self, arrived: asyncio.Queue[tuple[str, str, float]]) -> None:
+        """Put every Deployment's name and last change, with the time when it was heard of, into a queue; for ever."""
+        async for event in self.client.watch(DEPLOYMENTS):
+            template = event["object"]["spec"]["template"]["metadata"]
+            value = (template.get("annotations") or {}).get("example.org/change", "")
+            arrived.put_nowait((event["object"]["metadata"]["name"], value, time.perf_counter()))
+
+
+def name_of(number: int) -> str:
+    """Name of a model."""
+    return f"model-{number:05d}"
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        return str(reply.read().decode())
+
+
+SERVICE_MONITORS: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
