@@ -25,7 +25,7 @@ from keras_store.errors import StepError
 from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
 from keras_store.server import StoreServer
 from keras_store.sources import VOLUMES
-from keras_store.tokens import AUDIENCE, ApiServer, TokenReviews
+from keras_store.tokens import AUDIENCE, Account, ApiServer, TokenReviews
 
 log = logging.getLogger("keras_store")
 
@@ -114,7 +114,7 @@ def _serve(options: argparse.Namespace) -> int:
     async def application() -> web.Application:
         registry = CollectorRegistry()
         tokens = TokenReviews(api, registry, options.audience) if api else None
-        app = StoreServer(archive, tokens, registry).application()
+        app = StoreServer(archive, tokens, registry, options.reader).application()
         if tokens is None:
             log.warning("no authentication: whoever reaches port %d reads and writes every bundle", options.port)
         else:
@@ -168,11 +168,23 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default=None, help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, default=8080)
     serve.add_argument("--audience", default=AUDIENCE, help="audience of the tokens that it takes")
+    serve.add_argument(
+        "--reader",
+        type=_account,
+        help="system:serviceaccount:<namespace>:<name> of the operator, which may read the manifests of all namespaces",
+    )
     serve.add_argument("--kubernetes-url", help="the API server (default: the pod's)")
     serve.add_argument("--kubernetes-ca", type=Path, help="its CA certificate")
     serve.add_argument("--kubernetes-token-file", type=Path, help="the store's own token")
     serve.add_argument("--insecure-no-auth", action="store_true", help="let everybody do everything; for laptops")
     return parser
+
+
+def _account(text: str) -> Account:
+    try:
+        return Account.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: write system:serviceaccount:<namespace>:<name>") from error
 
 
 def _bytes(text: str) -> int:

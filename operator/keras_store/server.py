@@ -1,7 +1,8 @@
 """The embedded artifact store: bundles over HTTP, each namespace its own, for clusters without an object store.
 
 GET (with Range), HEAD and PUT of ``/<namespace>/<model>/<revision>/<file>``, for the ServiceAccounts of that namespace;
-``/healthz`` and ``/metrics`` for everybody. Errors are one line of plain text.
+GET of every namespace's manifests for one more, the operator's; ``/healthz`` and ``/metrics`` for everybody. Errors are
+one line of plain text.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from keras_api.bundle import MANIFEST_NAME
 from keras_store.archive import Archive, BadPathError, FilePath, IncompleteError, SealedError
 from keras_store.drafts import is_full
 from keras_store.storage import CHUNK_BYTES
-from keras_store.tokens import InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+from keras_store.tokens import Account, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +69,15 @@ class StoreServer:
         archive: the disk.
         tokens: who tells namespaces by token; None: everybody may do everything.
         registry: where the metrics are kept.
+        reader: the account that reads all manifests, and nothing else, not even in its own namespace.
     """
 
-    def __init__(self, archive: Archive, tokens: Tokens | None, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, archive: Archive, tokens: Tokens | None, registry: CollectorRegistry, reader: Account | None = None
+    ) -> None:
         self._archive = archive
         self._tokens = tokens
+        self._reader = reader
         self._registry = registry
         self._turns = asyncio.Semaphore(TRANSFERS)
         self._requests = Counter(
@@ -137,15 +143,20 @@ class StoreServer:
         if scheme.lower() != "bearer" or not token:
             raise web.HTTPUnauthorized(text="a ServiceAccount token is needed (Authorization: Bearer ...)\n")
         try:
-            namespace = await self._tokens.namespace(token.strip())
+            account = await self._tokens.account(token.strip())
         except InvalidTokenError as error:
             raise web.HTTPUnauthorized(text=f"{error}\n") from error
         except WrongAccountError as error:
             raise web.HTTPForbidden(text=f"{error}\n") from error
         except ReviewUnavailableError as error:
             raise web.HTTPServiceUnavailable(text=f"{error}\n", headers=_RETRY) from error
-        if namespace != path.namespace:
-            raise web.HTTPForbidden(text=f"pods of namespace {namespace} have no access to /{path.namespace}/\n")
+        if account == self._reader:
+            if request.method == "PUT" or path.file != MANIFEST_NAME:
+                raise web.HTTPForbidden(text=f"{account} may read manifests, and nothing else\n")
+        elif account.namespace != path.namespace:
+            raise web.HTTPForbidden(
+                text=f"pods of namespace {account.namespace} have no access to /{path.namespace}/\n"
+            )
         return path
 
     @asynccontextmanager

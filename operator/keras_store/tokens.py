@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 AUDIENCE = "keras-store"
 
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):[^:]+")
+_ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):(?P<name>[^:]+)")
 
 _REMEMBER_SECONDS = 60.0
 _REMEMBERED = 4096  # tokens; a flood of invented ones must not fill the memory
@@ -29,12 +29,35 @@ _MAX_TOKEN_CHARACTERS = 16 << 10
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
 
 
+@dataclass(frozen=True)
+class Account:
+    """A ServiceAccount, written as the API server names it: ``system:serviceaccount:<namespace>:<name>``."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, user: str) -> Account:
+        """Read a user's name.
+
+        Raises:
+            ValueError: when the user is not a ServiceAccount.
+        """
+        match = _ACCOUNT.fullmatch(user)
+        if match is None:
+            raise ValueError(f"{user} is not a ServiceAccount")
+        return cls(match["namespace"], match["name"])
+
+    def __str__(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
+
+
 class InvalidTokenError(Exception):
     """The token proves nothing; the text says why."""
 
 
 class WrongAccountError(Exception):
-    """The token is good, but nobody with a namespace shows it."""
+    """The token is good, but it is not a ServiceAccount's."""
 
 
 class ReviewUnavailableError(Exception):
@@ -42,10 +65,10 @@ class ReviewUnavailableError(Exception):
 
 
 class Tokens(Protocol):
-    """Tells the namespace of who holds a token."""
+    """Tells who holds a token."""
 
-    async def namespace(self, token: str) -> str:
-        """The namespace of the token's ServiceAccount.
+    async def account(self, token: str) -> Account:
+        """The token's ServiceAccount.
 
         Raises:
             InvalidTokenError: unknown, expired, or for another audience.
@@ -75,6 +98,9 @@ class ApiServer:
         return cls(f"https://{address}:{port}", _ACCOUNT_FOLDER / "ca.crt", _ACCOUNT_FOLDER / "token")
 
 
+_Answer = Account | InvalidTokenError | WrongAccountError
+
+
 class TokenReviews:
     """Tokens that the API server checks. An async context manager.
 
@@ -85,7 +111,7 @@ class TokenReviews:
         self._server = server
         self._audience = audience
         self._client: aiohttp.ClientSession | None = None
-        self._known: OrderedDict[bytes, tuple[float, str | InvalidTokenError | WrongAccountError]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, _Answer]] = OrderedDict()
         self._reviews = Counter(
             "keras_store_token_reviews_total", "Questions to the API server.", ["outcome"], registry=registry
         )
@@ -101,35 +127,34 @@ class TokenReviews:
         if self._client is not None:
             await self._client.close()
 
-    async def namespace(self, token: str) -> str:
-        """The namespace of the token's ServiceAccount; see `Tokens`."""
+    async def account(self, token: str) -> Account:
+        """The token's ServiceAccount; see `Tokens`."""
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise InvalidTokenError("the token is too long")
         key = hashlib.sha256(token.encode()).digest()
-        until, answer = self._known.get(key, (0.0, ""))
-        if until < time.monotonic():
+        until, answer = self._known.get(key, (0.0, None))
+        if answer is None or until < time.monotonic():
             answer = self._judge(await self._review(token))
             self._known[key] = (time.monotonic() + _REMEMBER_SECONDS, answer)
             self._known.move_to_end(key)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if isinstance(answer, str):
+        if isinstance(answer, Account):
             return answer
         # A new one each time: a raised exception keeps its traceback, and with it whole requests.
         raise type(answer)(*answer.args)
 
-    def _judge(self, status: dict[str, Any]) -> str | InvalidTokenError | WrongAccountError:
+    def _judge(self, status: dict[str, Any]) -> _Answer:
         if not status.get("authenticated"):
             log.info("token refused: %s", status.get("error", "no reason given"))
             return InvalidTokenError(f"the token is unknown, expired, or not for the audience {self._audience}")
         # An API server that knows nothing of audiences would leave this out.
         if self._audience not in status.get("audiences", []):
             return InvalidTokenError(f"the token is not for the audience {self._audience}")
-        user = status.get("user", {}).get("username", "")
-        account = _ACCOUNT.fullmatch(user)
-        if account is None:
-            return WrongAccountError(f"{user} is not a ServiceAccount")
-        return account["namespace"]
+        try:
+            return Account.parse(status.get("user", {}).get("username", ""))
+        except ValueError as error:
+            return WrongAccountError(str(error))
 
     async def _review(self, token: str) -> dict[str, Any]:
         if self._client is None:

@@ -23,6 +23,7 @@ from cluster import build  # noqa: E402
 from cluster.apiserver import ApiServer  # noqa: E402
 
 STORE_NAMESPACE = "keras-system"
+READER = "operator"
 START_SECONDS = 20.0
 
 
@@ -82,6 +83,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for namespace in (STORE_NAMESPACE, "team-a", "team-b"):
             cluster.kubectl("create", "namespace", namespace)
             cluster.account(namespace, "model")
+        for namespace in (STORE_NAMESPACE, "team-b"):
+            cluster.account(namespace, READER)
         cluster.kubectl(
             "create", "clusterrolebinding", "store", "--clusterrole=system:auth-delegator",
             f"--serviceaccount={STORE_NAMESPACE}:model",
@@ -125,6 +128,7 @@ def store(
         f"--kubernetes-url={cluster.server.url}",
         f"--kubernetes-ca={cluster.ca_file}",
         f"--kubernetes-token-file={folder / 'token'}",
+        f"--reader=system:serviceaccount:{STORE_NAMESPACE}:{READER}",
     )
 
 

@@ -89,6 +89,45 @@ async def test_both_teams_may_have_the_same_model_and_revision(
     assert content(tmp_path / "back") == content(of_b) != content(bundle_of_a)
 
 
+def operator_token(cluster) -> str:
+    """Of the account that the store was started with as its reader."""
+    return cluster.token("keras-system", "operator")
+
+
+async def test_the_operator_reads_the_manifests_of_all_teams(
+    store, cluster, token_file: Environment, bundle_of_a: Path, revision: str
+):
+    async with bundle_store(store.url, token_file(operator_token(cluster))) as bundles:
+        manifest = await bundles.manifest(f"team-a/m/{revision}")
+    assert manifest is not None
+    assert manifest.revision == revision
+
+
+async def test_the_operator_reads_nothing_but_manifests(
+    store, cluster, token_file: Environment, bundle_of_a: Path, revision: str, tmp_path: Path
+):
+    async with bundle_store(store.url, token_file(operator_token(cluster))) as bundles:
+        with pytest.raises(StepError, match="may read manifests, and nothing else"):
+            await bundles.get(f"team-a/m/{revision}", tmp_path / "back")
+    assert content(tmp_path / "back") == {}
+
+
+@pytest.mark.parametrize("namespace", ["team-a", "keras-system"])
+@pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])
+async def test_the_operator_writes_nothing(store, cluster, tmp_path: Path, namespace: str, file: str, revision: str):
+    folder = make_bundle(tmp_path / "bundle", {"model.onnx": b"of nobody"}, revision)
+    assert put(f"{store.url}/{namespace}/m/{revision}/{file}", operator_token(cluster), folder / file) == 403
+
+
+async def test_an_account_of_the_operators_name_elsewhere_is_nobody(
+    store, cluster, token_file: Environment, bundle_of_a: Path, revision: str
+):
+    for namespace, account in (("team-b", "operator"), ("keras-system", "model")):
+        async with bundle_store(store.url, token_file(cluster.token(namespace, account))) as bundles:
+            with pytest.raises(StepError, match="no access to /team-a/"):
+                await bundles.manifest(f"team-a/m/{revision}")
+
+
 def wrong_audience(cluster) -> str:
     return cluster.token("team-a", "model", audience="somebody-else")
 

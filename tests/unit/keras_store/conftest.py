@@ -22,7 +22,7 @@ from keras_api.bundle import (
 )
 from keras_store.archive import Archive
 from keras_store.server import StoreServer
-from keras_store.tokens import InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+from keras_store.tokens import Account, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -33,10 +33,10 @@ StartStore = Callable[..., Awaitable[str]]
 class KnownTokens:
     """Tokens of two namespaces, and of everything that can be wrong with one."""
 
-    async def namespace(self, token: str) -> str:
+    async def account(self, token: str) -> Account:
         match token:
             case "token-of-a" | "token-of-b":
-                return token[-1]
+                return Account(token[-1], "model")
             case "of-a-person":
                 raise WrongAccountError("jane is not a ServiceAccount")
             case "api-server-down":
