@@ -18,6 +18,7 @@ from keras_operator.health import endpoints
 from keras_operator.informer import Informer
 from keras_operator.inquiry import Inquiry
 from keras_operator.kinds import Key
+from keras_operator.lease import Alone, Lease, SupersededError
 from keras_operator.metrics import Metrics
 from keras_operator.queue import Queue
 from keras_operator.reconcile import Reconciler
@@ -54,18 +55,33 @@ async def run(settings: Settings) -> None:
     metrics, world, queue = Metrics(), World(), Queue[Key]()
     metrics.watch_depth(lambda: len(queue))
     metrics.watch_models(world.models)
-    async with contextlib.aclosing(await connect(metrics, settings.concurrency)) as api, Shelf(api, settings) as shelf:
+    connection = connect(metrics, settings.concurrency, settings.request_timeout)
+    async with contextlib.aclosing(await connection) as api, Shelf(api, settings) as shelf:
+        lease = Lease(api, metrics, settings.lease, settings.pod_name) if settings.lease else Alone(metrics)
+        writing = api.guarded(lease.check)
         resolver = Resolver(api, metrics, settings.max_source_size, wake=queue.add)
         reconcile = Reconciler(
-            world, settings, resolver, Inquiry(api), shelf, Actor(api, world, metrics), Reporter(api, world, metrics)
+            world,
+            settings,
+            resolver,
+            Inquiry(api),
+            shelf,
+            Actor(writing, world, metrics),
+            Reporter(writing, world, metrics),
         )
         informer = Informer(api, world, settings, wake=queue.add)
-        async with endpoints(settings.listen, metrics, lambda: informer.synced):
+
+        def missing() -> str:
+            if not informer.synced:
+                return "the first listing is not through"
+            return "" if lease.is_settled else f"the Lease {settings.lease} is not taken: see the log"
+
+        async with endpoints(settings.listen, metrics, missing):
             log.info("listing what there is")
             await informer.first_sync()
-            log.info("at work with %d models", len(world.models()))
-            forever = [informer.keep_in_sync(), informer.keep_discovering()]
-            forever += [work(queue, reconcile, metrics) for _ in range(settings.concurrency)]
+            log.info("there are %d models", len(world.models()))
+            forever = [lease.keep(), informer.keep_in_sync(), informer.keep_discovering()]
+            forever += [work(queue, reconcile, lease, metrics) for _ in range(settings.concurrency)]
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(each) for each in forever]
                 await informer.watch()
@@ -73,14 +89,18 @@ async def run(settings: Settings) -> None:
                     task.cancel()
 
 
-async def work(queue: Queue[Key], reconcile: Reconciler, metrics: Metrics) -> None:
-    """Take turns, for ever; what goes wrong in one is tried again later."""
+async def work(queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, metrics: Metrics) -> None:
+    """Take turns, for ever, while it is this operator's to work; what goes wrong in one is tried again later."""
     while True:
+        await lease.held()
         key, waited = await queue.take()
         metrics.waited(waited)
         began = time.perf_counter()
         try:
             again = await reconcile(key)
+        except SupersededError:
+            queue.done(key, 0)
+            metrics.reconciled("superseded", time.perf_counter() - began)
         except (UnavailableError, ApiError) as error:
             log.warning("%s: %s; again in %.1f s", key, error, queue.failed(key))
             metrics.reconciled("error", time.perf_counter() - began)

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -17,8 +17,7 @@ from keras_operator.metrics import Metrics
 from keras_operator.render.labels import MANAGER
 from keras_operator.status.pods import Clue
 
-# The API server's own limit for ordinary requests is a minute; what takes half of that is not well.
-TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+CONNECT_SECONDS = 10
 PAGE = 500
 # Enough for any line that a person would read.
 LOG_BYTES = 16384
@@ -47,9 +46,22 @@ class UnavailableError(Exception):
 class Api:
     """A connection to the API server."""
 
-    def __init__(self, connection: client.ApiClient, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        connection: client.ApiClient,
+        metrics: Metrics,
+        timeout: aiohttp.ClientTimeout,
+        permit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`permit` is awaited before every write, which it prevents by raising."""
         self._client = connection
         self._metrics = metrics
+        self._timeout = timeout
+        self._permit = permit
+
+    def guarded(self, permit: Callable[[], Awaitable[None]]) -> Api:
+        """The same connection with a guard before every write."""
+        return Api(self._client, self._metrics, self._timeout, permit)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -171,6 +183,23 @@ class Api:
         content: str = _JSON,
         query: list[tuple[str, str]] | None = None,
     ) -> Object:
+        status, data = await self._exchange(method, verb, kind, path, body, content=content, query=query)
+        return _answer(status, data, f"{verb} {path}")
+
+    async def _exchange(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        path: str,
+        body: Any = None,
+        *,
+        content: str = _JSON,
+        query: list[tuple[str, str]] | None = None,
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer, whatever it is."""
+        if self._permit is not None and method != "GET":
+            await self._permit()
         began = time.perf_counter()
         code = "none"
         what = f"{verb} {path}"
@@ -183,11 +212,11 @@ class Api:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            response = await self._client.call_api(*call, _request_timeout=TIMEOUT)
+            response = await self._client.call_api(*call, _request_timeout=self._timeout)
             code = str(response.status)
             data = await response.read()
         except TimeoutError as error:
-            raise UnavailableError(f"{what}: no answer within {TIMEOUT.total:g} s") from error
+            raise UnavailableError(f"{what}: no answer within {self._timeout.total:g} s") from error
         except aiohttp.ClientError as error:
             raise UnavailableError(f"{what}: {error}") from error
         finally:
@@ -210,8 +239,8 @@ def _answer(status: int, data: bytes, what: str) -> Object:
     raise ApiError(status, reason, message, what)
 
 
-async def connect(metrics: Metrics, concurrency: int) -> Api:
-    """Connect with the pod's service account, or as kubectl would.
+async def connect(metrics: Metrics, concurrency: int, patience: float) -> Api:
+    """Connect with the pod's service account, or as kubectl would. A request is given up after `patience` seconds.
 
     Raises:
         ConfigException: when there is neither.
@@ -224,4 +253,5 @@ async def connect(metrics: Metrics, concurrency: int) -> Api:
     # Reading netrc and the proxy variables for every request costs as much as the request.
     settings.client_session_kwargs = {"trust_env": False}
     settings.connection_pool_maxsize = concurrency + 4
-    return Api(client.ApiClient(settings), metrics)
+    limits = aiohttp.ClientTimeout(total=patience, sock_connect=min(patience, CONNECT_SECONDS))
+    return Api(client.ApiClient(settings), metrics, limits)

@@ -1,4 +1,4 @@
-"""The HTTP endpoints of the operator itself: /healthz and /metrics."""
+"""The HTTP endpoints of the operator itself: /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from keras_operator.metrics import Metrics
 
 
 @asynccontextmanager
-async def endpoints(address: str, metrics: Metrics, synced: Callable[[], bool]) -> AsyncIterator[None]:
-    """Serve both while the context lasts.
+async def endpoints(address: str, metrics: Metrics, missing: Callable[[], str]) -> AsyncIterator[None]:
+    """Serve them while the context lasts.
 
     Args:
         address: ``host:port`` to listen on.
         metrics: what /metrics shows.
-        synced: whether the operator knows the cluster and is at work; /readyz says so.
+        missing: what the operator still needs to be able to work, for /readyz; empty when there is nothing.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -26,9 +26,8 @@ async def endpoints(address: str, metrics: Metrics, synced: Callable[[], bool]) 
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if synced():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the first listing is not through\n")
+        needed = missing()
+        return web.Response(status=503, text=f"{needed}\n") if needed else web.Response(text="ok\n")
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})

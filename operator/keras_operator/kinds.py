@@ -72,6 +72,7 @@ SERVICE_MONITOR = Kind("monitoring.coreos.com", "v1", "ServiceMonitor", "service
 POD = Kind("", "v1", "Pod", "pods")
 SECRET = Kind("", "v1", "Secret", "secrets")
 EVENT = Kind("", "v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 
 # In the order in which they are applied: pods cannot be made before their ServiceAccount is there.
 CHILDREN = (SERVICE_ACCOUNT, SERVICE, JOB, DEPLOYMENT, SERVICE_MONITOR)

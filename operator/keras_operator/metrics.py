@@ -54,8 +54,16 @@ class Metrics:
             "keras_operator_applies_total", "Children applied, by cause.", ["kind", "cause"], registry=self.registry
         )
 
+        self._leading = Gauge(
+            "keras_operator_leading", "Whether this operator is the one at work: 1 or 0.", registry=self.registry
+        )
+
+    def leading(self, leads: bool) -> None:
+        """Whether this operator is the one at work."""
+        self._leading.set(leads)
+
     def reconciled(self, result: str, seconds: float) -> None:
-        """A turn has ended; `result` is ok or error."""
+        """A turn has ended; `result` is ok, superseded or error."""
         self._reconcile.labels(result).observe(seconds)
 
     def waited(self, seconds: float) -> None:

@@ -38,8 +38,14 @@ class Settings:
     """Bytes (written as a quantity such as ``8Gi``) beyond which a model file is refused."""
     concurrency: int = 16
     """Models reconciled at once; more gains nothing against one API server."""
+    lease: str = ""
+    """Lease (written ``namespace/name``) that tells which of two operators works; empty where there is only one."""
+    pod_name: str = ""
+    """This operator's own pod, in the Lease's namespace; needed with `lease`."""
     resync_interval: float = 600.0
     """Seconds (a duration) between two full listings, which find what the watch has missed."""
+    request_timeout: float = 30.0
+    """Seconds (a duration) after which a request to the API server is given up; the server's own limit is a minute."""
     listen: str = "0.0.0.0:8080"
     """Address of /healthz and /metrics."""
     log_level: str = "INFO"
@@ -70,6 +76,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     for name in ("server_image", "pipeline_image", "store_url"):
         if name not in values:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set; write for example {_FORMATS[name][1]}")
+    if "lease" in values and "pod_name" not in values:
+        raise SettingsError(f"{PREFIX}LEASE needs {PREFIX}POD_NAME, the name of the operator's own pod")
     return Settings(**values)
 
 
@@ -104,6 +112,13 @@ def _bytes(text: str) -> int:
     return int(quantity(text))
 
 
+def _namespaced(text: str) -> str:
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise ValueError(text)
+    return text
+
+
 def _store_url(text: str) -> str:
     if not text.startswith(("http://", "https://", "s3://")):
         raise ValueError(text)
@@ -121,7 +136,10 @@ _FORMATS: dict[str, tuple[Callable[[str], Any], str]] = {
     "prepare_deadline": (duration_seconds, "1h"),
     "max_source_size": (_bytes, "8Gi"),
     "concurrency": (_positive, "16"),
+    "lease": (_namespaced, "keras-system/keras-operator"),
+    "pod_name": (str, "keras-operator-5d8f9c7b6-x2x7k"),
     "resync_interval": (duration_seconds, "10m"),
+    "request_timeout": (duration_seconds, "30s"),
     "listen": (_address, "0.0.0.0:8080"),
     "log_level": (_one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
     "log_format": (_one_of("json", "text"), "json"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,25 @@ from source import Source  # noqa: E402
 from keras_api.crd import custom_resource_definition  # noqa: E402
 
 
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
+@contextmanager
+def _api_server(folder: Path) -> Iterator[ApiServer]:
+    with ApiServer(folder, controller_manager=True) as server:
         kube = Kube(server.kubeconfig)
         kube.create(custom_resource_definition())
         wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with _api_server(tmp_path_factory.mktemp("api")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def quiet_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """For tests that bring their own operators, which the one at work elsewhere would help."""
+    with _api_server(tmp_path_factory.mktemp("quiet-api")) as server:
         yield server
 
 

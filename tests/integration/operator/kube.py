@@ -41,6 +41,7 @@ _PLURALS = {
     "ResourceQuota": "resourcequotas",
     "Service": "services",
     "Secret": "secrets",
+    "Event": "events",
 }
 
 

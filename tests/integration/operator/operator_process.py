@@ -85,6 +85,8 @@ class OperatorProcess:
         self.stop()
 
     def tail(self, lines: int = 60) -> str:
+        if not self._log.exists():
+            return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
     def metrics(self) -> dict[str, float]:

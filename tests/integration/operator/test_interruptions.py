@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cluster.apiserver import ApiServer
@@ -13,20 +12,13 @@ from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
 
-from keras_api.crd import custom_resource_definition
-
 CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
 LABEL = "keras-operator.dev/model"
 
 
 @pytest.fixture(scope="module")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """An API server without the operator of the other tests, which would help."""
-    with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
-        kube = Kube(server.kubeconfig)
-        kube.create(custom_resource_definition())
-        wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
-        yield server
+def api_server(quiet_api_server: ApiServer) -> ApiServer:
+    return quiet_api_server
 
 
 @pytest.fixture(scope="module")
@@ -221,15 +213,3 @@ def test_a_restart_in_the_middle_of_a_rollout_is_survived(
     api_server.start()
     _finish_upgrade(scene, first, second)
     _assert_nothing_twice(api, scene, first, second)
-
-
-def test_two_operators_at_once_do_the_work_of_one(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, tmp_path: Path
-) -> None:
-    with OperatorProcess(api.kubeconfig, tmp_path / "other.log"):
-        first = scene.serve(source.url)
-        second = _upgrade(scene, serving={"runtime": "onnxruntime"})
-    jobs = {f"digits-prepare-{revision}": 1 for revision in (first, second)}
-    assert api.created("jobs", scene.namespace) == jobs
-    assert max(api.applied(scene.namespace).values()) <= 2 * 2  # two operators, two revisions
-    _assert_no_orphans(scene, second)

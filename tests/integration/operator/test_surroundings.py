@@ -60,6 +60,11 @@ def _login(kube: Kube, server: ApiServer, folder: Path) -> Path:
     return path
 
 
+def _forbidden(operator: OperatorProcess) -> list[str]:
+    """Requests that were refused for want of rights."""
+    return [name for name in operator.metrics() if 'code="403"' in name]
+
+
 @pytest.mark.parametrize(
     ("options", "works_elsewhere"),
     [((), True), (("--set=watchNamespaces={team-a}",), False)],
@@ -78,8 +83,12 @@ def test_the_rights_of_the_chart_are_enough(
     for obj in _chart(*options):
         if obj["kind"] in RBAC:
             own_kube.create(obj)
-    settings = {} if works_elsewhere else {"watch_namespaces": "team-a"}
-    with OperatorProcess(_login(own_kube, own_api, tmp_path), tmp_path / "log", **settings) as operator:
+    login = _login(own_kube, own_api, tmp_path)
+    settings = {"lease": "keras-system/keras-operator"}
+    settings |= {} if works_elsewhere else {"watch_namespaces": "team-a"}
+    with OperatorProcess(login, tmp_path / "log", pod_name="before", **settings) as operator:
+        assert _forbidden(operator) == []
+    with OperatorProcess(login, tmp_path / "log", pod_name="after", **settings) as operator:
         here, elsewhere = Scene(own_kube, "team-a"), Scene(own_kube, "team-b")
         elsewhere.create(source.url)
         here.serve(source.url, replicas=1)
@@ -87,9 +96,11 @@ def test_the_rights_of_the_chart_are_enough(
         here.wait_for_child("deployments")
         events = [each["reason"] for each in own_kube.list("events", "team-a") if each["reason"] == "Serving"]
         assert events == ["Serving"]
+        lease = own_kube.get("leases", "keras-system", "keras-operator")
+        assert lease is not None
+        assert lease["spec"]["holderIdentity"] == "after"
         assert bool(elsewhere.status()) is works_elsewhere
-        refused = [name for name in operator.metrics() if 'code="403"' in name]
-        assert refused == []
+        assert _forbidden(operator) == []
 
 
 def test_a_missing_right_is_named(own_api: ApiServer, own_kube: Kube, source: Source, tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_a_setting_without_a_default_is_asked_for(name: str) -> None:
         read_settings({key: value for key, value in REQUIRED.items() if key != name})
 
 
+def test_a_lease_needs_the_name_of_the_pod_that_may_hold_it() -> None:
+    lease = {"KERAS_OPERATOR_LEASE": "keras-system/keras-operator"}
+    with pytest.raises(SettingsError, match="KERAS_OPERATOR_LEASE needs KERAS_OPERATOR_POD_NAME"):
+        read_settings({**REQUIRED, **lease})
+    assert read_settings({**REQUIRED, **lease, "KERAS_OPERATOR_POD_NAME": "a"}).pod_name == "a"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -49,6 +56,8 @@ def test_a_setting_without_a_default_is_asked_for(name: str) -> None:
         ("CONCURRENCY", "0"),
         ("LISTEN", "8080"),
         ("LOG_LEVEL", "LOUD"),
+        ("LEASE", "keras-operator"),
+        ("REQUEST_TIMEOUT", "soon"),
         ("IMAGE_PULL_POLICY", "Sometimes"),
     ],
 )
