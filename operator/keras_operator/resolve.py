@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from keras_api.reasons import Reason
-from keras_api.resource import KerasModel, Source
+from keras_api.resource import KerasModel, SecretReference, Source
 from keras_api.scalars import duration_seconds
 from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.kinds import Key
@@ -20,6 +20,8 @@ from keras_operator.resolution import Resolution, remembered
 from keras_operator.status.failure import Failure, needs_human
 from keras_store.errors import StepError
 from keras_store.fingerprint import Fingerprint, fingerprint
+from keras_store.http import public_url
+from keras_store.sources import CREDENTIAL_NAMES, credential_names
 
 TIMEOUT_SECONDS = 20
 FIRST_PAUSE_SECONDS = 5
@@ -125,7 +127,12 @@ class Resolver:
             self._again(key, entry)
         except Exception as error:
             log.exception("%s: asking the source failed", key)
-            self._failed(key, entry, Reason.SOURCE_UNREACHABLE, f"{entry.source.uri}: {error!r}")
+            self._failed(
+                key,
+                entry,
+                Reason.SOURCE_UNREACHABLE,
+                f"{public_url(entry.source.uri)}: {type(error).__name__}: {error}",
+            )
         else:
             self.metrics.resolved("ok")
             entry.failures = 0
@@ -135,23 +142,37 @@ class Resolver:
             self.wake(key)
 
     async def _fingerprint(self, key: Key, source: Source) -> Fingerprint:
-        credentials: Mapping[str, str] = {}
-        if source.secret_ref is not None:
-            secret = await self.api.secret(key.namespace, source.secret_ref.name)
-            if secret is None:
-                raise StepError(
-                    Reason.SECRET_NOT_FOUND,
-                    f"Secret {source.secret_ref.name} (spec.source.secretRef) does not exist in namespace "
-                    f"{key.namespace}: create it",
-                )
-            credentials = secret
-        found = await fingerprint(source.uri, source.s3, credentials, digest=source.digest, timeout=TIMEOUT_SECONDS)
+        credentials = await self._credentials(key, source)
+        try:
+            found = await fingerprint(source.uri, source.s3, credentials, digest=source.digest, timeout=TIMEOUT_SECONDS)
+        except StepError as error:
+            if error.reason == Reason.SECRET_NOT_FOUND and source.secret_ref is not None:
+                # The source knows what is missing, but not of which Secret it came.
+                raise StepError(error.reason, f"{_secret(key, source.secret_ref)}: {error.message}") from error
+            raise
         if found.size_bytes is not None and found.size_bytes > self.max_source_size:
             raise StepError(
                 Reason.SOURCE_TOO_LARGE,
-                f"{source.uri} has {found.size_bytes} bytes, more than the operator's limit of {self.max_source_size}",
+                f"{public_url(source.uri)} has {found.size_bytes} bytes, more than the operator's limit of "
+                f"{self.max_source_size}: serve a smaller model, or raise the chart's limit",
             )
         return found
+
+    async def _credentials(self, key: Key, source: Source) -> Mapping[str, str]:
+        reference = source.secret_ref
+        if reference is None:
+            return {}
+        secret = await self.api.secret(key.namespace, reference.name)
+        if secret is None:
+            raise StepError(Reason.SECRET_NOT_FOUND, f"{_secret(key, reference)} does not exist: create it")
+        wanted = credential_names(source.uri)
+        # The validation rows may lie elsewhere, and what is in the Secret be for them.
+        if wanted and not any(secret.get(name, "").strip() for name in CREDENTIAL_NAMES):
+            raise StepError(
+                Reason.SECRET_NOT_FOUND,
+                f"{_secret(key, reference)} has none of the keys {', '.join(wanted)}: add those that the source wants",
+            )
+        return secret
 
     def _failed(self, key: Key, entry: _Entry, reason: Reason, message: str) -> None:
         self.metrics.resolved(reason)
@@ -164,6 +185,10 @@ class Resolver:
         entry.failures += 1
         pause = min(FIRST_PAUSE_SECONDS * 2 ** min(entry.failures - 1, 20), LONGEST_PAUSE_SECONDS)
         self._ask_later(key, entry, pause)
+
+
+def _secret(key: Key, reference: SecretReference) -> str:
+    return f"Secret {reference.name} in namespace {key.namespace} (spec.source.secretRef)"
 
 
 def _interval(source: Source) -> float:

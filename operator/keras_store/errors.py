@@ -59,10 +59,13 @@ _SOURCE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.UNREACHABLE: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     Trouble.UNTRUSTED: (
         Reason.SOURCE_UNREACHABLE,
-        "use https where the server speaks it, with a certificate of an authority that the images know",
+        "give the server a valid certificate of an authority that the images know, or write http:// if it has none",
     ),
     Trouble.UNHEALTHY: (Reason.SOURCE_UNREACHABLE, "the operator tries again; if it stays, look at the server"),
-    Trouble.REFUSED: (Reason.SOURCE_UNREACHABLE, "check the address and spec.source.s3 (endpoint, region)"),
+    Trouble.REFUSED: (
+        Reason.SOURCE_UNREACHABLE,
+        "check the address, and for s3 the endpoint and region in spec.source.s3",
+    ),
     Trouble.CONFLICT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     Trouble.FULL: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     Trouble.CHANGED: (Reason.SOURCE_CHANGED, "the operator looks again and prepares the new file"),

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import os
 import re
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -31,7 +33,8 @@ _TROUBLES: list[tuple[type[BaseException], Trouble, str]] = [
     (aiohttp.ClientConnectorError, Trouble.UNREACHABLE, "no connection"),
     (aiohttp.ClientPayloadError, Trouble.UNHEALTHY, "the answer broke off before its end"),
     (aiohttp.ServerDisconnectedError, Trouble.UNHEALTHY, "the server closed the connection"),
-    (aiohttp.TooManyRedirects, Trouble.REFUSED, "redirected too often"),
+    (aiohttp.TooManyRedirects, Trouble.REFUSED, "redirected too often, in a circle perhaps"),
+    (aiohttp.RedirectClientError, Trouble.REFUSED, "redirected to what is no http address"),
     (aiohttp.InvalidURL, Trouble.REFUSED, "not a URL"),
     (aiohttp.ClientOSError, Trouble.UNHEALTHY, "the connection broke"),
     (aiohttp.ClientError, Trouble.UNHEALTHY, "the server's answer is not understood"),
@@ -191,9 +194,22 @@ def _translated(address: str) -> Iterator[None]:
         raise
     except (aiohttp.ClientError, TimeoutError) as error:
         trouble, phrase = next((trouble, phrase) for kind, trouble, phrase in _TROUBLES if isinstance(error, kind))
-        cause = getattr(error, "os_error", None)
-        detail = os.strerror(cause.errno) if cause and (cause.errno or 0) > 0 else str(cause or "")
+        detail = _detail(error)
         raise StorageError(trouble, f"{address}: {phrase}{f' ({detail})' if detail else ''}") from error
+
+
+def _detail(error: BaseException) -> str:
+    """What the system says of a failed connection; empty when it says nothing."""
+    match getattr(error, "certificate_error", None) or getattr(error, "os_error", None):
+        case ssl.SSLCertVerificationError() as cause:
+            return cause.verify_message
+        case ssl.SSLError() as cause:  # whose number is OpenSSL's, not the system's
+            return (cause.reason or "").lower().replace("_", " ")
+        case socket.gaierror() as cause:  # and this one's the resolver's
+            return cause.strerror or ""
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+    return ""
 
 
 def _stat(response: aiohttp.ClientResponse) -> Stat:

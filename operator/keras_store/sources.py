@@ -19,6 +19,11 @@ from keras_store.storage import Storage, Timeouts
 # Where the operator mounts the claims of pvc:// addresses.
 VOLUMES = Path("/volumes")
 
+S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+BEARER_TOKEN, USERNAME, PASSWORD = "HTTP_BEARER_TOKEN", "HTTP_USERNAME", "HTTP_PASSWORD"
+
+CREDENTIAL_NAMES = (*S3_KEYS, BEARER_TOKEN, USERNAME, PASSWORD)
+
 _URI = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<host>[^/]*)/(?P<path>.+)")
 
 
@@ -91,7 +96,7 @@ def s3_keys(credentials: Mapping[str, str], prefix: str = "") -> Keys | None:
     Raises:
         StepError: when there is half of a pair.
     """
-    names = [f"{prefix}AWS_{name}" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+    names = [f"{prefix}{name}" for name in S3_KEYS]
     access_key_id, secret_access_key, session_token = (credentials.get(name) or None for name in names)
     if access_key_id and secret_access_key:
         return Keys(access_key_id, secret_access_key, session_token)
@@ -101,6 +106,13 @@ def s3_keys(credentials: Mapping[str, str], prefix: str = "") -> Keys | None:
     return None
 
 
+def credential_names(uri: str) -> tuple[str, ...]:
+    """The keys that a Secret for an address may have; none for an address that takes no credentials."""
+    if uri.startswith("s3://"):
+        return S3_KEYS
+    return (BEARER_TOKEN, USERNAME, PASSWORD) if uri.startswith(("http://", "https://")) else ()
+
+
 def suffix(uri: str) -> str:
     """The file's type by its name: ``.keras``, or ``.h5`` for both endings of the legacy format."""
     ending = PurePosixPath(uri.partition("?")[0]).suffix.lower()
@@ -108,13 +120,13 @@ def suffix(uri: str) -> str:
 
 
 def _authorization(credentials: Mapping[str, str]) -> dict[str, str]:
-    if token := credentials.get("HTTP_BEARER_TOKEN"):
+    if token := credentials.get(BEARER_TOKEN):
         return {"Authorization": f"Bearer {token}"}
-    user, password = credentials.get("HTTP_USERNAME"), credentials.get("HTTP_PASSWORD")
+    user, password = credentials.get(USERNAME), credentials.get(PASSWORD)
     if user and password is not None:
         return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
     if user or password:
-        have, lack = ("HTTP_USERNAME", "HTTP_PASSWORD") if user else ("HTTP_PASSWORD", "HTTP_USERNAME")
+        have, lack = (USERNAME, PASSWORD) if user else (PASSWORD, USERNAME)
         raise StepError(Reason.SECRET_NOT_FOUND, f"the credentials have {have} but not {lack}: add it to the Secret")
     return {}
 

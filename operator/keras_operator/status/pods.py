@@ -91,7 +91,7 @@ def unready_from(pod: Pod) -> tuple[datetime, str] | None:
 def cause_from_event(name: str, clue: Clue) -> Cause:
     """What a warning event about a pod, Job or ReplicaSet means."""
     if clue.reason in _MOUNT:
-        return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}")
+        return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
     if clue.reason == "FailedCreate":
         return pod_refused(f"{name}: {clue.message}")
     return Cause(Reason.NOT_READY, f"{name}: {clue.reason}: {clue.message}")
@@ -197,6 +197,9 @@ def _from_scheduler(pod: Pod) -> Cause | None:
             why = (
                 (condition.get("message") or condition.get("reason", "")).partition(" preemption:")[0].removesuffix(".")
             )
+            if "persistentvolumeclaim" in why.lower():
+                remedy = "create that claim, on a volume that it can be bound to, or name another"
+                return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {pod.name}: {why}: {remedy}")
             remedy = "add or free a node for it"
             if pod.component == "server":
                 remedy += ", or ask for less in spec.serving (resources, podTemplate)"

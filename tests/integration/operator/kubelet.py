@@ -62,6 +62,16 @@ class Kubelet:
         self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(1, encode_report(report).decode(), **more))
         return pod
 
+    def hands_over(self, model: str, container: str, code: int, message: str, revision: str = "") -> Object:
+        """A container of the prepare pod ends with what its real program left; those before it succeeded."""
+        pod = self.prepare_pod(model, revision)
+        names = ["fetch", "prepare", "put"]
+        ended = {name: _ended(0) for name in names[: names.index(container)]} | {container: _ended(code, message)}
+        if code == 0:
+            ended |= {name: _ended(0) for name in names[names.index(container) + 1 :]}
+        self._end(pod, "Failed" if code else "Succeeded", **ended)
+        return pod
+
     def runs_out_of_memory(self, model: str) -> Object:
         """The kernel kills the container `prepare`."""
         pod = self.prepare_pod(model)

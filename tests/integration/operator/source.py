@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,5 +55,86 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+SHORT = 1000
+LARGE = 10 << 40
+
+
+class BadSource:
+    """An HTTP server on loopback whose every path has its own bad manners.
+
+    `/status/CODE/...` answers that code; `/loop/...` redirects to itself; `/silent/...` never answers; `/short/...`
+    sends less than it promised; `/large/...` promises 10 TiB; `/replaced/...` has another file after the first look;
+    `/file/...` is well-behaved. With a certificate it speaks TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
+        self._over = threading.Event()
+        looks: Counter[str] = Counter()
+        over = self._over
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                manner = self.path.split("/")[1]
+                looks[self.path] += 1
+                headers = {"ETag": '"first"', "Content-Length": str(SHORT)}
+                status = 200
+                match manner:
+                    case "status":
+                        status = int(self.path.split("/")[2])
+                        headers = {"Content-Length": "0"}
+                    case "loop":
+                        status, headers = 301, {"Location": self.path, "Content-Length": "0"}
+                    case "silent":
+                        over.wait()
+                        self.close_connection = True
+                        return
+                    case "large":
+                        headers["Content-Length"] = str(LARGE)
+                    case "replaced" if looks[self.path] > 1:
+                        headers["ETag"] = '"second"'
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                self.do_HEAD()
+                manner = self.path.split("/")[1]
+                if manner in ("file", "replaced"):
+                    self.wfile.write(bytes(SHORT))
+                elif manner == "short":
+                    self.wfile.write(bytes(SHORT // 2))
+                self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            # The handshake in the thread of the connection: whoever hangs in it holds up nobody else.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self._scheme = "https"
+
+    @property
+    def url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
