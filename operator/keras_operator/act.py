@@ -65,12 +65,7 @@ class Actor:
         """Make one child as it is rendered."""
         child = seen.children.get(ref)
         if child is None:
-            # Not known by its label is not the same as not there: somebody else's object may have the name.
-            live = await self._api.get(ref.kind, model.metadata.namespace, ref.name)
-            if live is not None and not _is_ours(live, model):
-                return _conflict(ref, live)
-            await self._apply(ref, rendered, "missing" if live is None else "drift")
-            return None
+            return await self._make(model, ref, rendered)
         if child.controller != model.metadata.uid and not (child.controller is None and child.digest is not None):
             live = await self._api.get(ref.kind, model.metadata.namespace, ref.name)
             return None if live is None else _conflict(ref, live)
@@ -82,6 +77,24 @@ class Actor:
             await self._apply(ref, rendered, "changed")
             return None
         await self._keep(model, child, rendered)
+        return None
+
+    async def _make(self, model: KerasModel, ref: Ref, rendered: Object) -> Problem | None:
+        """Make a child that is not known by its label, unless somebody else's object has the name."""
+        wanted, _ = annotated(rendered)
+        try:
+            made = await self._api.apply(ref.kind, _only_new(wanted))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            live = await self._api.get(ref.kind, model.metadata.namespace, ref.name)
+            if live is None:
+                raise
+            if not _is_ours(live, model):
+                return _conflict(ref, live)
+            await self._apply(ref, rendered, "drift")
+            return None
+        self._applied(ref, made, "missing")
         return None
 
     async def _keep(self, model: KerasModel, child: Child, rendered: Object) -> None:
@@ -108,6 +121,9 @@ class Actor:
             # Somebody changed the key of a list's entry (the port of a Service), which applying cannot change back.
             await self._api.replace_spec(ref.kind, wanted)
             live = await self._api.apply(ref.kind, wanted)
+        self._applied(ref, live, cause)
+
+    def _applied(self, ref: Ref, live: Object, cause: str) -> None:
         self._metrics.applied(ref.kind.name, cause)
         self._world.see_applied(ref.kind, live)
 
@@ -133,6 +149,14 @@ class Actor:
             # Somebody changed it at the same moment, or it is being deleted: the next turn sees.
             raise UnavailableError(str(error))
         return Problem(Reason.APPLY_FAILED, f"{ref}: {error.message or error}")
+
+
+def _only_new(obj: Object) -> Object:
+    """An object that can be applied only where there is none: where there is one, the API server answers 409.
+
+    No live object has this version, since the first thing written to etcd already has a higher one.
+    """
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": "1"}}
 
 
 def _is_ours(live: Object, model: KerasModel) -> bool:
