@@ -10,29 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiohttp import web
-from prometheus_client import CollectorRegistry
-
 from keras_api.reasons import Reason
 from keras_api.report import Failure, Step, StepReport
 from keras_api.request import RequestError, decode_request
 from keras_api.scalars import quantity
 from keras_api.termination import publish
-from keras_store.archive import Archive, ArchiveError
 from keras_store.bundles import bundle_store
 from keras_store.drafts import is_full
 from keras_store.errors import StepError
 from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
-from keras_store.server import StoreServer
 from keras_store.sources import VOLUMES
-from keras_store.tokens import AUDIENCE, Account, ApiServer, TokenReviews
 
 log = logging.getLogger("keras_store")
 
 MAX_BYTES_VARIABLE = "KERAS_STORE_MAX_SOURCE_BYTES"
-
-# A pod gets 30 seconds to end; uploads under way are worth most of them.
-_SHUTDOWN_SECONDS = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.command == "serve":
-        return _serve(options)
+        # Only here: the steps begin every pod, and the web server doubles the time that their imports take.
+        from keras_store.serve import serve
+
+        return serve(options)
     return _step(options)
 
 
@@ -98,47 +92,6 @@ async def _get(options: argparse.Namespace) -> None:
     log.info("%s: %d files in %s", options.path, len(manifest.files), options.into)
 
 
-def _serve(options: argparse.Namespace) -> int:
-    try:
-        api = None if options.insecure_no_auth else _api_server(options)
-        archive = Archive(options.root)
-    except (ArchiveError, OSError) as error:
-        log.error("%s", error)  # noqa: TRY400 - one line says it
-        return 1
-    except KeyError:
-        log.error(  # noqa: TRY400
-            "not in a pod: give --kubernetes-url, --kubernetes-ca and --kubernetes-token-file, or --insecure-no-auth"
-        )
-        return 1
-
-    async def application() -> web.Application:
-        registry = CollectorRegistry()
-        tokens = TokenReviews(api, registry, options.audience) if api else None
-        app = StoreServer(archive, tokens, registry, options.reader).application()
-        if tokens is None:
-            log.warning("no authentication: whoever reaches port %d reads and writes every bundle", options.port)
-        else:
-            reviews = await tokens.__aenter__()
-            app.on_cleanup.append(lambda _: reviews.__aexit__())
-        return app
-
-    web.run_app(
-        application(),
-        host=options.host,
-        port=options.port,
-        access_log=None,
-        shutdown_timeout=_SHUTDOWN_SECONDS,
-        print=lambda text: log.info("%s", text.splitlines()[0]),
-    )
-    archive.close()
-    return 0
-
-
-def _api_server(options: argparse.Namespace) -> ApiServer:
-    given = (options.kubernetes_url, options.kubernetes_ca, options.kubernetes_token_file)
-    return ApiServer(*given) if all(given) else ApiServer.in_cluster()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keras_store", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -167,10 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--root", required=True, type=Path, help="folder for the bundles")
     serve.add_argument("--host", default=None, help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, default=8080)
-    serve.add_argument("--audience", default=AUDIENCE, help="audience of the tokens that it takes")
+    serve.add_argument("--audience", help="audience of the tokens that it takes (default: keras-store)")
     serve.add_argument(
         "--reader",
-        type=_account,
         help="system:serviceaccount:<namespace>:<name> of the operator, which may read the manifests of all namespaces",
     )
     serve.add_argument("--kubernetes-url", help="the API server (default: the pod's)")
@@ -178,13 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--kubernetes-token-file", type=Path, help="the store's own token")
     serve.add_argument("--insecure-no-auth", action="store_true", help="let everybody do everything; for laptops")
     return parser
-
-
-def _account(text: str) -> Account:
-    try:
-        return Account.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: write system:serviceaccount:<namespace>:<name>") from error
 
 
 def _bytes(text: str) -> int:

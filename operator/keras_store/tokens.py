@@ -45,7 +45,7 @@ class Account:
         """
         match = _ACCOUNT.fullmatch(user)
         if match is None:
-            raise ValueError(f"{user} is not a ServiceAccount")
+            raise ValueError(f"{user} is not a ServiceAccount (system:serviceaccount:<namespace>:<name>)")
         return cls(match["namespace"], match["name"])
 
     def __str__(self) -> str:

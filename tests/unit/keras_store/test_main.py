@@ -157,3 +157,16 @@ def test_files_have_ordinary_permissions(tmp_path: Path, make_bundle: MakeBundle
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "b/model.onnx").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_reader_that_is_no_account_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    assert main(["serve", "--insecure-no-auth", "--root", str(tmp_path), "--reader", "operator"]) == 1
+    assert "operator is not a ServiceAccount (system:serviceaccount:<namespace>:<name>)" in caplog.text
+
+
+def test_a_step_does_not_load_the_web_server():
+    """It would double the time that every pod waits for its bundle."""
+    code = "import sys, keras_store.__main__; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "keras_store.bundles" in loaded
+    assert not {"aiohttp.web", "prometheus_client", "keras_store.server"} & set(loaded)
