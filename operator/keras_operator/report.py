@@ -59,7 +59,11 @@ class Reporter:
 
 
 def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> list[Object]:
-    """Events that tell what has changed between the resource's status and a new one."""
+    """Events that tell what has changed between the resource's status and a new one.
+
+    Each is a write as dear as a status patch: failures are told, and that a model turns ready or ceases to be, but not
+    every step on the way there.
+    """
     events = []
     before, after = _ready(model.status), _ready(status)
     failure = status.last_failure
@@ -67,7 +71,7 @@ def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> l
     if new_failure and failure is not None:
         events.append(_event(model, "Warning", failure.reason, failure.message, now))
     told = new_failure and failure is not None and after is not None and failure.reason == after.reason
-    if after is not None and not told and (before is None or _gist(before) != _gist(after)):
+    if after is not None and not told and _is_true(before) != _is_true(after):
         events.append(_event(model, "Normal", after.reason, after.message, now))
     return events
 
@@ -76,8 +80,8 @@ def _ready(status: KerasModelStatus) -> Condition | None:
     return next((each for each in status.conditions if each.type == ConditionType.READY), None)
 
 
-def _gist(condition: Condition) -> tuple[str, str]:
-    return condition.status, condition.reason
+def _is_true(condition: Condition | None) -> bool:
+    return condition is not None and condition.status == "True"
 
 
 def _event(model: KerasModel, kind: str, reason: str, message: str, now: datetime) -> Object:

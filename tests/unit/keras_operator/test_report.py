@@ -24,16 +24,19 @@ def _told(before: KerasModelStatus | None, after: KerasModelStatus) -> list[tupl
 FAILURE = LastFailure(step="prepare", reason="ModelUnsafe", message="m", time=ago(0))
 
 
-def test_the_first_word_is_told() -> None:
-    assert _told(None, _status("Preparing")) == [("Normal", "Preparing")]
+def test_that_a_model_turns_ready_is_told_once() -> None:
+    serving = _status("Serving", ready="True")
+    assert _told(_status("RollingOut"), serving) == [("Normal", "Serving")]
+    assert _told(serving, serving) == []
 
 
-def test_a_new_reason_is_told() -> None:
-    assert _told(_status("Preparing"), _status("Serving", ready="True")) == [("Normal", "Serving")]
+def test_that_a_model_is_ready_no_longer_is_told_with_the_reason() -> None:
+    assert _told(_status("Serving", ready="True"), _status("Preparing")) == [("Normal", "Preparing")]
 
 
-def test_the_same_reason_is_told_once() -> None:
-    assert _told(_status("Preparing"), _status("Preparing")) == []
+def test_steps_on_the_way_are_not_told() -> None:
+    assert _told(None, _status("Preparing")) == []
+    assert _told(_status("Preparing"), _status("RollingOut")) == []
 
 
 def test_a_failure_is_told_once_and_as_a_warning() -> None:
