@@ -217,13 +217,10 @@ class Told:
 
     places: dict[str, str]
     before: Object
+    ready: Object  # the condition, at the time when it named the failure
     after: Object
     deployment_before: Object
     deployment_after: Object
-
-    @property
-    def ready(self) -> Object:
-        return self.condition("Ready")
 
     def condition(self, kind: str) -> Object:
         return next(each for each in self.after["conditions"] if each["type"] == kind)
@@ -271,16 +268,28 @@ def told(
         before[what] = (scene.status(), scene.wait_for_child("deployments"))
         _lead_astray(scene, CASES[what], places)
     with ThreadPoolExecutor(4) as pool:
-        fetches = [
-            pool.submit(_fetch, scene, CASES[what], places, tmp_path_factory.mktemp("fetch"))
+        fetches = {
+            what: pool.submit(_fetch, scene, CASES[what], places, tmp_path_factory.mktemp("fetch"))
             for what, scene in scenes.items()
             if CASES[what].fetched
-        ]
+        }
         for what, scene in scenes.items():
             _hold_up(scene, CASES[what])
-        for fetch in fetches:
-            fetch.result()
-    yield {what: _await(scene, CASES[what], places, *before[what]) for what, scene in scenes.items()}
+        ready = {what: fetch.result() for what, fetch in fetches.items()}
+    for what, scene in scenes.items():
+        if what not in ready:
+            ready[what] = _ready(scene, CASES[what])
+    yield {
+        what: Told(
+            places={**places, "name": scene.name, "namespace": namespace},
+            before=before[what][0],
+            ready=ready[what],
+            after=scene.status(),
+            deployment_before=before[what][1],
+            deployment_after=scene.wait_for_child("deployments"),
+        )
+        for what, scene in scenes.items()
+    }
     for scene in scenes.values():
         kube.delete("kerasmodels", namespace, scene.name)
 
@@ -296,8 +305,8 @@ def _lead_astray(scene: Scene, case: Case, places: dict[str, str]) -> None:
     scene.change(source=spec)
 
 
-def _fetch(scene: Scene, case: Case, places: dict[str, str], folder: Path) -> None:
-    """Run the real step with the applied Job's command, and hand over its last words."""
+def _fetch(scene: Scene, case: Case, places: dict[str, str], folder: Path) -> Object:
+    """Run the real step with the applied Job's command, hand over its last words, and wait for Ready to name them."""
     pod = _new_prepare_pod(scene)
     container = pod["spec"]["initContainers"][0]
     _, *command = [word.replace("$$", "$") for word in container["command"]]
@@ -319,6 +328,7 @@ def _fetch(scene: Scene, case: Case, places: dict[str, str], folder: Path) -> No
     shutil.rmtree(folder / "work", ignore_errors=True)
     revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
     scene.kubelet.hands_over(scene.name, "fetch", 1, message.read_text(), revision)
+    return _ready(scene, case)
 
 
 def _hold_up(scene: Scene, case: Case) -> None:
@@ -355,16 +365,12 @@ def _new_prepare_pod(scene: Scene) -> Object:
     return scene.kubelet.prepare_pod(scene.name, revision)
 
 
-def _await(scene: Scene, case: Case, places: dict[str, str], status: Object, deployment: Object) -> Told:
-    wait_until(
-        lambda: scene.status().get("lastFailure", {}).get("reason") == case.reason,
-        f"{scene.name} to say {case.reason}; it says {scene.status().get('lastFailure')}",
-        timeout=60,
-    )
+def _ready(scene: Scene, case: Case) -> Object:
+    """The condition Ready, as soon as it names the failure; what passes at once is seen in lastFailure only."""
     if not case.passes:
-        scene.wait_for("Ready", "False", case.reason)
-    names = {**places, "name": scene.name, "namespace": scene.namespace}
-    return Told(names, status, scene.status(), deployment, scene.wait_for_child("deployments"))
+        return scene.wait_for("Ready", "False", case.reason)
+    wait_until(lambda: scene.status().get("lastFailure", {}).get("reason") == case.reason, f"{scene.name} to fail")
+    return {}
 
 
 def _filled(value: Any, places: dict[str, str]) -> Any:
