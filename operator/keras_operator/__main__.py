@@ -102,7 +102,8 @@ async def work(queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, m
             queue.done(key, 0)
             metrics.reconciled("superseded", time.perf_counter() - began)
         except (UnavailableError, ApiError) as error:
-            log.warning("%s: %s; again in %.1f s", key, error, queue.failed(key))
+            asked = error.retry_after if isinstance(error, UnavailableError) else None
+            log.warning("%s: %s; again in %.1f s", key, error, queue.failed(key, asked))
             metrics.reconciled("error", time.perf_counter() - began)
         except Exception:
             log.exception("%s: an error of the operator itself; again in %.1f s", key, queue.failed(key))

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -18,6 +18,8 @@ from keras_operator.render.labels import MANAGER
 from keras_operator.status.pods import Clue
 
 CONNECT_SECONDS = 10
+# Nobody who asks for a longer pause is believed.
+LONGEST_RETRY_AFTER = 30.0
 PAGE = 500
 # Enough for any line that a person would read.
 LOG_BYTES = 16384
@@ -40,7 +42,22 @@ class ApiError(Exception):
 
 
 class UnavailableError(Exception):
-    """The API server did not answer, or is too busy: the same request may succeed in a while."""
+    """The API server did not answer, or is too busy: the same request may succeed in a while.
+
+    `retry_after` is the number of seconds that the server asks to wait, where it says one.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class _Answer(NamedTuple):
+    """What the API server answered, whatever it is."""
+
+    status: int
+    data: bytes
+    retry_after: float | None
 
 
 class Api:
@@ -166,10 +183,10 @@ class Api:
         """The last line that a container has logged; empty when there is none."""
         query = [("container", container), ("tailLines", "5"), ("limitBytes", str(LOG_BYTES))]
         path = POD.path(namespace, pod, "log")
-        status, data = await self._exchange("GET", "get", POD, path, query=query)
-        if status >= 300:
-            _answer(status, data, f"get {path}")
-        lines = data.decode(errors="replace").split("\n")
+        answer = await self._exchange("GET", "get", POD, path, query=query)
+        if answer.status >= 300:
+            _read(answer, f"get {path}")
+        lines = answer.data.decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     async def _request(
@@ -183,8 +200,8 @@ class Api:
         content: str = _JSON,
         query: list[tuple[str, str]] | None = None,
     ) -> Object:
-        status, data = await self._exchange(method, verb, kind, path, body, content=content, query=query)
-        return _answer(status, data, f"{verb} {path}")
+        answer = await self._exchange(method, verb, kind, path, body, content=content, query=query)
+        return _read(answer, f"{verb} {path}")
 
     async def _exchange(
         self,
@@ -196,8 +213,7 @@ class Api:
         *,
         content: str = _JSON,
         query: list[tuple[str, str]] | None = None,
-    ) -> tuple[int, bytes]:
-        """Status and body of an answer, whatever it is."""
+    ) -> _Answer:
         if self._permit is not None and method != "GET":
             await self._permit()
         began = time.perf_counter()
@@ -221,10 +237,17 @@ class Api:
             raise UnavailableError(f"{what}: {error}") from error
         finally:
             self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
-        return response.status, data
+        return _Answer(response.status, data, _retry_after(response.headers))
 
 
-def _answer(status: int, data: bytes, what: str) -> Object:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of the header Retry-After; the API server sends no dates."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), LONGEST_RETRY_AFTER) if text.isdecimal() else None
+
+
+def _read(answered: _Answer, what: str) -> Object:
+    status, data, retry_after = answered
     try:
         answer: Object = json.loads(data)
     except ValueError as error:
@@ -235,7 +258,7 @@ def _answer(status: int, data: bytes, what: str) -> Object:
         return answer
     message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
     if status in (429, 500, 502, 503, 504):
-        raise UnavailableError(f"{what}: {status} {message}")
+        raise UnavailableError(f"{what}: {status} {message}", retry_after)
     raise ApiError(status, reason, message, what)
 
 

@@ -67,10 +67,18 @@ class Queue(Generic[K]):
         if again is not None:
             self.add_later(key, again)
 
-    def failed(self, key: K) -> float:
-        """The turn failed; the next one is after a pause that doubles with every failure. Returns the pause."""
-        count = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = jittered(min(FIRST_BACKOFF * 2 ** min(count - 1, 30), LONGEST_BACKOFF))
+    def failed(self, key: K, retry_after: float | None = None) -> float:
+        """The turn failed. Returns the seconds until the next one.
+
+        Args:
+            key: whose turn it was.
+            retry_after: seconds that somebody asked to wait; without, the pause doubles with every failure.
+        """
+        if retry_after is not None:
+            pause = retry_after * random.uniform(1, 1 + 2 * JITTER)  # noqa: S311 - nothing to guess
+        else:
+            count = self._failures[key] = self._failures.get(key, 0) + 1
+            pause = jittered(min(FIRST_BACKOFF * 2 ** min(count - 1, 30), LONGEST_BACKOFF))
         self._release(key)
         self.add_later(key, pause)
         return pause

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import datetime
+from http import HTTPStatus
 
 import msgspec
 
@@ -44,10 +45,10 @@ class Reporter:
         try:
             live = await self._api.replace_status(key, model.metadata.uid, content)
         except ApiError as error:
-            if error.status in (404, 422):
-                log.info("%s: its status is not written, it is gone: %s", key, error)
-                return
-            raise
+            if not await self._is_gone(key, model.metadata.uid, error):
+                raise
+            log.info("%s: its status is not written, it is gone: %s", key, error)
+            return
         self._metrics.status_written()
         self._world.see(KERAS_MODEL, live)
         for event in transitions(model, status, now):
@@ -56,6 +57,13 @@ class Reporter:
             except (ApiError, UnavailableError) as error:
                 # An Event is a courtesy; the status has it all.
                 log.warning("%s: event not recorded: %s", key, error)
+
+    async def _is_gone(self, key: Key, uid: str, error: ApiError) -> bool:
+        """Whether a status was refused because there is no such model any more, not because of what it says."""
+        if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            return error.status == HTTPStatus.NOT_FOUND
+        live = await self._api.get(KERAS_MODEL, key.namespace, key.name)
+        return live is None or live["metadata"]["uid"] != uid
 
 
 def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> list[Object]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from keras_api.reasons import REASON_DOCS, ConditionType, Reason
 from keras_api.resource import KerasModel
-from keras_operator.status.failure import Failure
+from keras_operator.status.failure import Failure, needs_human
 from keras_store.fingerprint import Fingerprint
 
 
@@ -22,12 +23,26 @@ class Resolution:
 
 def remembered(model: KerasModel) -> Resolution:
     """What status says the source answered before this process began; nothing if the spec has changed since."""
-    source, seen = model.spec.source, model.status.source
-    if seen is None or seen.uri != source.uri:
-        return Resolution()
+    same_spec = model.status.observed_generation == model.metadata.generation
     # A spec that changed meanwhile may lead elsewhere under the same address. A suspended one is not asked again.
-    if model.status.observed_generation != model.metadata.generation and not model.spec.suspend:
-        return Resolution()
-    if source.digest and seen.fingerprint != source.digest:
-        return Resolution()
-    return Resolution(Fingerprint(seen.fingerprint, seen.size_bytes))
+    fingerprint = _fingerprint(model) if same_spec or model.spec.suspend else None
+    return Resolution(fingerprint, _failure(model) if same_spec else None)
+
+
+def _fingerprint(model: KerasModel) -> Fingerprint | None:
+    source, seen = model.spec.source, model.status.source
+    if seen is None or seen.uri != source.uri or (source.digest and seen.fingerprint != source.digest):
+        return None
+    return Fingerprint(seen.fingerprint, seen.size_bytes)
+
+
+def _failure(model: KerasModel) -> Failure | None:
+    """Why the source cannot be used, if that is what Ready says."""
+    ready = next((each for each in model.status.conditions if each.type == ConditionType.READY), None)
+    failure = model.status.last_failure
+    if ready is None or failure is None or (failure.step, failure.reason) != ("resolve", ready.reason):
+        return None
+    if failure.reason not in REASON_DOCS or failure.reason == Reason.SPEC_INVALID:
+        return None  # of another version's making, or not the source's
+    reason = Reason(failure.reason)
+    return Failure("resolve", reason, failure.message, final=needs_human(reason))

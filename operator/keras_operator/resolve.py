@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from keras_api.reasons import Reason
@@ -76,7 +76,7 @@ class Resolver:
             known = remembered(model)
             entry = self._entries[key] = _Entry(source, known)
             if known.fingerprint is None:
-                entry.resolution = Resolution(asked=datetime.now(UTC))
+                entry.resolution = replace(known, asked=datetime.now(UTC))
                 self._ask(key, entry)
             else:
                 # A restarted operator asks nobody at once, and not all at the same time.

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_operator.drift import RENDERED, owned_digest
 from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
-from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION
+from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION, SERVING
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Child:
     digest: str | None
     """Digest of the fields that we own; None when we applied nothing."""
     revision: str = ""
+    serving: str = ""
+    """Hash of the spec that a Deployment's pods follow."""
     attempt: int = 1
     memory_factor: int = 1
     status: Object = field(default_factory=dict)
@@ -289,6 +291,7 @@ def _child(kind: Kind, obj: Object) -> Child:
         rendered=annotations.get(RENDERED),
         digest=owned_digest(obj),
         revision=labels.get(REVISION, ""),
+        serving=annotations.get(SERVING, ""),
         attempt=_number(annotations.get(ATTEMPT)),
         memory_factor=_number(annotations.get(MEMORY_FACTOR)),
         status=_cut(status, _STATUS_FIELDS.get(kind, ())),

@@ -6,9 +6,10 @@ from typing import Any
 
 from keras_api.bundle import ModelSummary
 from keras_api.resource import KerasModel, SpecError
+from keras_operator.drift import fingerprint
 from keras_operator.kinds import DEPLOYMENT, Object
 from keras_operator.render.bundle import FOLDER, bundle_fields
-from keras_operator.render.labels import RESERVED_PREFIXES, child, labels, server_selector
+from keras_operator.render.labels import RESERVED_PREFIXES, SERVING, child, labels, server_selector
 from keras_operator.render.merge import merge
 from keras_operator.render.names import PORT
 from keras_operator.render.pods import container, pod_spec
@@ -73,6 +74,7 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         ],
     )
     obj = child(DEPLOYMENT, model, name)
+    obj["metadata"]["annotations"] = {SERVING: serving_hash(model)}
     obj["spec"] = {
         "selector": {"matchLabels": server_selector(name)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -87,6 +89,12 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
     if serving.replicas is not None:
         obj["spec"]["replicas"] = serving.replicas
     return obj
+
+
+def serving_hash(model: KerasModel) -> str:
+    """Hash of what the spec asks of the pods themselves: their template and resources."""
+    serving = model.spec.serving
+    return fingerprint([serving.pod_template, serving.resources])
 
 
 def _probe(health: str, **more: int) -> Object:

@@ -17,6 +17,7 @@ MODEL = "keras-operator.dev/model"
 REVISION = "keras-operator.dev/revision"
 ATTEMPT = "keras-operator.dev/attempt"
 MEMORY_FACTOR = "keras-operator.dev/memory-factor"
+SERVING = "keras-operator.dev/serving"
 
 # Keys that mean something to the operator or to the selectors: a podTemplate cannot change them.
 RESERVED_PREFIXES = ("keras-operator.dev/", "app.kubernetes.io/")

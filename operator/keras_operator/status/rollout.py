@@ -5,6 +5,7 @@ from __future__ import annotations
 from keras_api.resource import KerasModel
 from keras_operator.kinds import Object
 from keras_operator.observe import Observed
+from keras_operator.render.deployment import serving_hash
 from keras_operator.world import Child
 
 
@@ -25,8 +26,9 @@ def is_rolled_out(model: KerasModel, seen: Observed, revision: str) -> bool:
     if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
         return False
     wanted = wanted_replicas(deployment)
-    if model.spec.serving.replicas not in (None, wanted):
-        return False  # the Deployment of a suspended model does not follow its spec
+    # The Deployment of a suspended model does not follow its spec.
+    if model.spec.serving.replicas not in (None, wanted) or deployment.serving != serving_hash(model):
+        return False
     # The Deployment counts the pods of its present template, whatever their revision; whether they answer, they say.
     counts = [deployment.status.get(name, 0) for name in ("replicas", "updatedReplicas")]
     return counts == [wanted, wanted] and ready_revisions(seen) == [revision] * wanted

@@ -8,6 +8,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -42,6 +43,8 @@ class Call:
     namespace: str
     name: str
     status: int
+    time: float
+    """When it was answered, by `time.monotonic`."""
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Planned:
     times: int
     skip: int
     happened: int = 0
+    time: float = 0.0
+    """When it happened last, by `time.monotonic`."""
 
     @property
     def is_over(self) -> bool:
@@ -192,7 +197,7 @@ class FaultyApi:
 
         async def forward() -> web.StreamResponse:
             response = await self._forward(request, what, body)
-            self.calls.append(Call(what, namespace, name, response.status))
+            self.calls.append(Call(what, namespace, name, response.status, time.monotonic()))
             return response
 
         for planned in self._planned:
@@ -201,6 +206,7 @@ class FaultyApi:
                     planned.skip -= 1
                     continue
                 planned.happened += 1
+                planned.time = time.monotonic()
                 return await planned.fault(forward)
         return await forward()
 
@@ -275,6 +281,16 @@ def kills(operator: OperatorProcess, moment: str) -> Fault:
         await asyncio.to_thread(operator.kill)
         operator.begin()
         return web.Response(status=503)  # to nobody
+
+    return fault
+
+
+def comes_after(deed: Callable[[], object]) -> Fault:
+    """Something is done right before the request is carried out."""
+
+    async def fault(forward: Forward) -> web.StreamResponse:
+        await asyncio.to_thread(deed)
+        return await forward()
 
     return fault
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster.apiserver import ApiServer
-from faulty_api import FaultyApi, answers, comes_late, kills, never_answers
+from faulty_api import FaultyApi, answers, comes_after, comes_late, kills, never_answers
 from kube import Kube, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
@@ -101,6 +101,10 @@ def _known_models(operator: OperatorProcess) -> float:
     return sum(value for name, value in operator.metrics().items() if name.startswith("keras_operator_models{"))
 
 
+def _failed_turns(operator: OperatorProcess) -> float:
+    return operator.metrics().get('keras_operator_reconcile_seconds_count{result="error"}', 0)
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(
     ("what", "skip"),
@@ -161,6 +165,44 @@ def test_bursts_of_refusals_are_waited_out(
     second = _upgrade(scene, serving={"runtime": "onnxruntime"})
     assert all(burst.is_over for burst in bursts)
     _assert_nothing_twice(api, scene, first, second)
+
+
+def test_the_pause_that_the_api_server_asks_for_is_kept(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    refused = api.plan("apply jobs", answers(429, retry_after=3))
+    scene.create(source.url)
+    wait_until(lambda: api.created("jobs", scene.namespace), "the Job")
+    made = next(call.time for call in api.calls if call.what == "apply jobs" and call.namespace == scene.namespace)
+    assert made - refused.time >= 3
+
+
+def test_a_status_that_is_refused_is_not_taken_for_a_model_that_is_gone(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    before = _failed_turns(operator)
+    refused = api.plan("patch kerasmodels/status", answers(422), times=2)
+    scene.serve(source.url)
+    assert refused.is_over
+    assert _failed_turns(operator) - before == 2
+
+
+def test_the_status_of_a_model_that_was_made_anew_meanwhile_is_dropped(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    before = _failed_turns(operator)
+
+    def make_anew() -> None:
+        scene.kube.delete("kerasmodels", scene.namespace, scene.name)
+        scene.create(source.url, serving={"replicas": 2})
+
+    late = api.plan("patch kerasmodels/status", comes_after(make_anew))
+    scene.create(source.url)
+    wait_until(lambda: late.is_over, "the model to be made anew")
+    wait_until(lambda: scene.status().get("desiredRevision"), "its status")
+    patches = [call for call in api.calls if call.what.startswith("patch kerasmodels") and call.namespace == scene.namespace]
+    assert patches[0].status == 422
+    assert _failed_turns(operator) == before
 
 
 def test_watches_that_are_refused_are_taken_up_again(

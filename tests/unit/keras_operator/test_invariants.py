@@ -223,6 +223,10 @@ class Machine(RuleBasedStateMachine):
     def change_replicas(self, replicas: int | None) -> None:
         self.cluster.edit(serving__replicas=replicas)
 
+    @rule(cpu=st.sampled_from([None, "1", "2"]), suspend=st.booleans())
+    def change_resources(self, cpu: str | None, suspend: bool) -> None:
+        self.cluster.edit(suspend=suspend, serving__resources=None if cpu is None else {"limits": {"cpu": cpu}})
+
     @rule(replicas=st.sampled_from([0, 1, 2]))
     def scale_the_deployment(self, replicas: int) -> None:
         if self.cluster.objects[THE_MODEL]["spec"].get("serving", {}).get("replicas") is None:
@@ -379,7 +383,8 @@ class Machine(RuleBasedStateMachine):
         self.operator = self.operator or Operator(self.cluster)
         self.lagging = set()
         self.rest()
-        known = self.operator.asked is None or self.operator.asked.resolution.fingerprint is not None
+        asked = self.operator.asked
+        known = asked is None or asked.resolution.fingerprint or asked.resolution.failure
         # What only the store knows of a suspended model must be asked for again.
         shelf = self.operator.shelf
         if known and (shelf is None or shelf[1] == self.cluster.manifest(shelf[0])):
@@ -486,6 +491,8 @@ class Machine(RuleBasedStateMachine):
             assert turn.seen.revision, "Ready says that the wanted revision is known"
             assert revision_of(live) == turn.seen.revision == status.prepared_revision
             assert ready == [turn.seen.revision] * wanted, "Ready says that all wanted replicas, and no others, serve"
+            cpu = live["spec"]["template"]["spec"]["containers"][0]["resources"].get("limits", {}).get("cpu")
+            assert cpu == spec.serving.resources.limits.get("cpu"), "Ready says that the pods are as the spec asks"
             assert live["status"]["observedGeneration"] == live["metadata"]["generation"], "Ready is about this spec"
         if conditions["ModelPrepared"].status == "True":
             assert turn.seen.revision in self.cluster.prepared, "ModelPrepared says that prepare has succeeded"
@@ -501,7 +508,8 @@ class Machine(RuleBasedStateMachine):
             assert revision_of(new) in self.cluster.prepared, "only what was prepared is deployed"
         if old is not None and turn.plan.preparation.stage != "done":
             assert new is not None
-            assert new["spec"]["template"] == old["spec"]["template"], "what serves stays while the next is prepared"
+            assert images(new) == images(old), "what serves stays while the next is prepared"
+            assert revision_of(new) == revision_of(old), "what serves stays while the next is prepared"
         if turn.model.spec.suspend:
             assert [write for write in turn.writes if write != "status"] == [], "a suspended model is left alone"
 
@@ -570,6 +578,10 @@ class Machine(RuleBasedStateMachine):
 
 def said(status: KerasModelStatus) -> dict[str, Condition]:
     return {condition.type: condition for condition in status.conditions}
+
+
+def images(deployment: Object) -> list[str]:
+    return [each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]]
 
 
 def gist(status: KerasModelStatus) -> Any:

@@ -74,6 +74,18 @@ async def test_a_key_that_fails_waits_longer_every_time_up_to_a_limit() -> None:
     assert max(pauses) <= LONGEST_BACKOFF * (1 + JITTER)
 
 
+async def test_a_pause_that_was_asked_for_is_kept_and_does_not_grow() -> None:
+    queue = Queue[str]()
+    pauses = []
+    for _ in range(30):
+        queue.add("a")
+        pauses.append(queue.failed(await take(queue), retry_after=3))
+    assert min(pauses) >= 3
+    assert max(pauses) <= 3 * (1 + 2 * JITTER)
+    queue.add("a")
+    assert queue.failed(await take(queue)) <= FIRST_BACKOFF * (1 + JITTER)
+
+
 async def test_success_ends_the_patience() -> None:
     queue = Queue[str]()
     for _ in range(10):

@@ -172,6 +172,16 @@ NOT_READY: dict[str, KerasModelStatus] = {
     "more replicas were asked for while suspended": say(
         deployed(), pods=(NEW,), status=PREPARED, suspend=True, serving={"replicas": 2}
     ),
+    "other resources were asked for while suspended": say(
+        deployed(), pods=(NEW,), status=PREPARED, suspend=True, serving={"resources": {"limits": {"cpu": "2"}}}
+    ),
+    "another pod template was asked for while suspended": say(
+        deployed(),
+        pods=(NEW,),
+        status=PREPARED,
+        suspend=True,
+        serving={"podTemplate": {"metadata": {"labels": {"team": "a"}}}},
+    ),
     "the Deployment is somebody else's": say(
         deployed(ownerReferences=[{"kind": "X", "name": "x", "uid": "x", "controller": True}]),
         pods=(NEW,),
