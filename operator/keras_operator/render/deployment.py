@@ -23,6 +23,8 @@ DRAIN_TIMEOUT_SECONDS = 45
 # Fetching and warming up a large bundle takes minutes; after this the kubelet starts the container anew.
 STARTUP_SECONDS = 600
 PROGRESS_DEADLINE_SECONDS = 600
+# It is noticed as ready within a second, and is left out of the Service after so many without an answer.
+UNREADY_SECONDS = 4
 
 
 def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings: Settings) -> Object:
@@ -52,7 +54,7 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         resources=_resources(model, summary),
         volumeMounts=[bundle.mount],
         startupProbe=_probe("live", periodSeconds=1, failureThreshold=STARTUP_SECONDS),
-        readinessProbe=_probe("ready", periodSeconds=2, failureThreshold=2),
+        readinessProbe=_probe("ready", periodSeconds=1, failureThreshold=UNREADY_SECONDS),
         livenessProbe=_probe("live", periodSeconds=10, failureThreshold=3),
     )
     spec = pod_spec(
