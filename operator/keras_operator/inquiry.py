@@ -72,7 +72,8 @@ class Inquiry:
             # The status then says less, which is better than nothing.
             log.warning("cannot look up why something hangs: %s", error)
             return None
-        return events[-1] if events else None
+        # What the scheduler has to say stands in the pod's status; once it does not, it is past.
+        return next((each for each in reversed(events) if each.reason != "FailedScheduling"), None)
 
 
 def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:

@@ -26,6 +26,9 @@ MAX_LAST_WORDS = 300
 _PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 # The kubelet says the same with and without these, in turn; the cause is behind them.
 _PULL_PREFIXES = re.compile(r'^(Back-off pulling image "[^"]*": |ErrImagePull: |rpc error: code = \w+ desc = )+')
+_NO_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*$", re.DOTALL)
+_GENERATED_NAME = re.compile(r'\bpods "([a-z0-9.-]+)-[a-z0-9]{5}"')
+_REPEATED = "(combined from similar events): "
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
@@ -70,7 +73,8 @@ def silent_from(pod: Pod) -> datetime | None:
     states = [each.get("state", {}) for each in containers(pod)]
     if any("running" in state or "terminated" in state for state in states):
         return None
-    return later(read(pod.created), SILENCE_SECONDS)
+    placed = [each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "PodScheduled"]
+    return later(max(read(time) for time in (pod.created, *placed)), SILENCE_SECONDS)
 
 
 def unready_from(pod: Pod) -> tuple[datetime, str] | None:
@@ -93,13 +97,14 @@ def cause_from_event(name: str, clue: Clue) -> Cause:
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
     if clue.reason == "FailedCreate":
-        return pod_refused(f"{name}: {clue.message}")
+        return pod_refused(f"{name}: {clue.message.removeprefix(_REPEATED)}")
     return Cause(Reason.NOT_READY, f"{name}: {clue.reason}: {clue.message}")
 
 
 def pod_refused(message: str) -> Cause:
-    """The API server admits no such pod; the message is its own."""
-    return Cause(Reason.POD_REFUSED, f"{message}: change that rule or quota, or what the pod asks for")
+    """The API server admits no such pod; the message is its own, but for what changes at every attempt."""
+    why = _GENERATED_NAME.sub(r'pods "\1-*"', message)
+    return Cause(Reason.POD_REFUSED, f"{why}: change that rule or quota, or what the pod asks for")
 
 
 def evicted(pod: Pod) -> Cause | None:
@@ -194,9 +199,7 @@ def _from_scheduler(pod: Pod) -> Cause | None:
     for condition in pod.status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("status") == "False":
             # What follows is about preemption, which was no way out.
-            why = (
-                (condition.get("message") or condition.get("reason", "")).partition(" preemption:")[0].removesuffix(".")
-            )
+            why = _NO_PREEMPTION.sub("", condition.get("message") or condition.get("reason", "")).removesuffix(".")
             if "persistentvolumeclaim" in why.lower():
                 remedy = "create that claim, on a volume that it can be bound to, or name another"
                 return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {pod.name}: {why}: {remedy}")

@@ -7,7 +7,7 @@ from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
 from keras_operator.kinds import POD, Object
-from keras_operator.status.pods import LOG, Clue, cause_of, silent_from, spoken, unready_from
+from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, unready_from
 from keras_operator.world import Pod, World
 
 
@@ -95,7 +95,8 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
                 {
                     "type": "PodScheduled",
                     "status": "False",
-                    "message": "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available.",
+                    "message": "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, "
+                    "preemption: 0/3 nodes are available: 3 No preemption victims found.",
                 }
             ]
         },
@@ -135,12 +136,28 @@ def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
     [
         (Clue("FailedMount", 'secret "x" not found'), Reason.VOLUME_UNAVAILABLE),
         (Clue("FailedCreatePodSandBox", "no address left"), Reason.NOT_READY),
+        (Clue("FailedCreate", "exceeded quota"), Reason.POD_REFUSED),
     ],
 )
 def test_an_event_speaks_for_a_silent_pod(clue: Clue, reason: Reason) -> None:
     cause = cause_of(seen(pod("server", "r")), NOW, clue)
     assert cause is not None
     assert (cause.reason, clue.message in cause.message) == (reason, True)
+
+
+@pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
+@pytest.mark.parametrize("prefix", ["", "(combined from similar events): "])
+def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attempt: str) -> None:
+    clue = Clue("FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q')
+    told = cause_from_event("digits-5f7", clue).message
+    assert told.startswith('digits-5f7: Error creating: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
+
+
+def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    found = silent_from(seen(pod("server", "r", conditions=[placed])))
+    assert found is not None
+    assert found > NOW
 
 
 @pytest.mark.parametrize(
