@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     environment.configure()
     environment.end_on_sigterm()
-    report = _prepare(options.request, options.work)
+    report = step_report(options.request, options.work)
     publish(report)
     if report.failure is not None:
         print(f"{report.failure.reason}: {report.failure.message}", file=sys.stderr)  # noqa: T201
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _prepare(request_text: str, work: Path) -> StepReport:
+def step_report(request_text: str, work: Path) -> StepReport:
+    """Run the step, and say how it ended whatever happened."""
     revision = ""
     try:
         request = decode_request(request_text)
@@ -50,9 +51,15 @@ def _prepare(request_text: str, work: Path) -> StepReport:
         failure = Failure(reason=error.reason, message=error.message)
     except RequestError as error:
         failure = Failure(reason=Reason.PREPARE_FAILED, message=str(error))
+    except MemoryError as error:
+        limit = environment.memory_limit()
+        allowed = f" within its limit of {limit >> 20} MiB" if limit else ""
+        message = f"the prepare step cannot get the memory that the model needs{allowed} ({error})"
+        failure = Failure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model, or its inputs, smaller")
     except Exception as error:  # what was not foreseen is reported as it is
         traceback.print_exc()
-        failure = Failure(reason=Reason.PREPARE_FAILED, message=f"{type(error).__name__}: {error}")
+        message = f"the prepare step failed unexpectedly ({type(error).__name__}: {error}): see the Job's log"
+        failure = Failure(reason=Reason.PREPARE_FAILED, message=message)
     else:
         return StepReport(step="prepare", revision=revision, model=model)
     return StepReport(step="prepare", revision=revision, failure=failure)

@@ -29,6 +29,7 @@ CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weigh
 MAX_CONFIG_BYTES = 32 << 20  # json.loads needs some 10 times as much memory
 MAX_METADATA_BYTES = 1 << 20
 MAX_MEMBERS = 10_000
+MAX_ASSETS_BYTES = 1 << 30  # which Keras unpacks to disk
 CHUNK_BYTES = 1 << 20
 # Keras stores members uncompressed; who zips again gains less than a factor of 2 on weights. Small members may be
 # anything: a vocabulary of one repeated word compresses well.
@@ -36,6 +37,7 @@ MAX_RATIO = 100
 RATIO_FREE_BYTES = 1 << 20
 
 SAVE_AGAIN = "save it again with model.save('name.keras') and upload the whole file"
+NO_MODEL = "let spec.source.uri lead to a file that model.save('name.keras') wrote"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def read_archive(path: Path) -> Archive:
         raise _unreadable("it is an HDF5 file (the legacy format): give its address the ending .h5")
     if kind == "a zip archive":
         raise _unreadable("it is a zip archive (the .keras format): give its address the ending .keras")
-    raise _unreadable(f"it is {kind}, not a Keras model: {SAVE_AGAIN}")
+    raise _unreadable(f"it is {kind}, not a Keras model: {NO_MODEL}")
+
+
+PLAIN_TEXT = "plain text"
 
 
 def identify(path: Path) -> str:
@@ -89,12 +94,22 @@ def identify(path: Path) -> str:
         (head.startswith(b"\x1f\x8b"), "a gzip file (unpack it)"),
         (head[4:8] == b"TFL3", "a TensorFlow Lite model"),
         (head.startswith(b"\x93NUMPY"), "a numpy array"),
+        (head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30, "a safetensors file"),
+        (head.startswith(b"\x89PNG\r\n\x1a\n"), "a PNG picture"),
+        (head.startswith(b"\xff\xd8\xff"), "a JPEG picture"),
+        (head.startswith(b"%PDF-"), "a PDF document"),
+        (head.startswith(b"\x7fELF"), "a program"),
+        (head.startswith((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")), "a compressed file (unpack it)"),
+        (head.startswith((b"7z\xbc\xaf\x27\x1c", b"Rar!")), "an archive of another kind (unpack it)"),
         (head[257:262] == b"ustar", "a tar archive (unpack it)"),
         (text.startswith((b"<!doctype html", b"<html")), "an HTML page (a login or error page?)"),
         (text.startswith(b"<?xml"), "an XML document (an error message of the storage?)"),
         (text.startswith((b"{", b"[")), "a JSON document (an error message of the storage?)"),
     ]
-    return next((name for matches, name in signatures if matches), "of no known format, or truncated at the front")
+    if (found := next((name for matches, name in signatures if matches), None)) is not None:
+        return found
+    printable = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
+    return PLAIN_TEXT if printable else "of no known format, or truncated at the front"
 
 
 def _read_zip(path: Path) -> Archive:
@@ -139,6 +154,9 @@ def _checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
                 f"the archive's member {name!r} of {info.compress_size:,} bytes would unpack to {info.file_size:,}"
             )
         members[name] = info
+    assets = sum(info.file_size for name, info in members.items() if name.startswith(ASSETS))
+    if assets > MAX_ASSETS_BYTES:
+        raise _unsafe(f"its assets would unpack to {assets:,} bytes, more than the {MAX_ASSETS_BYTES:,} allowed")
     if "saved_model.pb" in {name.rsplit("/", 1)[-1] for name in members}:
         raise _unreadable(f"it is a zipped SavedModel: load it where it was made and {SAVE_AGAIN}")
     if any(name.endswith("data.pkl") for name in members):
@@ -226,6 +244,8 @@ def _read_hdf5(path: Path) -> Archive:
         text = config if isinstance(config, bytes) else str(config).encode()
         if len(text) > MAX_CONFIG_BYTES:
             raise _unsafe(f"model_config has {len(text):,} bytes, more than the {MAX_CONFIG_BYTES:,} allowed")
+        if "model_weights" not in hdf5:
+            raise _unreadable(f"it has no weights (model_weights): {SAVE_AGAIN}")
         version = hdf5.attrs.get("keras_version")
         version = version.decode("utf-8", "replace") if isinstance(version, bytes) else version
         weights = read_weights(hdf5, path.stat().st_size)

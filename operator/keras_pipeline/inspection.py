@@ -35,10 +35,12 @@ REFUSED_CLASSES = {
     "JaxLayer": (Reason.MODEL_UNSUPPORTED, "is a JaxLayer, which runs on JAX only. Rebuild it from Keras layers"),
     "FlaxLayer": (Reason.MODEL_UNSUPPORTED, "is a FlaxLayer, which runs on JAX only. Rebuild it from Keras layers"),
 }
-# Parts of Keras that load, fetch or write: a model's layers never name them.
-REFUSED_MODULES = tuple(
-    f"{root}.{part}" for root in ("keras", "keras.src") for part in ("saving", "utils", "export", "backend.config")
+# Parts of Keras that load, fetch, write or configure: a model's layers never name them.
+REFUSED_PARTS = (
+    *("applications", "backend.config", "callbacks", "config", "datasets", "distribution", "export", "saving"),
+    *("testing", "trainers", "utils", "visualization", "wrappers"),
 )
+REFUSED_MODULES = tuple(f"{root}.{part}" for root in ("keras", "keras.src") for part in REFUSED_PARTS)
 ALLOWED_IN_REFUSED = {"FeatureSpace"}  # a layer that happens to live in keras.utils
 ALLOWED_BUILTINS = {"function", "slice", "tuple", "set", "list", "dict", "int", "float", "str", "bool", "type"}
 
@@ -48,6 +50,8 @@ HALF_PRECISION = ("float16", "bfloat16")
 # its file was cut; smaller differences Keras reports itself, by name.
 ABSURD_FACTOR = 4
 ABSURD_FLOOR = 1_000_000
+# Numbers in one row of an input: a gigabyte of float32. Several rows are tried at once, and copied.
+MAX_ROW_VALUES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def inspect(archive: Archive) -> Facts:
             quantized |= part.class_name != "DTypePolicy"
         dtype = part.config.get("dtype")
         half_precision |= isinstance(dtype, str) and any(half in dtype for half in HALF_PRECISION)
+        _refuse_huge_rows(part)
         declared += _least_weights(part)
     if custom:
         names = ", ".join(
@@ -117,8 +122,8 @@ def inspect(archive: Archive) -> Facts:
         )
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            f"the model needs classes that are not part of Keras: {names}. "
-            "Build it from Keras's own layers and keras.ops, and save it again",
+            f"the model needs classes that are not part of Keras: {names}. Their code is not in the file, and this "
+            "version cannot be given any: build the model from Keras's own layers and keras.ops, and save it again",
         )
     if declared > ABSURD_FACTOR * archive.weights.count + ABSURD_FLOOR:
         raise PrepareError(
@@ -157,7 +162,7 @@ def _refuse_unsafe(part: _Part) -> None:
         raise PrepareError(
             Reason.MODEL_UNSAFE,
             f"layer {part.layer!r} reads its vocabulary from {part.config['vocabulary']!r}, outside of the model file: "
-            " set the vocabulary as a list (layer.set_vocabulary) and save the model again",
+            "set the vocabulary as a list (layer.set_vocabulary) and save the model again",
         )
     module = part.content.get("module")
     root = module.split(".")[0] if isinstance(module, str) else "keras"
@@ -170,7 +175,7 @@ def _refuse_unsafe(part: _Part) -> None:
     if unsafe:
         raise PrepareError(
             Reason.MODEL_UNSAFE,
-            f"layer {part.layer!r} names '{module}.{part.class_name}', which is no part of a model: the file was not "
+            f"layer {part.layer!r} names {_full_name(part)!r}, which is no part of a model: the file was not "
             "loaded. Find out who made it",
         )
 
@@ -181,9 +186,27 @@ def _custom_name(part: _Part) -> str | None:
     if isinstance(registered, str) and (">" in registered or module is None):
         return registered  # without a module: a class of a script or notebook
     if isinstance(module, str) and module.split(".")[0] not in {"keras", "builtins"}:
-        function = part.content.get("config")
-        return f"{module}.{function if part.class_name == 'function' else part.class_name}"
+        return _full_name(part)
     return None
+
+
+def _full_name(part: _Part) -> str:
+    """Module and name of a class or function."""
+    name = part.content.get("config") if part.class_name == "function" else part.class_name
+    return f"{part.content.get('module')}.{name}"
+
+
+def _refuse_huge_rows(part: _Part) -> None:
+    shape = part.config.get("batch_shape") or part.config.get("batch_input_shape")
+    if not isinstance(shape, list):
+        return
+    values = math.prod(size for size in shape[1:] if isinstance(size, int))
+    if values > MAX_ROW_VALUES:
+        raise PrepareError(
+            Reason.MODEL_UNSAFE,
+            f"the model file was not loaded: input {part.layer!r} takes {values:,} numbers a row, more than the "
+            f"{MAX_ROW_VALUES:,} allowed; give it a smaller shape and save the model again",
+        )
 
 
 def _least_weights(part: _Part) -> int:

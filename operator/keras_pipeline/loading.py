@@ -50,9 +50,12 @@ class Model:
 
         Raises:
             PrepareError: MODEL_UNSUPPORTED when Keras itself fails on them.
+            MemoryError: they need more memory than there is.
         """
         try:
             answers = self(*(tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(first_lines(error)) from error
         except (ValueError, TypeError, tf.errors.OpError) as error:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
             raise PrepareError(
@@ -125,14 +128,22 @@ def _tensor(name: str, tensor: Any, role: str) -> Tensor:
 
 
 def _load_error(error: Exception, saved_by: str) -> PrepareError:
-    # Keras wraps errors in the configuration of every layer around; what happened stands last.
-    text = first_lines(str(error).rsplit("Exception encountered: ", 1)[-1])
-    if "Lambda" in text or "safe_mode" in text:
-        return PrepareError(Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}")
+    # Keras wraps errors in the configuration of every layer around, and adds its objects as Python shows them; what
+    # happened stands last, or in between.
+    said = str(error).rsplit("Exception encountered: ", 1)[-1].partition("Full object config:")[0]
+    text = first_lines(said)
+    if "Lambda" in text or "safe_mode" in text or "disallowed" in text:
+        return PrepareError(Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}: find out who made the file")
+    if unfit := re.search(r"could not be loaded\. Example error message for object <\w+ name=([^,>]+)", text):
+        return PrepareError(
+            Reason.MODEL_UNREADABLE,
+            f"the weights of layer {unfit[1]!r} are missing from the file, or are not of the shape that its "
+            "configuration says: save it again with model.save('name.keras') and upload the whole file",
+        )
     if "Could not locate" in text or "Unknown " in text:
         return PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            f"the model needs something that Keras {keras.__version__} does not have: {text}",
+            f"the model needs something that Keras {keras.__version__} does not have{_age(saved_by)}: {text}",
         )
     return PrepareError(
         Reason.MODEL_UNSUPPORTED,

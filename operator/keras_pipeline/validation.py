@@ -18,6 +18,7 @@ import numpy as np
 from keras_api.bundle import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import Requirement
+from keras_pipeline.archive import PLAIN_TEXT, identify
 from keras_pipeline.arrays import Array, Arrays
 from keras_pipeline.errors import PrepareError
 
@@ -42,6 +43,9 @@ def read(path: Path, label: str, inputs: Sequence[Tensor]) -> ValidationSet:
     """
     if path.stat().st_size > MAX_BYTES:
         raise _invalid(f"it has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} allowed")
+    kind = identify(path)
+    if not kind.startswith((PLAIN_TEXT, "empty", "of no", "a JSON")):  # a first column may well be called {x}
+        raise _invalid(f"it is {kind}, not CSV: let spec.validation.data lead to the rows")
     csv.field_size_limit(MAX_FIELD)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -50,7 +54,7 @@ def read(path: Path, label: str, inputs: Sequence[Tensor]) -> ValidationSet:
             columns = _Columns(header, label, inputs)
             return columns.read(rows)
     except UnicodeDecodeError as error:
-        raise _invalid(f"it is not UTF-8 text ({error})") from error
+        raise _invalid(f"its byte {error.start} is no UTF-8 text: save it as UTF-8") from error
     except csv.Error as error:
         raise _invalid(f"it is not CSV: {error}") from error
 
@@ -125,10 +129,11 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
 def _check_bounds(requirement: Requirement, figure: float, rows: int) -> None:
     value = Decimal(repr(figure))
     said = f"{requirement.metric} is {figure:.6g} on {rows} rows"
+    remedy = ": serve a better model, or change spec.validation.require"
     if requirement.min is not None and value < Decimal(requirement.min):
-        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, below the required {requirement.min}")
+        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, below the required {requirement.min}{remedy}")
     if requirement.max is not None and value > Decimal(requirement.max):
-        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, above the allowed {requirement.max}")
+        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, above the allowed {requirement.max}{remedy}")
 
 
 @dataclass(frozen=True)

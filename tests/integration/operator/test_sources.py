@@ -208,7 +208,7 @@ CASES: dict[str, Case] = {
         ['MountVolume.SetUp failed for volume "models"', "create what it lacks"],
         event='MountVolume.SetUp failed for volume "models": no such device',
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ REFUSED = {
         Reason.MODEL_UNSUPPORTED,
         ["acme>Doubled", "'twice'"],
     ),
-    "diverged weights": (diverged, Reason.MODEL_UNSUPPORTED, ["NaN", "y/kernel"]),
+    "diverged weights": (diverged, Reason.MODEL_UNSUPPORTED, ["NaN", "'y'", "diverged"]),
     "a state that outlives a request": (
         lambda: keras.Sequential([keras.Input(batch_shape=(4, 10, 3)), layers.LSTM(4, stateful=True)]),
         Reason.MODEL_UNSUPPORTED,

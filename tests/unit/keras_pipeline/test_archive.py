@@ -16,6 +16,7 @@ from keras_api.reasons import Reason
 from keras_pipeline.archive import read_archive
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.inspection import inspect
+from keras_pipeline.weights import _blocks
 
 METADATA = {"keras_version": "3.15.1", "date_saved": "2026-11-22@07:00:00"}
 
@@ -37,7 +38,7 @@ def sequential(*layers: dict, **more) -> dict:
     return {"module": "keras", "class_name": "Sequential", "config": {"name": "model", "layers": list(layers)}, **more}
 
 
-def weights(write=None) -> bytes:
+def weights_of(write=None) -> bytes:
     """An HDF5 file with a Dense layer's weights and an optimizer's; `write` changes it."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -55,7 +56,7 @@ def keras_file(config=None, weights_=None, extra=(), compression=zipfile.ZIP_STO
     members = {
         "metadata.json": json.dumps(METADATA),
         "config.json": config if isinstance(config, bytes | str) else json.dumps(config or sequential(DENSE)),
-        "model.weights.h5": weights() if weights_ is None else weights_,
+        "model.weights.h5": weights_of() if weights_ is None else weights_,
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
@@ -65,13 +66,14 @@ def keras_file(config=None, weights_=None, extra=(), compression=zipfile.ZIP_STO
     return buffer.getvalue()
 
 
-def legacy_file(config=None) -> bytes:
+def legacy_file(config=None, weights=True) -> bytes:
     def write(file):
+        file.move("layers", "model_weights" if weights else "optimizer_weights/layers")
         file.attrs["keras_version"] = "2.15.0"
         if config is not None:
             file.attrs["model_config"] = json.dumps(config)
 
-    return weights(write)
+    return weights_of(write)
 
 
 @pytest.fixture
@@ -153,14 +155,25 @@ UNREADABLE = {
     "a storage's error": (b"<?xml version='1.0'?><Error><Code>NoSuchKey", ".keras", "an XML document"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", ".keras", "Git LFS pointer"),
     "a gzip file": (b"\x1f\x8b\x08" + b"\0" * 30, ".keras", "a gzip file"),
+    "a tar archive": (bytes(257) + b"ustar\x0000" + bytes(200), ".keras", "a tar archive (unpack it)"),
+    "a bzip2 file": (b"BZh91AY&SY" + bytes(9), ".keras", "a compressed file (unpack it)"),
+    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(9), ".keras", "an archive of another kind (unpack it)"),
+    "a safetensors file": (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}', ".keras", "a safetensors file"),
+    "a numpy array": (b"\x93NUMPY\1\0", ".keras", "a numpy array"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(9), ".keras", "a PNG picture"),
+    "a photograph": (b"\xff\xd8\xff\xe0" + bytes(9), ".keras", "a JPEG picture"),
+    "a document": (b"%PDF-1.7\n", ".keras", "a PDF document"),
+    "a program": (b"\x7fELF\2\1\1" + bytes(9), ".keras", "a program"),
+    "a text": ("epoch,loss\n1,0.5 für alle\n".encode(), ".keras", "plain text"),
+    "a .h5 without its weights": (legacy_file(sequential(DENSE), weights=False), ".h5", "it has no weights"),
     "cut in half": (WHOLE[: len(WHOLE) // 2], ".keras", "the upload was cut off"),
-    "HDF5 called .keras": (weights(), ".keras", "give its address the ending .h5"),
+    "HDF5 called .keras": (weights_of(), ".keras", "give its address the ending .h5"),
     "a zip called .h5": (WHOLE, ".h5", "give its address the ending .keras"),
-    "a damaged .h5": (weights()[:1000], ".h5", "not a whole HDF5 file"),
+    "a damaged .h5": (weights_of()[:1000], ".h5", "not a whole HDF5 file"),
     "weights only": (legacy_file(), ".h5", "use model.save, not save_weights"),
     "no config": (keras_file(without=["config.json"]), ".keras", "no config.json"),
     "no weights": (keras_file(without=["model.weights.h5"]), ".keras", "no model.weights.h5"),
-    "cut weights": (keras_file(weights_=weights()[:1000]), ".keras", "model.weights.h5 is not a whole HDF5 file"),
+    "cut weights": (keras_file(weights_=weights_of()[:1000]), ".keras", "model.weights.h5 is not a whole HDF5 file"),
     "config is no JSON": (keras_file("{"), ".keras", "config.json in it is not valid JSON"),
     "config is a list": (keras_file("[]"), ".keras", "config.json in it does not describe a model"),
     "config is null": (keras_file("null"), ".keras", "config.json in it does not describe a model"),
@@ -211,10 +224,18 @@ UNSAFE = {
     "an absolute path": (keras_file(extra=[("/etc/cron.d/x", "")]), "outside of its folder"),
     "a stowaway": (keras_file(extra=[("setup.py", "")]), "no part of a .keras file"),
     "too many members": (keras_file(extra=[(f"assets/{i}", "") for i in range(10_001)]), "members"),
-    "weights that link to another file": (keras_file(weights_=weights(link_elsewhere)), "vars/2 are a link"),
-    "weights that link within": (keras_file(weights_=weights(link_softly)), "vars/2 are a link"),
-    "weights in another file": (keras_file(weights_=weights(data_elsewhere)), "lie in another file"),
-    "weights far beyond the file": (keras_file(weights_=weights(promise_the_moon)), "would take 68,719"),
+    "weights that link to another file": (keras_file(weights_=weights_of(link_elsewhere)), "vars/2 are a link"),
+    "weights that link within": (keras_file(weights_=weights_of(link_softly)), "vars/2 are a link"),
+    "weights in another file": (keras_file(weights_=weights_of(data_elsewhere)), "lie in another file"),
+    "weights far beyond the file": (keras_file(weights_=weights_of(promise_the_moon)), "would take 68,719"),
+    "assets that fill the disk": (
+        keras_file(extra=[(f"assets/{i}", bytes(1 << 20)) for i in range(1025)], compression=zipfile.ZIP_DEFLATED),
+        "its assets would unpack to 1,074,790,400 bytes",
+    ),
+    "a billion pixels": (
+        keras_file(sequential(layer("picture", "InputLayer", {"batch_shape": [None, 32_768, 32_768, 1]}), DENSE)),
+        "input 'picture' takes 1,073,741,824 numbers a row",
+    ),
     "a billion units": (
         keras_file(sequential(layer("big", "Dense", {"units": 10**9}, build_config={"input_shape": [None, 8]}))),
         "declare at least 8,000,000,000 weights, but it stores 36",
@@ -241,6 +262,22 @@ UNSAFE = {
     "os.system": (keras_file(sequential(layer("x", "system", module="os"))), "'os.system', which is no part"),
     "eval": (keras_file(sequential(layer("x", "eval", module="builtins"))), "'builtins.eval', which is no part"),
     "a download": (keras_file(sequential(layer("x", "get_file", module="keras.utils"))), "'keras.utils.get_file'"),
+    "a function of os": (
+        keras_file(
+            sequential(
+                layer("d", "Dense", {"activation": {"module": "os", "class_name": "function", "config": "_exit"}})
+            )
+        ),
+        "layer 'd' names 'os._exit'",
+    ),
+    "a switch of Keras's": (
+        keras_file(sequential(layer("x", "enable_unsafe_deserialization", module="keras.config"))),
+        "'keras.config.enable_unsafe_deserialization'",
+    ),
+    "a logger": (
+        keras_file(sequential(layer("x", "CSVLogger", module="keras.callbacks"))),
+        "'keras.callbacks.CSVLogger'",
+    ),
     "a loader without safe mode": (
         keras_file(sequential(layer("x", "load_model", module="keras.src.saving.saving_lib"))),
         "'keras.src.saving.saving_lib.load_model'",
@@ -253,6 +290,33 @@ def test_what_could_do_harm_is_refused_before_loading(data, words, refusal):
     error = refusal(data)
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSAFE
+
+
+NAN = {
+    "in a matrix": ("layers/dense/vars/0", (3, 1)),
+    "in a vector": ("layers/dense/vars/1", 2),
+}
+
+
+@pytest.mark.parametrize(("path", "place"), NAN.values(), ids=NAN)
+def test_weights_that_are_nan_are_found_wherever_they_are(path, place, refusal):
+    def spoil(file):
+        file[path][place] = np.nan
+        file["layers/dense/vars"].attrs["name"] = "digits"
+
+    error = refusal(keras_file(weights_=weights_of(spoil)))
+    assert error.message.startswith(f"weights of layer 'digits' are NaN (/{path})")
+    assert error.reason == Reason.MODEL_UNSUPPORTED
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 0, 3), (2, 2, 3, 2), (5, 9)])
+def test_blocks_cover_an_array_once(shape, monkeypatch):
+    monkeypatch.setattr("keras_pipeline.weights.BLOCK", 4)
+    array = np.zeros(shape)
+    for block in _blocks(shape):
+        assert array[block].size <= 4
+        array[block] += 1
+    assert (array == 1).all()
 
 
 UNSUPPORTED = {

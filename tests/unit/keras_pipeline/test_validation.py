@@ -88,7 +88,9 @@ def test_a_row_becomes_arrays_of_the_models_types(text, inputs, expected, read):
         pytest.param("label,a,b\n0,maybe,1\n", [tensor(dtype="bool")], "'maybe' is not a finite bool", id="no boolean"),
         pytest.param("label,a,b\ncat,1,2\n", [tensor()], "row 1, column 'label': 'cat'", id="a label by name"),
         pytest.param('label,a,b\n0,"1,2\n', [tensor()], "it is not CSV", id="an open quote"),
-        pytest.param(b"label,a,b\n0,\xff,2\n", [tensor()], "not UTF-8", id="another encoding"),
+        pytest.param(b"label,a,b\n0,\xff,2\n", [tensor()], "its byte 12 is no UTF-8 text: save it as UTF-8", id="another encoding"),
+        pytest.param(b"<!DOCTYPE html><html>Sign in", [tensor()], "it is an HTML page", id="a login page"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", [tensor()], "it is a PNG picture", id="a picture"),
         pytest.param(
             "label,q\n0,1\n", [tensor("p"), tensor("q")], "no column 'p', and no 'p.0'", id="an input missing"
         ),
@@ -144,7 +146,7 @@ def test_bounds_hold_to_the_digit(require, words):
         return
     with pytest.raises(PrepareError) as error:
         figures(labels, values, require)
-    assert error.value.message == words
+    assert error.value.message == f"{words}: serve a better model, or change spec.validation.require"
     assert error.value.reason == Reason.VALIDATION_FAILED
 
 

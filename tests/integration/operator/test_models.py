@@ -1,0 +1,435 @@
+"""Models of every wrong kind: what the status says of each, and that none of their code runs.
+
+Every case is a KerasModel. The real prepare step runs here, in one process, with the request of the applied Job, and
+its termination message is handed over as a kubelet would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from keras_pipeline import environment
+
+environment.configure()  # before Keras is imported
+
+import wrong_models as wrong  # noqa: E402
+from kube import Kube, Object, wait_until  # noqa: E402
+from operator_process import OperatorProcess  # noqa: E402
+from scene import Scene  # noqa: E402
+
+from keras_api.bundle import SourceRecord  # noqa: E402
+from keras_api.report import encode_report  # noqa: E402
+from keras_pipeline import loading  # noqa: E402
+from keras_pipeline.__main__ import step_report  # noqa: E402
+from keras_pipeline.errors import PrepareError  # noqa: E402
+
+# What TensorFlow and tf2onnx do on their own, and nobody here can mend.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
+# A file that only code of a model would create.
+CANARY = Path(os.environ.get("TMPDIR", "/tmp"), f"canary-{os.getpid()}")
+SAVE_AGAIN = "save it again with model.save('name.keras')"
+NO_MODEL = "let spec.source.uri lead to a file that model.save('name.keras') wrote"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wrong model: how to make its file, and what the status must say.
+
+    `late` is for what only Keras itself can find; everything else must be refused before TensorFlow is imported.
+    """
+
+    make: Callable[[], bytes]
+    reason: str
+    says: list[str]
+    suffix: str = ".keras"
+    late: bool = False
+    csv: bytes | None = None
+    spec: Object = field(default_factory=dict)
+
+
+def dense(**changes: Any) -> Callable[[], bytes]:
+    """A small sound model, changed."""
+    return lambda: wrong.changed(wrong.saved(wrong.dense()), **changes)
+
+
+def activation(module: str, name: str) -> Object:
+    """A reference to a function as Keras writes it."""
+    return {"activation": {"module": module, "class_name": "function", "config": name, "registered_name": name}}
+
+
+def unreadable(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
+    return Case(make, "ModelUnreadable", list(says), **more)
+
+
+def unsafe(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
+    return Case(make, "ModelUnsafe", list(says), **more)
+
+
+def unsupported(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
+    return Case(make, "ModelUnsupported", list(says), **more)
+
+
+def rows(make: Callable[[], bytes], reason: str, csv: bytes, *says: str, **validation: Any) -> Case:
+    spec = {"validation": {"data": "pvc://models/rows.csv", **validation}}
+    return Case(make, reason, list(says), late=True, csv=csv, spec=spec)
+
+
+def given(data: bytes) -> Callable[[], bytes]:
+    return lambda: data
+
+
+def sound() -> bytes:
+    return wrong.saved(wrong.dense())
+
+
+def legacy() -> bytes:
+    return wrong.saved(wrong.dense(), ".h5")
+
+
+CASES: dict[str, Case] = {
+    # No archive, or not a whole one
+    "a truncated archive": unreadable(lambda: sound()[:4000], "its 4,000 bytes end before", "the upload was cut off"),
+    "a truncated .h5": unreadable(lambda: legacy()[:4000], "truncated", SAVE_AGAIN, suffix=".h5"),
+    "an HTML page": unreadable(given(b"<!DOCTYPE html><html>Sign in</html>"), "an HTML page (a login", NO_MODEL),
+    "an error of the storage": unreadable(given(b"<?xml version='1.0'?><Error/>"), "an XML document", NO_MODEL),
+    "a zip of something else": unreadable(lambda: wrong.zipped(readme=b""), "the zip has no config.json", SAVE_AGAIN),
+    "a tar archive": unreadable(lambda: wrong.tar(sound()), "a tar archive (unpack it)", NO_MODEL),
+    "a gzip file": unreadable(lambda: wrong.gzipped(sound()), "a gzip file (unpack it)", NO_MODEL),
+    "a picture": unreadable(wrong.png, "a PNG picture", NO_MODEL),
+    "a safetensors file": unreadable(wrong.safetensors, "a safetensors file", NO_MODEL),
+    "a Git LFS pointer": unreadable(
+        given(b"version https://git-lfs.github.com/spec/v1\n"), "was never pulled", NO_MODEL
+    ),
+    "a pickle": unreadable(lambda: wrong.pickled(CANARY), "a Python pickle", NO_MODEL),
+    "an empty file": unreadable(given(b""), "it is empty", NO_MODEL),
+    "a log": unreadable(given(b"epoch,loss\n1,0.5\n"), "plain text", NO_MODEL),
+    "a zipped SavedModel": unreadable(lambda: wrong.zipped(m__saved_model_pb=b""), "a zipped SavedModel", SAVE_AGAIN),
+    "a legacy file called .keras": unreadable(
+        legacy, "an HDF5 file (the legacy format)", "give its address the ending .h5"
+    ),
+    "an archive called .h5": unreadable(sound, "the .keras format", "give its address the ending .keras", suffix=".h5"),
+    "no weights": unreadable(dense(without=wrong.WEIGHTS), "no model.weights.h5", SAVE_AGAIN),
+    "no weights in a .h5": unreadable(lambda: wrong.without_weights(legacy()), "no weights", SAVE_AGAIN, suffix=".h5"),
+    "a layer's weights missing": unreadable(
+        dense(weights=wrong.no_kernel), "the weights of layer 'y' are missing", SAVE_AGAIN, late=True
+    ),
+    "weights of another shape": unreadable(
+        dense(weights=wrong.another_shape), "the weights of layer 'y'", "not of the shape", SAVE_AGAIN, late=True
+    ),
+    # What could do harm
+    "a path out of the archive": unsafe(
+        dense(extra=((f"assets/../../..{CANARY}", b""),)), str(CANARY), "outside of its"
+    ),
+    "a bomb for a configuration": unsafe(
+        dense(config=lambda config: {**config, "x": " " * (100 << 20)}, compression=wrong.DEFLATED),
+        "'config.json' of 102,",
+        "would unpack to 104,8",
+    ),
+    "a bomb of assets": unsafe(
+        dense(extra=tuple((f"assets/{i}", bytes(1 << 20)) for i in range(1100)), compression=wrong.DEFLATED),
+        "its assets would unpack to 1,153,433,600 bytes",
+    ),
+    "a billion units": unsafe(
+        dense(config=wrong.last_layer_config(units=10**9)), "declare at least 4,000,000,000 weights", "it stores 10"
+    ),
+    "a billion numbers a row": unsafe(
+        dense(config=wrong.input_shape(None, 10**9)), "input 'x' takes 1,000,000,000 numbers a row", "a smaller shape"
+    ),
+    "a Lambda": unsafe(
+        lambda: wrong.saved(wrong.lambda_layer(CANARY)), "layer 'plus' is a Lambda", "a built-in layer or by keras.ops"
+    ),
+    "a Lambda in a .h5": unsafe(
+        lambda: wrong.saved(wrong.lambda_layer(CANARY), ".h5"), "layer 'plus' is a Lambda", "keras.ops", suffix=".h5"
+    ),
+    "a lambda as activation": unsafe(
+        lambda: wrong.saved(wrong.lambda_activation(CANARY)), "layer 'y' holds a Python lambda", "built-in function"
+    ),
+    "a SavedModel of elsewhere": unsafe(
+        dense(config=wrong.last_layer(class_name="TFSMLayer")), "layer 'y' is a TFSMLayer", "Rebuild the model"
+    ),
+    "a vocabulary that is a system file": unsafe(
+        dense(
+            config=wrong.last_layer(class_name="StringLookup", config={"name": "words", "vocabulary": "/etc/passwd"})
+        ),
+        "layer 'words' reads its vocabulary from '/etc/passwd'",
+        "set the vocabulary as a list",
+    ),
+    "a class of os": unsafe(
+        dense(config=wrong.last_layer(module="os", class_name="system", config=f"touch {CANARY}")),
+        "'os.system', which is no part of a model",
+        "Find out who made it",
+    ),
+    "a function of os": unsafe(
+        dense(config=wrong.last_layer_config(**activation("os", "system"))), "layer 'y' names 'os.system'", "Find out"
+    ),
+    "a class of builtins": unsafe(
+        dense(config=wrong.last_layer(module="builtins", class_name="exec", config=f"open('{CANARY}', 'w')")),
+        "'builtins.exec', which is no part of a model",
+        "Find out who made it",
+    ),
+    "a switch of Keras's": unsafe(
+        dense(config=wrong.last_layer_config(**activation("keras.config", "enable_unsafe_deserialization"))),
+        "layer 'y' names 'keras.config.enable_unsafe_deserialization'",
+    ),
+    "a download": unsafe(
+        dense(config=wrong.last_layer_config(**activation("keras.utils", "get_file"))), "'keras.utils.get_file'"
+    ),
+    "a link to another file": unsafe(
+        dense(weights=wrong.link_to_another_file), "/layers/dense/vars/2 are a link", SAVE_AGAIN
+    ),
+    "data of another file": unsafe(
+        dense(weights=wrong.data_of_another_file), "/layers/dense/vars/2 lie in another file", SAVE_AGAIN
+    ),
+    # What is sound, perhaps, but not for here
+    "a layer of its author's own": unsupported(
+        lambda: wrong.saved(wrong.with_layer(wrong.Doubled(name="twice"))),
+        "'acme>Doubled' (layer 'twice')",
+        "Their code is not in the file",
+        "keras.ops",
+    ),
+    "NaN where no probe looks": unsupported(
+        lambda: wrong.changed(wrong.saved(wrong.embedding()), weights=wrong.nan_where_no_probe_looks),
+        "weights of layer 'words' are NaN",
+        "Train the model again",
+    ),
+    "a layer of a newer Keras": unsupported(
+        dense(metadata={"keras_version": "9.1.0"}, config=wrong.last_layer(class_name="Denser")),
+        "saved by the newer Keras 9.1.0: save it with 3.",
+        "Denser",
+        late=True,
+    ),
+    "an option of a newer Keras": unsupported(
+        dense(metadata={"keras_version": "9.1.0"}, config=wrong.last_layer_config(sparkle=1)),
+        "saved by the newer Keras 9.1.0: save it with 3.",
+        "sparkle",
+        late=True,
+    ),
+    "no inputs": unsupported(
+        lambda: wrong.saved(wrong.unbuilt()), "does not say what its inputs are", "give it a keras.Input", late=True
+    ),
+    "JAX": unsupported(dense(config=wrong.last_layer(class_name="JaxLayer")), "layer 'y' is a JaxLayer", "Rebuild it"),
+    "an operation that ONNX lacks, and no way round": Case(
+        lambda: wrong.saved(wrong.text()),
+        "ConversionFailed",
+        ["onnxruntime: ONNX Runtime cannot open the model", "no operation"],
+        late=True,
+        spec={"serving": {"runtime": "onnxruntime"}},
+    ),
+    "answers that differ, and no way round": Case(
+        lambda: wrong.saved(wrong.chaos()),
+        "ParityFailed",
+        ["onnxruntime: output 'y' differs by up to ", "rtol 0.001, atol 1e-05", "argmax agreement"],
+        late=True,
+        spec={"serving": {"runtime": "onnxruntime"}},
+    ),
+    # The rows
+    "a model below its bound": rows(
+        lambda: wrong.saved(wrong.identity()),
+        "ValidationFailed",
+        b"label,a,b,c\n0,9,1,1\n1,1,9,1\n2,9,1,1\n2,1,1,9\n",
+        "accuracy is 0.75 on 4 rows, below the required 0.9",
+        "serve a better model, or change spec.validation.require",
+        require=[{"metric": "accuracy", "min": "0.9"}],
+    ),
+    "rows without the label": rows(
+        sound,
+        "ValidationDataInvalid",
+        b"a,b,c,d,target\n1,2,3,4,0\n",
+        "it has no column 'label' (its columns: 'a', 'b', 'c', 'd', 'target')",
+        "set spec.validation.label",
+    ),
+    "rows of another width": rows(
+        sound, "ValidationDataInvalid", b"label,a,b\n0,1,2\n", "input 'x' takes rows of shape [4]", "2 columns for it"
+    ),
+    "a row with a word": rows(
+        sound, "ValidationDataInvalid", b"label,a,b,c,d\n0,1,2,3,four\n", "row 1, column 'd': 'four' is not a finite"
+    ),
+    "a login page for rows": rows(
+        sound, "ValidationDataInvalid", b"<!DOCTYPE html><html>Sign in", "it is an HTML page", "spec.validation.data"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model's status says, and how far the step got."""
+
+    status: Object
+    log: str
+
+    def condition(self, kind: str) -> Object:
+        return next(each for each in self.status["conditions"] if each["type"] == kind)
+
+
+@dataclass
+class Preparer:
+    """Plays the parts between the applied Job and the operator: fetch, the real prepare step, the kubelet."""
+
+    kube: Kube
+    namespace: str
+    folder: Path
+
+    def create(self, name: str, suffix: str, spec: Object) -> Scene:
+        scene = Scene(self.kube, self.namespace, name)
+        scene.create(f"pvc://models/{name}{suffix}", **spec)
+        return scene
+
+    def prepare(self, scene: Scene, data: bytes, suffix: str, csv: bytes | None) -> str:
+        """Run the step with the Job's request. Returns what it logged."""
+        pod = scene.kubelet.prepare_pod(scene.name)
+        command = [word.replace("$$", "$") for word in pod["spec"]["initContainers"][1]["command"]]
+        request = command[command.index("--request") + 1]
+        source = self.folder / scene.name / "source"
+        source.mkdir(parents=True)
+        (source / f"model{suffix}").write_bytes(data)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        record = SourceRecord(uri="pvc://models/m", fingerprint="pvc", digest=digest, size_bytes=len(data))
+        (source / "record.json").write_bytes(msgspec.json.encode(record))
+        if csv is not None:
+            (source / "validation.csv").write_bytes(csv)
+        with contextlib.redirect_stderr(io.StringIO()) as log:
+            report = step_report(request, source.parent)
+        message = encode_report(report).decode()
+        scene.kubelet.hands_over(scene.name, "prepare", 0 if report.failure is None else 1, message)
+        return log.getvalue()
+
+
+@pytest.fixture(scope="module")
+def preparer(kube: Kube, operator: OperatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preparer]:
+    namespace = f"wrong-models-{kube.unique()}"
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    yield Preparer(kube, namespace, tmp_path_factory.mktemp("work"))
+    for model in kube.list("kerasmodels", namespace):
+        kube.delete("kerasmodels", namespace, model["metadata"]["name"])
+
+
+@pytest.fixture(scope="module")
+def told(preparer: Preparer) -> dict[str, Told]:
+    """Every case, gone through."""
+    scenes = {
+        what: preparer.create(f"model-{number}", case.suffix, case.spec)
+        for number, (what, case) in enumerate(CASES.items())
+    }
+    made = {what: case.make() for what, case in CASES.items()}
+    CANARY.unlink(missing_ok=True)
+    logs = {
+        what: preparer.prepare(scene, made[what], CASES[what].suffix, CASES[what].csv) for what, scene in scenes.items()
+    }
+    found = {}
+    for what, scene in scenes.items():
+        wait_until(partial(_failed, scene), f"{scene.name} ({what}) to fail; the step logged {logs[what]}")
+        found[what] = Told(scene.status(), logs[what])
+    return found
+
+
+def _failed(scene: Scene) -> bool:
+    return bool(scene.status().get("lastFailure")) and scene.condition("Ready").get("reason") != "Preparing"
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_a_wrong_model_is_refused_with_culprit_and_remedy(told: dict[str, Told], what: str) -> None:
+    case, ready = CASES[what], told[what].condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", case.reason), ready["message"]
+    assert [words for words in case.says if words not in ready["message"]] == [], ready["message"]
+    assert told[what].status["lastFailure"]["message"] == ready["message"]
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_a_wrong_model_waits_for_a_human(told: dict[str, Told], what: str) -> None:
+    assert told[what].condition("Stalled")["status"] == "True"
+
+
+@pytest.mark.parametrize("what", [what for what, case in CASES.items() if not case.late])
+def test_what_can_be_judged_before_tensorflow_is_imported_is(told: dict[str, Told], what: str) -> None:
+    assert "reading model" in told[what].log
+    assert "importing TensorFlow" not in told[what].log
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_no_message_speaks_python(told: dict[str, Told], what: str) -> None:
+    message = told[what].condition("Ready")["message"]
+    assert [sign for sign in ("Traceback", "Error", "<class", " object at ", "<Dense") if sign in message] == []
+
+
+def test_no_code_of_a_model_runs(told: dict[str, Told]) -> None:
+    assert told
+    assert not CANARY.exists()
+
+
+ARMED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a Lambda": (lambda: wrong.saved(wrong.lambda_layer(CANARY)), ".keras"),
+    "a Lambda in a .h5": (lambda: wrong.saved(wrong.lambda_layer(CANARY), ".h5"), ".h5"),
+    "a lambda as activation": (lambda: wrong.saved(wrong.lambda_activation(CANARY)), ".keras"),
+    "a class of os": (CASES["a class of os"].make, ".keras"),
+    "a function of os": (CASES["a function of os"].make, ".keras"),
+    "a class of builtins": (CASES["a class of builtins"].make, ".keras"),
+    "a switch of Keras's": (CASES["a switch of Keras's"].make, ".keras"),
+    "a pickle": (CASES["a pickle"].make, ".keras"),
+}
+
+
+@pytest.mark.parametrize(("make", "suffix"), ARMED.values(), ids=ARMED)
+def test_what_slipped_through_the_inspection_would_not_run_either(
+    make: Callable[[], bytes], suffix: str, tmp_path: Path
+) -> None:
+    """The second lock: Keras in safe mode."""
+    file = tmp_path / f"model{suffix}"
+    file.write_bytes(make())
+    CANARY.unlink(missing_ok=True)
+    with pytest.raises(PrepareError):
+        loading.load(file, "3.15.1")
+    assert not CANARY.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (wrong.text, ["ONNX Runtime cannot open the model", "no operation"]),
+        (wrong.chaos, ["output 'y' differs by up to ", "more than rtol 0.001, atol 1e-05 allow", "largest difference"]),
+    ],
+    ids=["a model that no converter takes", "answers beyond the tolerance"],
+)
+def test_what_onnx_cannot_is_served_by_tensorflow_and_the_status_says_why(
+    preparer: Preparer, make: Callable[[], Any], why: list[str]
+) -> None:
+    scene = preparer.create(f"by-tensorflow-{make.__name__}", ".keras", {})
+    preparer.prepare(scene, wrong.saved(make()), ".keras", None)
+    scene.wait_for("ModelPrepared", "True")
+    model = scene.status()["model"]
+    assert model["runtime"] == "tensorflow"
+    (attempt,) = model["notTaken"]
+    assert attempt["runtime"] == "onnxruntime"
+    assert [words for words in why if words not in attempt["reason"]] == [], attempt["reason"]
+    assert float(model["parity"]["maxAbsError"]) < 1e-5  # TensorFlow's own figure, beside ONNX Runtime's
+
+
+def test_the_container_that_opens_the_file_holds_nothing_that_a_model_could_use(preparer: Preparer) -> None:
+    source = {"secretRef": {"name": "reader"}}
+    name = "armed"
+    scene = Scene(preparer.kube, preparer.namespace, name)
+    metadata = {"name": "reader", "namespace": preparer.namespace}
+    preparer.kube.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"HTTP_BEARER_TOKEN": "t"}}
+    )
+    scene.create("pvc://models/armed.keras", source=source)
+    pod = scene.kubelet.prepare_pod(name)["spec"]
+    fetch, prepare = pod["initContainers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert fetch["envFrom"] == [{"secretRef": {"name": "reader"}}]  # here they are, and not there:
+    assert "envFrom" not in prepare
+    assert [each["name"] for each in prepare["env"]] == ["HOME"]
+    assert sorted(mount["name"] for mount in prepare["volumeMounts"]) == ["tmp", "work"]
+    volumes = {each["name"]: set(each) - {"name"} for each in pod["volumes"]}
+    assert (volumes["tmp"], volumes["work"]) == ({"emptyDir"}, {"emptyDir"})

@@ -1,0 +1,242 @@
+"""Model files of every wrong kind: real ones of Keras's making, damaged, disguised or made to do harm.
+
+Whatever code a file brings would create the canary, a file that nobody else creates.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import struct
+import tarfile
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+
+DEFLATED = zipfile.ZIP_DEFLATED
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+def saved(model: Any, suffix: str = ".keras") -> bytes:
+    """The file that Keras writes."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of much that is wrong with these models
+        path = Path(folder, f"model{suffix}")
+        model.save(path)
+        return path.read_bytes()
+
+
+@keras.saving.register_keras_serializable(package="acme")
+class Doubled(layers.Layer):
+    """A layer that only its author has."""
+
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+def dense(units: int = 2, **options: Any) -> Any:
+    """Four numbers in, `units` out."""
+    return keras.Sequential([keras.Input((4,), name="x"), layers.Dense(units, name="y", **options)])
+
+
+def with_layer(layer: Any) -> Any:
+    return keras.Sequential([keras.Input((4,), name="x"), layer, layers.Dense(2, name="y")])
+
+
+def identity(units: int = 3) -> Any:
+    """Answers with its input."""
+    model = keras.Sequential([keras.Input((units,), name="x"), layers.Dense(units, use_bias=False, name="y")])
+    model.layers[0].kernel.assign(np.eye(units, dtype="float32"))
+    return model
+
+
+def embedding() -> Any:
+    """Ten thousand words, of which the probes meet a few."""
+    ids = keras.Input((8,), dtype="int32", name="ids")
+    words = layers.Embedding(10_000, 4, name="words")(ids)
+    return keras.Model(ids, layers.Dense(2, name="y")(layers.Flatten()(words)))
+
+
+def unbuilt() -> Any:
+    """A model that was never told what goes in."""
+    return keras.Sequential([layers.Dense(2)])
+
+
+def text() -> Any:
+    """Texts in, which TensorFlow alone can take apart."""
+    words = layers.TextVectorization(vocabulary=["good", "bad"], output_mode="multi_hot")
+    texts = keras.Input((1,), dtype="string", name="text")
+    return keras.Model(texts, layers.Dense(2, name="y")(words(texts)))
+
+
+def chaos() -> Any:
+    """So sensitive that the rounding of another runtime gives other answers."""
+    keras.utils.set_random_seed(1)
+    x = keras.Input((64,), name="x")
+    far = layers.Dense(64, kernel_initializer=keras.initializers.RandomNormal(stddev=1e4))(x)
+    return keras.Model(x, layers.Identity(name="y")(keras.ops.sin(far)))
+
+
+# Archives of Keras's making, changed
+
+
+def changed(
+    data: bytes,
+    config: Callable[[Any], Any] = lambda config: config,
+    metadata: dict[str, str] | None = None,
+    weights: Callable[[h5py.File], None] | None = None,
+    extra: tuple[tuple[str, bytes], ...] = (),
+    without: str = "",
+    compression: int = zipfile.ZIP_STORED,
+) -> bytes:
+    """The archive with other members; `config` and `weights` get what Keras wrote."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[CONFIG] = json.dumps(config(json.loads(members[CONFIG]))).encode()
+    if metadata is not None:
+        members[METADATA] = json.dumps({**json.loads(members[METADATA]), **metadata}).encode()
+    if weights is not None:
+        buffer = io.BytesIO(members[WEIGHTS])
+        with h5py.File(buffer, "r+") as file:
+            weights(file)
+        members[WEIGHTS] = buffer.getvalue()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in [*members.items(), *extra]:
+            if name != without:
+                archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def last_layer(**changes: Any) -> Callable[[Any], Any]:
+    """Change what the configuration says of the last layer."""
+
+    def change(config: Any) -> Any:
+        config["config"]["layers"][-1] |= changes
+        return config
+
+    return change
+
+
+def last_layer_config(**changes: Any) -> Callable[[Any], Any]:
+    def change(config: Any) -> Any:
+        config["config"]["layers"][-1]["config"] |= changes
+        return config
+
+    return change
+
+
+def input_shape(*shape: int | None) -> Callable[[Any], Any]:
+    def change(config: Any) -> Any:
+        config["config"]["layers"][0]["config"]["batch_shape"] = list(shape)
+        return config
+
+    return change
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_pb", ".pb"), content)
+    return buffer.getvalue()
+
+
+def without_weights(legacy: bytes) -> bytes:
+    """A legacy file that has its configuration only."""
+    buffer = io.BytesIO(legacy)
+    with h5py.File(buffer, "r+") as file:
+        del file["model_weights"]
+    return buffer.getvalue()
+
+
+def tar(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("model.keras")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data)
+
+
+def png() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
+
+
+def safetensors() -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(4)
+
+
+class _Payload:
+    def __init__(self, canary: Path) -> None:
+        self._canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._canary,)
+
+
+def pickled(canary: Path) -> bytes:
+    """What would create the canary if it were unpickled."""
+    return pickle.dumps(_Payload(canary))
+
+
+def lambda_layer(canary: Path) -> Any:
+    """A Lambda whose code creates the canary."""
+    path = str(canary)
+    model = with_layer(
+        layers.Lambda(lambda x: (open(path, "w").close(), x)[1], output_shape=(4,), name="plus")  # noqa: PTH123
+    )
+    canary.unlink(missing_ok=True)  # building the model called it
+    return model
+
+
+def lambda_activation(canary: Path) -> Any:
+    path = str(canary)
+    model = dense(activation=lambda x: (open(path, "w").close(), x)[1])  # noqa: PTH123
+    canary.unlink(missing_ok=True)
+    return model
+
+
+# Changes to the weights
+
+
+def link_to_another_file(file: h5py.File) -> None:
+    file["layers/dense/vars/2"] = h5py.ExternalLink("/etc/shadow.h5", "data")
+
+
+def data_of_another_file(file: h5py.File) -> None:
+    file.create_dataset("layers/dense/vars/2", (16,), "u1", external=[("/etc/passwd", 0, 16)])
+
+
+def no_kernel(file: h5py.File) -> None:
+    del file["layers/dense/vars/0"]
+    del file["layers/dense/vars/1"]
+
+
+def another_shape(file: h5py.File) -> None:
+    del file["layers/dense/vars/0"]
+    file["layers/dense/vars/0"] = np.zeros((5, 2), "float32")
+
+
+def nan_where_no_probe_looks(file: h5py.File) -> None:
+    file["layers/embedding/vars/0"][9_999, 1] = np.nan
