@@ -177,7 +177,7 @@ class Api:
         query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", str(PAGE))]
         found = await self._request("GET", "list", EVENT, EVENT.path(namespace), query=query)
         events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
-        return [Clue(each.get("reason", ""), each.get("message", "")) for each in events]
+        return [_clue(each) for each in events]
 
     async def last_log_line(self, namespace: str, pod: str, container: str) -> str:
         """The last line that a container has logged; empty when there is none."""
@@ -238,6 +238,12 @@ class Api:
         finally:
             self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
         return _Answer(response.status, data, _retry_after(response.headers))
+
+
+def _clue(event: Object) -> Clue:
+    # Of a container the event says where it stands in the pod: ``spec.containers{server}``.
+    container = event["involvedObject"].get("fieldPath", "").partition("{")[2].removesuffix("}")
+    return Clue(event.get("reason", ""), event.get("message", ""), container)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -13,10 +13,14 @@ from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.kinds import Key
 from keras_operator.observe import Observed
 from keras_operator.preparation import podless_from
-from keras_operator.status.pods import LOG, Clue, silent_from, unready_from
+from keras_operator.status.pods import LOG, Clue, silent_from, tells, unready_from
+from keras_operator.times import seconds_until
 
-# The kubelet and the controllers repeat what still hinders them about as often.
-EVENTS_EVERY_SECONDS = 30
+# Events come before the pod's status says the same: the kubelet writes that at its next round, ten seconds later.
+EVENTS_EVERY_SECONDS = 5
+# What has hung for so long is asked about as rarely as the kubelet and the controllers repeat themselves.
+PATIENCE_SECONDS = 60
+EVENTS_LATER_EVERY_SECONDS = 30
 # A log may grow for ever without anything new in it, and each of its lines would be written to the status.
 LOG_EVERY_SECONDS = 300
 
@@ -50,13 +54,24 @@ class Inquiry:
             if question.at > seen.now:
                 continue
             answer = known.get(question)
-            patience = LOG_EVERY_SECONDS if question.container else EVENTS_EVERY_SECONDS
-            if answer is None or now - answer[0] >= patience:
+            if answer is None or now >= answer[0] + _interval(question, seen.now):
                 answer = (now, await self._ask(key.namespace, question))
             asked[question] = answer
         if asked:
             self._asked[key] = asked
         return {question.uid: clue for question, (_, clue) in asked.items() if clue is not None}
+
+    def due(self, model: KerasModel, seen: Observed) -> float | None:
+        """Seconds until there is something to ask, for the first time or again."""
+        asked = self._asked.get(Key(model.metadata.namespace, model.metadata.name), {})
+        now = asyncio.get_running_loop().time()
+        return min(
+            (
+                asked[each][0] + _interval(each, seen.now) - now if each in asked else seconds_until(each.at, seen.now)
+                for each in questions(model, seen)
+            ),
+            default=None,
+        )
 
     def forget(self, key: Key) -> None:
         """Forget what was found about a model that is gone."""
@@ -72,8 +87,7 @@ class Inquiry:
             # The status then says less, which is better than nothing.
             log.warning("cannot look up why something hangs: %s", error)
             return None
-        # What the scheduler has to say stands in the pod's status; once it does not, it is past.
-        return next((each for each in reversed(events) if each.reason != "FailedScheduling"), None)
+        return next((each for each in reversed(events) if tells(each)), None)
 
 
 def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
@@ -90,6 +104,9 @@ def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
         yield Question(job.uid, podless)
 
 
-def next_question_at(model: KerasModel, seen: Observed) -> datetime | None:
-    """When something that is silent now has been so for long enough to be asked about."""
-    return min((each.at for each in questions(model, seen) if each.at > seen.now), default=None)
+def _interval(question: Question, now: datetime) -> float:
+    """Seconds between asking the same twice."""
+    if question.container:
+        return LOG_EVERY_SECONDS
+    young = (now - question.at).total_seconds() < PATIENCE_SECONDS
+    return EVENTS_EVERY_SECONDS if young else EVENTS_LATER_EVERY_SECONDS

@@ -9,7 +9,7 @@ from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel, KerasModelStatus, SpecError, parse_model
 from keras_operator.act import Actor
 from keras_operator.decide import Plan, decide
-from keras_operator.inquiry import Inquiry, next_question_at
+from keras_operator.inquiry import Inquiry
 from keras_operator.kinds import Key, Object
 from keras_operator.observe import Observed, observe
 from keras_operator.report import Reporter
@@ -70,7 +70,7 @@ class Reconciler:
         if _says_nothing_yet(model, seen):
             return FIRST_WORD_SECONDS
         await self.reporter.report(model, status, seen.now)
-        return PROBLEM_SECONDS if problems else _look_again(model, plan, seen, status)
+        return PROBLEM_SECONDS if problems else _look_again(plan, seen, status, self.inquiry.due(model, seen))
 
     async def _observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, datetime.now(UTC))
@@ -97,7 +97,7 @@ def _says_nothing_yet(model: KerasModel, seen: Observed) -> bool:
     return (seen.now - asked).total_seconds() < FIRST_WORD_SECONDS
 
 
-def _look_again(model: KerasModel, plan: Plan, seen: Observed, status: KerasModelStatus) -> float | None:
+def _look_again(plan: Plan, seen: Observed, status: KerasModelStatus, inquiry_due: float | None) -> float | None:
     """Seconds until time alone may have changed something; None at rest, or while only the source can change it."""
     at = plan.preparation.look_at
     if at is not None:
@@ -105,5 +105,4 @@ def _look_again(model: KerasModel, plan: Plan, seen: Observed, status: KerasMode
     working = any(each.type == ConditionType.RECONCILING and each.status == "True" for each in status.conditions)
     if not working or plan.preparation.stage == "unresolved":
         return None
-    question = next_question_at(model, seen)
-    return LOOK_SECONDS if question is None else min(LOOK_SECONDS, seconds_until(question, seen.now))
+    return LOOK_SECONDS if inquiry_due is None else min(LOOK_SECONDS, max(inquiry_due, 0.1))

@@ -26,6 +26,8 @@ MAX_LAST_WORDS = 300
 _PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 # The kubelet says the same with and without these, in turn; the cause is behind them.
 _PULL_PREFIXES = re.compile(r'^(Back-off pulling image "[^"]*": |ErrImagePull: |rpc error: code = \w+ desc = )+')
+_FAILED_PULL = re.compile(r'Failed to pull image "[^"]*": ')
+_EMPTY_WORDS = {"Error: ErrImagePull", "Error: ImagePullBackOff"}
 _NO_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*$", re.DOTALL)
 _GENERATED_NAME = re.compile(r'\bpods "([a-z0-9.-]+)-[a-z0-9]{5}"')
 _REPEATED = "(combined from similar events): "
@@ -46,6 +48,7 @@ class Clue(NamedTuple):
 
     reason: str
     message: str
+    container: str = ""
 
 
 LOG = "Log"
@@ -65,16 +68,18 @@ def cause_of(pod: Pod, now: datetime, clue: Clue | None = None) -> Cause | None:
 
 
 def silent_from(pod: Pod) -> datetime | None:
-    """From when on a pod that hangs before its first container is taken to hang, while its status does not say why."""
+    """From when on a pod that waits for its next container is taken to hang, while its status does not say why."""
     if pod.deleting or not pod.created or pod.status.get("phase") != "Pending":
         return None
     if _from_containers(pod) or _from_scheduler(pod):
         return None
     states = [each.get("state", {}) for each in containers(pod)]
-    if any("running" in state or "terminated" in state for state in states):
+    if any("running" in state for state in states):
         return None
-    placed = [each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "PodScheduled"]
-    return later(max(read(time) for time in (pod.created, *placed)), SILENCE_SECONDS)
+    steps = [pod.created]
+    steps += [each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "PodScheduled"]
+    steps += [state["terminated"]["finishedAt"] for state in states if "terminated" in state]
+    return later(max(read(time) for time in steps), SILENCE_SECONDS)
 
 
 def unready_from(pod: Pod) -> tuple[datetime, str] | None:
@@ -92,12 +97,24 @@ def unready_from(pod: Pod) -> tuple[datetime, str] | None:
     return None
 
 
+def tells(event: Clue) -> bool:
+    """Whether a warning event says what hinders a pod that its status is silent about."""
+    # What the scheduler has to say stands in the pod's status; once it does not, it is past.
+    return event.reason != "FailedScheduling" and event.message not in _EMPTY_WORDS
+
+
 def cause_from_event(name: str, clue: Clue) -> Cause:
     """What a warning event about a pod, Job or ReplicaSet means."""
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
     if clue.reason == "FailedCreate":
         return pod_refused(f"{name}: {clue.message.removeprefix(_REPEATED)}")
+    if clue.reason == "Failed" and clue.container:
+        where = f"container {clue.container} of pod {name}"
+        pull = _FAILED_PULL.match(clue.message)
+        if pull:
+            return _pull_failed(where, clue.message[pull.end() :])
+        return _misconfigured(where, clue.message.removeprefix("Error: "))
     return Cause(Reason.NOT_READY, f"{name}: {clue.reason}: {clue.message}")
 
 
@@ -178,21 +195,24 @@ def _from_containers(pod: Pod) -> Cause | None:
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         where = f"container {container['name']} of pod {pod.name}"
         if reason in _PULL:
-            why = _PULL_PREFIXES.sub("", message) or reason
-            return Cause(Reason.IMAGE_PULL_FAILED, f"{where}: {why}: check the image's name and its pull secret")
+            return _pull_failed(where, message or reason)
         if reason in _CONFIG:
-            return Cause(_config_reason(message), f"{where}: {reason}: {message}")
+            return _misconfigured(where, message or reason)
         # A container that runs again after an end may yet turn ready; one that waits for its next start does not run.
         if (reason or "terminated" in container.get("state", {})) and (cause := ended_badly(pod, container)):
             return cause
     return None
 
 
-def _config_reason(message: str) -> Reason:
-    lowered = message.lower()
-    if "secret" in lowered and ("not found" in lowered or "couldn't find key" in lowered):
-        return Reason.SECRET_NOT_FOUND
-    return Reason.NOT_READY
+def _pull_failed(where: str, why: str) -> Cause:
+    why = _PULL_PREFIXES.sub("", why)
+    return Cause(Reason.IMAGE_PULL_FAILED, f"{where}: {why}: check the image's name and its pull secret")
+
+
+def _misconfigured(where: str, why: str) -> Cause:
+    lowered = why.lower()
+    secret = "secret" in lowered and ("not found" in lowered or "couldn't find key" in lowered)
+    return Cause(Reason.SECRET_NOT_FOUND if secret else Reason.NOT_READY, f"{where} cannot be started: {why}")
 
 
 def _from_scheduler(pod: Pod) -> Cause | None:

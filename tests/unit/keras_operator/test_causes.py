@@ -7,7 +7,7 @@ from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
 from keras_operator.kinds import POD, Object
-from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, unready_from
+from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, tells, unready_from
 from keras_operator.world import Pod, World
 
 
@@ -32,6 +32,8 @@ def _running(since: float) -> Object:
         "containerStatuses": [_container(state={"running": {"startedAt": ago(since)}})],
     }
 
+
+BUNDLE_GOT = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
 
 CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "just made": ({}, None, ""),
@@ -137,12 +139,41 @@ def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
         (Clue("FailedMount", 'secret "x" not found'), Reason.VOLUME_UNAVAILABLE),
         (Clue("FailedCreatePodSandBox", "no address left"), Reason.NOT_READY),
         (Clue("FailedCreate", "exceeded quota"), Reason.POD_REFUSED),
+        (Clue("Failed", 'Error: secret "reader" not found', "server"), Reason.SECRET_NOT_FOUND),
     ],
 )
 def test_an_event_speaks_for_a_silent_pod(clue: Clue, reason: Reason) -> None:
     cause = cause_of(seen(pod("server", "r")), NOW, clue)
     assert cause is not None
-    assert (cause.reason, clue.message in cause.message) == (reason, True)
+    assert (cause.reason, clue.message.removeprefix("Error: ") in cause.message) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    ("event", "waiting"),
+    [
+        (
+            'Failed to pull image "x:1": rpc error: code = NotFound desc = x:1: not found',
+            ("ErrImagePull", "x:1: not found"),
+        ),
+        ('Error: secret "reader" not found', ("CreateContainerConfigError", 'secret "reader" not found')),
+    ],
+)
+def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str, str]) -> None:
+    early = cause_of(seen(pod("server", "r")), NOW, Clue("Failed", event, "server"))
+    late = cause_of(seen(pod("server", "r", containerStatuses=[_waiting(*waiting)])), NOW)
+    assert early == late
+
+
+@pytest.mark.parametrize(
+    ("event", "telling"),
+    [
+        (Clue("Failed", 'Failed to pull image "x:1": not found', "server"), True),
+        (Clue("Failed", "Error: ErrImagePull", "server"), False),
+        (Clue("FailedScheduling", "0/1 nodes are available"), False),
+    ],
+)
+def test_events_without_news_are_passed_over(event: Clue, telling: bool) -> None:
+    assert tells(event) is telling
 
 
 @pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
@@ -187,6 +218,7 @@ def test_a_log_line_without_end_is_cut() -> None:
         ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
         ({"containerStatuses": [_waiting("ImagePullBackOff")]}, False),
         ({"initContainerStatuses": [_container(state={"running": {}})]}, False),
+        ({"initContainerStatuses": [_container("bundle", state=BUNDLE_GOT)]}, True),
         ({"phase": "Running"}, False),
     ],
 )
