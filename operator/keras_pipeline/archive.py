@@ -257,7 +257,9 @@ def _open_hdf5(file: BinaryIO, what: str) -> Iterator[h5py.File]:
     try:
         hdf5 = h5py.File(file, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise _unreadable(f"{what} is not a whole HDF5 file (truncated or damaged: {error}): {SAVE_AGAIN}") from error
+        # HDF5 says what it failed to do, and in brackets why.
+        why = str(error).partition("(")[2].removesuffix(")") or str(error)
+        raise _unreadable(f"{what} is not a whole HDF5 file ({why}): {SAVE_AGAIN}") from error
     with hdf5:
         try:
             yield hdf5

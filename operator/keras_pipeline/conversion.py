@@ -85,7 +85,11 @@ class Converter:
                 break
         if not good:
             reason = list(failed.values())[-1].reason
-            raise PrepareError(reason, "; ".join(f"{name}: {error}" for name, error in failed.items()) + self._hint())
+            said = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            fallback = (
+                "" if "tensorflow" in failed else ": set spec.serving.runtime to auto, to fall back to TensorFlow"
+            )
+            raise PrepareError(reason, f"{said}{self._hint()}{fallback}")
         taken, slower = self._fastest(good)
         (self._scratch / taken.entry).rename(bundle / taken.entry)
         attempts = [Attempt(runtime=name, reason=str(error)) for name, error in failed.items()]

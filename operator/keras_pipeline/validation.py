@@ -202,7 +202,7 @@ class _Columns:
         if free > 1 or (fixed and len(columns) % fixed) or (not free and len(columns) != fixed):
             raise _invalid(
                 f"input {tensor.name!r} takes rows of shape {sizes} ({fixed}{' x n' if free else ''} values), "
-                f"but there are {len(columns)} columns for it"
+                f"but there are {len(columns)} columns for it: give a column for each value"
             )
         return _Group(tensor, columns, tuple(len(columns) // fixed if size < 0 else size for size in sizes))
 
@@ -221,9 +221,8 @@ class _Columns:
                 try:
                     _parse([text], dtype)
                 except (ValueError, OverflowError):
-                    raise _invalid(
-                        f"row {row}, column {self._header[column]!r}: {text[:40]!r} is not a finite {dtype} number"
-                    ) from None
+                    where = f"row {row}, column {self._header[column]!r}"
+                    raise _invalid(f"{where}: {text[:40]!r} is not a finite {dtype} number: correct it") from None
             raise
 
 

@@ -223,14 +223,19 @@ CASES: dict[str, Case] = {
     "an operation that ONNX lacks, and no way round": Case(
         lambda: wrong.saved(wrong.text()),
         "ConversionFailed",
-        ["onnxruntime: ONNX Runtime cannot open the model", "no operation"],
+        ["onnxruntime: ONNX Runtime cannot open the model", "no operation", "spec.serving.runtime to auto"],
         late=True,
         spec={"serving": {"runtime": "onnxruntime"}},
     ),
     "answers that differ, and no way round": Case(
         lambda: wrong.saved(wrong.chaos()),
         "ParityFailed",
-        ["onnxruntime: output 'y' differs by up to ", "rtol 0.001, atol 1e-05", "argmax agreement"],
+        [
+            "onnxruntime: output 'y' differs by up to ",
+            "rtol 0.001, atol 1e-05",
+            "argmax agreement",
+            "spec.serving.runtime to auto",
+        ],
         late=True,
         spec={"serving": {"runtime": "onnxruntime"}},
     ),
@@ -251,10 +256,19 @@ CASES: dict[str, Case] = {
         "set spec.validation.label",
     ),
     "rows of another width": rows(
-        sound, "ValidationDataInvalid", b"label,a,b\n0,1,2\n", "input 'x' takes rows of shape [4]", "2 columns for it"
+        sound,
+        "ValidationDataInvalid",
+        b"label,a,b\n0,1,2\n",
+        "input 'x' takes rows of shape [4]",
+        "2 columns for it",
+        "a column for each",
     ),
     "a row with a word": rows(
-        sound, "ValidationDataInvalid", b"label,a,b,c,d\n0,1,2,3,four\n", "row 1, column 'd': 'four' is not a finite"
+        sound,
+        "ValidationDataInvalid",
+        b"label,a,b,c,d\n0,1,2,3,four\n",
+        "row 1, column 'd': 'four' is not a finite",
+        "correct it",
     ),
     "a login page for rows": rows(
         sound, "ValidationDataInvalid", b"<!DOCTYPE html><html>Sign in", "it is an HTML page", "spec.validation.data"
