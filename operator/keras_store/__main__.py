@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,4 +136,8 @@ def _bytes(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # A thread of obstore's that is still at work while the interpreter takes itself apart aborts the process (exit code
+    # 134), now and then, after all has gone well.
+    os._exit(code)
