@@ -7,6 +7,7 @@ all are called output_0, output_1, ...
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from keras_api.bundle import Dtype, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, to_numpy
 from keras_pipeline.errors import PrepareError
+from keras_pipeline.inspection import MAX_ROW_VALUES
 
 FIRST_SUPPORTED_MAJOR = 3
 
@@ -89,10 +91,27 @@ def load(path: Path, saved_by: str) -> Model:
         )
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs)  # the same layers, with the names and structure of a graph
+    _refuse_huge_tensors(model)
     inputs = [_tensor(tensor.name, tensor, "input") for tensor in model.inputs]
     names = _output_names(model, [tensor.name for tensor in inputs])
     outputs = [_tensor(name, tensor, "output") for name, tensor in zip(names, model.outputs, strict=True)]
     return Model(model, inputs, outputs, model.count_params())
+
+
+def _refuse_huge_tensors(model: Any) -> None:
+    """A layer's output may be of any size, however small its weights: refused before anything is computed."""
+    pending = [*getattr(model, "operations", [])]
+    while pending:
+        operation = pending.pop()
+        pending += getattr(operation, "operations", [])  # of a model within the model
+        for tensor in (tensor for node in operation._inbound_nodes for tensor in node.output_tensors):
+            values = math.prod(size for size in tensor.shape[1:] if size is not None)
+            if values > MAX_ROW_VALUES:
+                raise PrepareError(
+                    Reason.MODEL_UNSAFE,
+                    f"the model was not run: layer {operation.name!r} makes {values:,} numbers of a row, more than the "
+                    f"{MAX_ROW_VALUES:,} allowed; make its output smaller and save the model again",
+                )
 
 
 def first_lines(error: BaseException | str, limit: int = 400) -> str:

@@ -147,6 +147,12 @@ CASES: dict[str, Case] = {
     "a billion numbers a row": unsafe(
         dense(config=wrong.input_shape(None, 10**9)), "input 'x' takes 1,000,000,000 numbers a row", "a smaller shape"
     ),
+    "a layer that makes much of little": unsafe(
+        lambda: wrong.saved(wrong.swelling()),
+        "layer 'swell' makes 4,000,016,000,016 numbers of a row",
+        "make its output smaller",
+        late=True,
+    ),
     "a Lambda": unsafe(
         lambda: wrong.saved(wrong.lambda_layer(CANARY)), "layer 'plus' is a Lambda", "a built-in layer or by keras.ops"
     ),

@@ -68,6 +68,13 @@ def embedding() -> Any:
     return keras.Model(ids, layers.Dense(2, name="y")(layers.Flatten()(words)))
 
 
+def swelling() -> Any:
+    """A model without a weight that would take 16 TB."""
+    picture = keras.Input((4, 4, 1), name="x")
+    large = layers.ZeroPadding2D(10**6, name="swell")(picture)
+    return keras.Model(picture, layers.GlobalAveragePooling2D(name="y")(large))
+
+
 def unbuilt() -> Any:
     """A model that was never told what goes in."""
     return keras.Sequential([layers.Dense(2)])

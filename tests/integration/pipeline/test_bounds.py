@@ -21,6 +21,7 @@ from keras_api.request import encode_request
 MAX_MIB = 250
 # A configuration may have 32 MiB, and Python's objects for it take much more; a prepare pod gets 1.5 GiB at least.
 MAX_MIB_OF_A_LARGE_CONFIG = 1200
+ADDRESS_SPACE = 600 << 20  # Python and its libraries need some 400 MiB of it
 MAX_SECONDS = 60  # on a machine that is busy with other things
 
 
@@ -99,3 +100,16 @@ def test_a_hostile_file_is_refused_within_seconds_and_little_memory(make, mebiby
     assert failure.reason in (Reason.MODEL_UNSAFE, Reason.MODEL_UNREADABLE)
     assert done.returncode == 1
     assert int(done.stdout) / 1024 < mebibytes, failure.message
+
+
+def test_too_little_memory_is_told_and_may_be_tried_again_with_more(prepare_model, tmp_path):
+    work = prepare_model.source(archive(wide()))
+    arguments = ["prepare", "--request", encode_request(prepare_model.request()), "--work", str(work)]
+    environment = {**os.environ, "TERMINATION_MESSAGE_PATH": str(tmp_path / "message")}
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE}, {ADDRESS_SPACE}))\n"
+    command = [sys.executable, "-c", limit + PROGRAM, *arguments]
+    subprocess.run(command, env=environment, capture_output=True, check=False, timeout=MAX_SECONDS)
+    failure = decode_report((tmp_path / "message").read_bytes()).failure
+    assert failure.reason == Reason.OUT_OF_MEMORY
+    assert "cannot get the memory that the model needs" in failure.message
+    assert "smaller" in failure.message
