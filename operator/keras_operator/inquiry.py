@@ -96,7 +96,7 @@ def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
         silent, unready = silent_from(pod), unready_from(pod)
         if silent is not None:
             yield Question(pod.uid, silent)
-        elif unready is not None and pod.component == "server":
+        elif unready is not None:
             yield Question(pod.uid, unready[0], pod.name, unready[1])
     job = seen.job(model) if seen.revision else None
     podless = podless_from(job, seen) if job is not None else None

@@ -18,6 +18,8 @@ from keras_operator.world import Pod
 SILENCE_SECONDS = 5
 # A server warms up for a while; one that is still not ready after this is asked for its log.
 UNREADY_SECONDS = 30
+# Getting a bundle of gigabytes takes a while, too; a store that does not answer takes for ever.
+GETTING_SECONDS = 120
 # A pod that ended is remembered by the pods that follow it for so long.
 HISTORY_SECONDS = 600
 # Last words longer than this are for `kubectl logs`.
@@ -83,17 +85,19 @@ def silent_from(pod: Pod) -> datetime | None:
 
 
 def unready_from(pod: Pod) -> tuple[datetime, str] | None:
-    """From when on a pod's running container that is not ready is taken never to be, and the container's name."""
-    if pod.deleting or pod.ready or pod.status.get("phase") != "Running":
+    """From when on a container of a server that runs is taken never to get ready, and its name."""
+    if pod.deleting or pod.ready or pod.component != "server":
         return None
+    patience = {"Pending": GETTING_SECONDS, "Running": UNREADY_SECONDS}.get(pod.status.get("phase", ""))
     for container in containers(pod):
         running = container.get("state", {}).get("running")
-        if running and running.get("startedAt") and not container.get("ready"):
-            lost = [
-                each.get("lastTransitionTime") for each in pod.status.get("conditions", []) if each["type"] == "Ready"
-            ]
-            since = max(read(time) for time in (running["startedAt"], *lost) if time)
-            return later(since, UNREADY_SECONDS), container["name"]
+        if patience and running and running.get("startedAt") and not container.get("ready"):
+            times = [running["startedAt"]]
+            if pod.status.get("phase") == "Running":  # it may have been ready before
+                times += [
+                    each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "Ready"
+                ]
+            return later(max(read(time) for time in times), patience), container["name"]
     return None
 
 
@@ -233,12 +237,11 @@ def _from_scheduler(pod: Pod) -> Cause | None:
 def _from_clue(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
     unready = unready_from(pod)
     if unready is not None and now >= unready[0]:
-        where = f"container {unready[1]} of pod {pod.name}"
+        name = unready[1]
+        seconds = GETTING_SECONDS if pod.status.get("phase") == "Pending" else UNREADY_SECONDS
         says = f" and says: {spoken(clue.message)}" if clue is not None and clue.reason == LOG else ""
-        see = f"see `kubectl logs {pod.name} -c {unready[1]}`"
-        return Cause(
-            Reason.NOT_READY, f"{where} runs for more than {UNREADY_SECONDS} s without being ready{says}; {see}"
-        )
+        message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
+        return Cause(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
     return None if clue is None or clue.reason == LOG else cause_from_event(pod.name, clue)
 
 

@@ -25,11 +25,15 @@ def _waiting(reason: str, message: str = "why", **more: object) -> Object:
     return _container(state={"waiting": {"reason": reason, "message": message}}, **more)
 
 
+def _started(since: float) -> Object:
+    return {"running": {"startedAt": ago(since)}}
+
+
 def _running(since: float) -> Object:
     return {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(since + 5)}],
-        "containerStatuses": [_container(state={"running": {"startedAt": ago(since)}})],
+        "containerStatuses": [_container(state=_started(since))],
     }
 
 
@@ -116,6 +120,16 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "pod pod-a was evicted: The node was low on resource: memory: make room on the node",
     ),
     "warming up": (_running(10), None, ""),
+    "getting a bundle": (
+        {"initContainerStatuses": [_container("bundle", state=_started(110))]},
+        None,
+        "",
+    ),
+    "getting a bundle for ever": (
+        {"initContainerStatuses": [_container("bundle", state=_started(121))]},
+        Reason.NOT_READY,
+        "container bundle of pod pod-a runs for more than 120 s and is not ready",
+    ),
     "unready for long": (_running(31), Reason.NOT_READY, "container server of pod pod-a runs for more than 30 s"),
 }
 
@@ -230,7 +244,7 @@ def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, sil
     ("status", "container"),
     [
         (_running(1), "server"),
-        ({**_running(1), "phase": "Pending"}, None),
+        ({"phase": "Pending", "initContainerStatuses": [_container("bundle", state=_started(1))]}, "bundle"),
         ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
     ],
 )
