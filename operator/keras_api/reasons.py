@@ -143,8 +143,8 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         "Nothing: the operator looks again at once and prepares the new file.",
     ),
     Reason.SECRET_NOT_FOUND: ReasonDoc(
-        "The Secret that spec.source.secretRef names, or a key in it, does not exist.",
-        "Create it in the model's namespace; the operator looks again.",
+        "The Secret that spec.source.secretRef names, or a key that is needed in it, does not exist.",
+        "Create what the message names, in the model's namespace; the operator looks again.",
     ),
     Reason.DIGEST_MISMATCH: ReasonDoc(
         "The file's sha256 is not spec.source.digest.",
@@ -162,7 +162,7 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         True,
     ),
     Reason.MODEL_UNSUPPORTED: ReasonDoc(
-        "The model is sound, but this version cannot load it (a custom layer, a newer Keras, no inputs).",
+        "This version cannot serve the model (a custom layer, a newer Keras, no inputs, weights that are NaN).",
         "Read the message: it names the layer or version and what would help.",
         True,
     ),
@@ -220,7 +220,8 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         "Make room on the node, or raise the limit that the message names (often a LimitRange's); another pod follows.",
     ),
     Reason.VOLUME_UNAVAILABLE: ReasonDoc(
-        "A volume cannot be mounted (missing claim, Secret or ConfigMap).", "Create what the message names."
+        "A volume cannot be mounted: its claim, Secret or ConfigMap is missing, or the claim is not bound.",
+        "Create what the message names, or correct the pvc:// address.",
     ),
     Reason.OUT_OF_MEMORY: ReasonDoc(
         "The kernel killed a container at its memory limit.",
