@@ -45,6 +45,18 @@ def quiet_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSe
         yield server
 
 
+@pytest.fixture
+def own_api(tmp_path: Path) -> Iterator[ApiServer]:
+    """For one test alone, which may stop it or take its CRDs away."""
+    with _api_server(tmp_path / "api") as server:
+        yield server
+
+
+@pytest.fixture
+def own_kube(own_api: ApiServer) -> Kube:
+    return Kube(own_api.kubeconfig)
+
+
 @pytest.fixture(scope="session")
 def kube(api_server: ApiServer) -> Kube:
     """A client with all rights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 
 import pytest
 from cluster.apiserver import ApiServer
@@ -14,6 +15,7 @@ from source import Source
 
 CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
 LABEL = "keras-operator.dev/model"
+SLOW_SECONDS = 10
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,9 @@ def proxy(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def operator(proxy: FaultyApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator behind the proxy."""
-    with OperatorProcess(proxy.kubeconfig, tmp_path_factory.mktemp("operator") / "log") as process:
+    """The operator behind the proxy, which waits for an answer a little longer than the slowest takes here."""
+    folder = tmp_path_factory.mktemp("operator")
+    with OperatorProcess(proxy.kubeconfig, folder / "log", request_timeout=f"{SLOW_SECONDS + 4}s") as process:
         yield process
 
 
@@ -191,17 +194,19 @@ def test_the_status_of_a_model_that_was_made_anew_meanwhile_is_dropped(
     scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     before = _failed_turns(operator)
+    is_anew = Event()
 
     def make_anew() -> None:
         scene.kube.delete("kerasmodels", scene.namespace, scene.name)
         scene.create(source.url, serving={"replicas": 2})
+        is_anew.set()
 
-    late = api.plan("patch kerasmodels/status", comes_after(make_anew))
+    api.plan("patch kerasmodels/status", comes_after(make_anew))
     scene.create(source.url)
-    wait_until(lambda: late.is_over, "the model to be made anew")
+    wait_until(is_anew.is_set, "the model to be made anew")
     wait_until(lambda: scene.status().get("desiredRevision"), "its status")
-    patches = [call for call in api.calls if call.what.startswith("patch kerasmodels") and call.namespace == scene.namespace]
-    assert patches[0].status == 422
+    first = next(call for call in api.calls if call.what.startswith("patch") and call.namespace == scene.namespace)
+    assert (first.what, first.status) == ("patch kerasmodels/status", 422)
     assert _failed_turns(operator) == before
 
 
@@ -220,7 +225,7 @@ def test_an_answer_that_takes_ten_seconds_is_waited_for(
     scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     first = scene.serve(source.url)
-    slow = api.plan("* deployments", comes_late(10), times=99)
+    slow = api.plan("* deployments", comes_late(SLOW_SECONDS), times=99)
     scene.change(serving={"replicas": 2})
     scene.kubelet.serves("digits", 2)
     scene.wait_for("Ready", "True", "Serving")

@@ -72,6 +72,21 @@ def test_a_restart_writes_nothing_and_asks_no_source(scene: Scene, source: Sourc
     assert scene.condition("Ready")["status"] == "True"
 
 
+def test_a_restart_writes_nothing_while_the_source_fails(
+    scene: Scene, source: Source, operator: OperatorProcess
+) -> None:
+    source.status = 404
+    scene.create(source.url)
+    scene.wait_for("Ready", "False", "SourceNotFound")
+    asked = source.requests
+    operator.stop()
+    operator.start()
+    wait_until(lambda: source.requests > asked, "the source to be asked again")
+    time.sleep(2)
+    assert operator.writes() == 0
+    scene.wait_for("Ready", "False", "SourceNotFound")
+
+
 def test_a_new_file_at_the_same_address_becomes_the_next_revision(scene: Scene, source: Source) -> None:
     first = scene.serve(source.url, source={"pollInterval": "10s"})
     source.content = b"a better model"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,6 @@ from keras_api.crd import custom_resource_definition
 
 ROOT = Path(__file__).resolve().parents[3]
 RBAC = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-
-
-@pytest.fixture
-def own_api(tmp_path: Path) -> Iterator[ApiServer]:
-    """An API server that a test may stop, without the operator of the other tests."""
-    with ApiServer(tmp_path / "api", controller_manager=True) as server:
-        kube = Kube(server.kubeconfig)
-        kube.create(custom_resource_definition())
-        wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
-        yield server
-
-
-@pytest.fixture
-def own_kube(own_api: ApiServer) -> Kube:
-    return Kube(own_api.kubeconfig)
 
 
 def _namespace(kube: Kube, name: str) -> str:
