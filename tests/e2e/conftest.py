@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,24 @@ from keras_models import Model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    """A namespace of the module's own that admits only pods of the restricted Pod Security standard."""
-    name = f"e2e-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    k8s.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    yield name
-    k8s.kubectl("delete", "namespace", name, "--wait=false")
+def new_namespace() -> Iterator[Callable[[], str]]:
+    """Makes namespaces that admit only pods of the restricted Pod Security standard."""
+    names = []
+
+    def make() -> str:
+        names.append(f"e2e-{uuid.uuid4().hex[:8]}")
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        k8s.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names[-1], "labels": labels}})
+        return names[-1]
+
+    yield make
+    k8s.kubectl("delete", "namespace", *names, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def namespace(new_namespace: Callable[[], str]) -> str:
+    """A namespace of the module's own."""
+    return new_namespace()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,13 @@ class Model:
         self.namespace = namespace
         self._bucket = bucket
 
-    def upload(self, file: Path, name: str = "model.keras") -> str:
-        """Put a file into the model's folder of the bucket; gives its address."""
+    def upload(self, file: Path | bytes, name: str = "model.keras") -> str:
+        """Put a file, or bytes as one, into the model's folder of the bucket; gives its address."""
         self._bucket.put(f"{self.namespace}/{self.name}/{name}", file)
+        return self.address(name)
+
+    def address(self, name: str = "model.keras") -> str:
+        """Where `upload` puts a file of that name."""
         return f"s3://models/{self.namespace}/{self.name}/{name}"
 
     def apply(self, uri: str, *, source: Mapping[str, Any] | None = None, **spec: Any) -> None:
@@ -61,11 +67,7 @@ class Model:
 
     def condition(self, kind: str) -> dict[str, Any]:
         """A condition that speaks of the current generation, or {}."""
-        resource = self.resource
-        for condition in resource.get("status", {}).get("conditions", []):
-            if condition["type"] == kind and condition.get("observedGeneration") == resource["metadata"]["generation"]:
-                return condition
-        return {}
+        return condition(self.resource, kind)
 
     def wait_ready(self, timeout: float = 180) -> dict[str, Any]:
         """Wait for Ready, and give the status.
@@ -86,6 +88,25 @@ class Model:
         """Wait until a condition has a reason, and give the condition."""
         until(lambda: self.condition(kind).get("reason") == reason, f"{kind} has the reason {reason}", timeout)
         return self.condition(kind)
+
+    def wait_failure(self, reason: str, kind: str = "Ready", timeout: float = 120) -> dict[str, Any]:
+        """Wait until a condition has a reason; gives `status.lastFailure` of that very moment.
+
+        Raises:
+            AssertionError: when it has not in time, or is said to be Ready meanwhile, or the failure is another one.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            resource = self.resource
+            said = condition(resource, kind)
+            if said.get("reason") == reason:
+                failure: dict[str, Any] = resource["status"]["lastFailure"]
+                assert (failure["reason"], failure["message"]) == (reason, said["message"])
+                return failure
+            ready = condition(resource, "Ready")
+            assert ready.get("status") != "True", f"Ready, though what the spec asks for is not served: {ready}"
+            assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {kind} for {reason}, but {ready}"
+            time.sleep(0.3)
 
     def forward(self) -> AbstractContextManager[str]:
         """The Service's address on this machine for as long as the context lasts."""
@@ -111,6 +132,43 @@ class Model:
     def predict(self, url: str, instances: Any) -> Any:
         """Ask by TensorFlow Serving's REST API."""
         return post(f"{url}/v1/models/{self.name}:predict", {"instances": instances})["predictions"]
+
+
+class Client:
+    """Asks a model all the while, from a thread of its own, and counts what failed."""
+
+    def __init__(self, model: Model, url: str, instances: Any, pause: float = 0.02) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._pause = pause
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, args=(model, url, instances))
+
+    def _ask(self, model: Model, url: str, instances: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                model.predict(url, instances)
+                self.answers += 1
+            except (OSError, HTTPException) as error:
+                self.failures.append(repr(error))
+            self._stop.wait(self._pause)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def condition(resource: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A resource's condition that speaks of its current generation, or {}."""
+    for each in resource.get("status", {}).get("conditions", []):
+        if each["type"] == kind and each.get("observedGeneration") == resource["metadata"]["generation"]:
+            found: dict[str, Any] = each
+            return found
+    return {}
 
 
 def post(url: str, body: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import threading
 from pathlib import Path
 
 import kubectl as k8s
 import pytest
 import s3
-from keras_models import Model, fetch, post, until
+from keras_models import Client, Model, fetch, post, until
 
 
 def read_digits(path: Path, count: int | None = None) -> tuple[list, list[int]]:
@@ -119,32 +118,6 @@ def test_kubectl_scale_changes_the_replicas(served):
     k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=2", "-n", served.namespace)
     until(lambda: served.status.get("readyReplicas") == 2, "two replicas are ready")
     served.wait_ready()
-
-
-class Client:
-    """Asks all the while, and counts what failed."""
-
-    def __init__(self, model: Model, url: str, images: list) -> None:
-        self.answers, self.failures = 0, []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask, args=(model, url, images))
-
-    def _ask(self, model: Model, url: str, images: list) -> None:
-        while not self._stop.is_set():
-            try:
-                model.predict(url, images)
-                self.answers += 1
-            except OSError as error:
-                self.failures.append(str(error))
-            self._stop.wait(0.02)
-
-    def __enter__(self) -> Client:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 @pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs a port of the node on this machine")
