@@ -6,6 +6,8 @@ import asyncio
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, KerasModel
 from keras_operator.api import Api, ApiError, UnavailableError
@@ -105,7 +107,7 @@ class Actor:
             return
         trusted = self._world.trusts(child)
         if trusted is None and child.body is not None:
-            trusted = holds(child.body, wanted)
+            trusted = holds(msgspec.json.decode(child.body), wanted)
         if trusted:
             self._world.trust(Key(model.metadata.namespace, model.metadata.name), child)
         else:

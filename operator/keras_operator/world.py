@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from keras_operator.drift import RENDERED, owned_digest
 from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
 from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION, SERVING
@@ -35,8 +37,8 @@ class Child:
     status: Object = field(default_factory=dict)
     replicas: int | None = None
     """Pods wanted, of a Deployment."""
-    body: Object | None = None
-    """The whole object, kept until it was once compared with what is wanted."""
+    body: bytes | None = None
+    """The whole object as JSON, much smaller than as dicts; kept until it was once compared with what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,9 @@ class World:
         old = self._children.get(key, {}).get(new.ref)
         if old is not None and old.version > new.version:
             return False
-        if new.digest is not None and self._trusted.get(new.uid) == new.digest:
-            new = replace(new, body=None)
+        # A Job is never applied again, so never compared.
+        if kind != JOB and (new.digest is None or self._trusted.get(new.uid) != new.digest):
+            new = replace(new, body=_content(obj))
         self._children[key][new.ref] = new
         return old is None or replace(old, version=0, body=None) != replace(new, version=0, body=None)
 
@@ -296,14 +299,14 @@ def _child(kind: Kind, obj: Object) -> Child:
         memory_factor=_number(annotations.get(MEMORY_FACTOR)),
         status=_cut(status, _STATUS_FIELDS.get(kind, ())),
         replicas=obj["spec"].get("replicas") if kind == DEPLOYMENT else None,
-        # A Job is never applied again, so never compared.
-        body=None if kind == JOB else _content(obj),
     )
 
 
-def _content(obj: Object) -> Object:
+def _content(obj: Object) -> bytes:
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    return {**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata}
+    return msgspec.json.encode(
+        {**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata}
+    )
 
 
 def _pod(obj: Object) -> Pod:
