@@ -1,4 +1,5 @@
-"""Writes what follows from operator/keras_api: the CRD, the chart's copy of it, and two pages of documentation.
+"""Writes what follows from operator/keras_api (the CRD, the chart's copy of it, two pages of documentation), and the
+tables of docs/performance.md, which follow from the benchmarks' results.
 
 `make generate` runs it; `--check` writes nothing, names the files that are stale, and fails when there are any.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +54,7 @@ def generated_files() -> dict[str, str]:
         "charts/keras-operator/files/crd.yaml": manifest,
         "docs/api.md": api_page(definition),
         "docs/troubleshooting.md": troubleshooting_page(),
+        "docs/performance.md": performance_page(),
     }
 
 
@@ -176,6 +179,32 @@ def troubleshooting_page() -> str:
         if doc.needs_human:
             lines += ["", "The operator does not try again until the spec or the source changes (`Stalled` is True)."]
     return MARKDOWN_HEADER + "\n".join(lines) + "\n"
+
+
+def performance_page() -> str:
+    """docs/performance.md as it is, with the tables of the present results."""
+    page = (ROOT / "docs/performance.md").read_text()
+    return re.sub(
+        r"(<!-- results of (\S+) -->\n).*?(<!-- end -->)",
+        lambda found: found[1] + results_table(found[2]) + found[3],
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def results_table(area: str) -> str:
+    """The last results of an area."""
+    results = ROOT / "benchmarks" / area / "results.json"
+    if not results.exists():
+        return f"Not measured yet: `make bench AREA={area}`.\n"
+    rows = json.loads(results.read_text())
+    lines = ["| work | reach | measured | holds |", "|---|---|---|---|"]
+    for row in rows:
+        measured = f"{row['value']:.3g} {row['unit']}".strip()
+        reach = "" if row["reach"] is None else f"at most {row['reach']:g} {row['unit']}".strip()
+        holds = "" if row["reach"] is None else "yes" if row["holds"] else "**no**"
+        lines.append(table_row(row["name"], reach, measured, holds))
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

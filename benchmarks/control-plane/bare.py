@@ -21,9 +21,9 @@ from kubernetes.aio import client, config
 UID = "00000000-0000-0000-0000-000000000000"
 
 
-async def main(file: Path, concurrency: int) -> None:
+async def main(scripts: list[list[tuple[str, str, str, str]]], concurrency: int) -> None:
     """Write everything once."""
-    models = iter(json.loads(file.read_text()))
+    models = iter(scripts)
     settings = client.Configuration()
     await config.load_kube_config(config_file=os.environ["KUBECONFIG"], client_configuration=settings)
     # As the operator has it: see keras_operator.api.connect.
@@ -63,4 +63,4 @@ async def send(connection: client.ApiClient, write: tuple[str, str, str, str], u
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2])))

@@ -166,11 +166,7 @@ class Stage:
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token"
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
         token = (await self.client.create(path, asked))["status"]["token"]
-        config = json.loads(admin.read_text())
-        config["users"][0]["user"] = {"token": token}
-        kubeconfig = self.folder / "operator.kubeconfig"
-        kubeconfig.write_text(json.dumps(config))
-        return kubeconfig
+        return _with_token(admin, token, self.folder / "operator.kubeconfig")
 
     def operator(self) -> Operator:
         """An operator for this API server, not started yet."""
@@ -219,6 +215,13 @@ class Stage:
 def name_of(number: int) -> str:
     """Name of a model."""
     return f"model-{number:05d}"
+
+
+def _with_token(admin: Path, token: str, kubeconfig: Path) -> Path:
+    config = json.loads(admin.read_text())
+    config["users"][0]["user"] = {"token": token}
+    kubeconfig.write_text(json.dumps(config))
+    return kubeconfig
 
 
 def _get(url: str) -> str:
