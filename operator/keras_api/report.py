@@ -16,6 +16,8 @@ from keras_api.reasons import Reason
 
 MAX_BYTES = 4096
 REPORT_VERSION: Final = 1
+DOWNLOADING: Final = "downloading the bundle"
+"""What a server's log says last while it gets its bundle: not to be ready is no trouble then, for a while."""
 
 
 Step = Literal["fetch", "prepare", "put", "get"]

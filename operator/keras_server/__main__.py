@@ -1,4 +1,4 @@
-"""Command line: ``python -m keras_server --bundle DIR --name MODEL``."""
+"""Command line: ``python -m keras_server --bundle DIR --name MODEL [--store URL --path BUNDLE]``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 import uvloop
 
+from keras_api.report import Failure, StepReport
+from keras_api.termination import publish
 from keras_server import logs
-from keras_server.bundle import BundleError, open_bundle
-from keras_server.server import serve
+from keras_server.bundle import BundleError
+from keras_server.server import ListenError, serve
 from keras_server.settings import parse_settings
+from keras_store.errors import StepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
     logs.set_up()
     try:
-        return uvloop.run(serve(settings, open_bundle(settings.bundle)))
+        return uvloop.run(serve(settings))
+    except StepError as error:
+        logs.logger.error("%s: %s", error.reason, error.message)
+        failure = Failure(reason=error.reason, message=error.message)
+        publish(StepReport(step="get", revision=settings.path.rpartition("/")[2], failure=failure))
     except BundleError as error:
         logs.logger.error("cannot serve: %s", error)
-    except OSError as error:
-        logs.logger.error("cannot listen: %s", error.strerror or error)
+    except ListenError as error:
+        logs.logger.error("cannot listen: %s", error)
     return 1
 
 

@@ -40,7 +40,7 @@ class Api:
     """Answers HTTP requests for one model.
 
     Args:
-        model: what is served.
+        name: the model's name in URLs.
         health: whether it answers.
         admission: how many requests may be here.
         metrics: where they are counted.
@@ -51,19 +51,24 @@ class Api:
     def __init__(
         self,
         *,
-        model: Model,
+        name: str,
         health: Health,
         admission: Admission,
         metrics: Metrics,
         max_body_bytes: int,
         body_timeout: float,
     ) -> None:
-        self._model = model
+        self._name = name
+        self._model: Model | None = None
         self._health = health
         self._admission = admission
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout
+
+    def describe(self, model: Model) -> None:
+        """Say which model is served, once its bundle is there; until then requests for it are answered with 503."""
+        self._model = model
 
     def application(self) -> web.Application:
         """The application with all its routes."""
@@ -86,7 +91,7 @@ class Api:
     # Inference
 
     async def _oip_infer(self, request: web.Request) -> web.Response:
-        model = self._expected_model(request)
+        model = self._serving_model(request)
         with self._admission.admit(_announced_size(request, self._max_body_bytes)):
             body = await self._body(request)
             call = oip.decode_request(body, request.headers.get(oip.JSON_LENGTH_HEADER), model.signature)
@@ -101,15 +106,21 @@ class Api:
         )
 
     async def _tfserving_predict(self, request: web.Request) -> web.Response:
-        model = self._expected_model(request)
+        model = self._serving_model(request)
         with self._admission.admit(_announced_size(request, self._max_body_bytes)):
             call = tfserving.decode_request(await self._body(request), model.signature)
             outputs = await model.infer(call.inputs)
             return web.Response(body=tfserving.encode_response(call, outputs), content_type="application/json")
 
-    def _expected_model(self, request: web.Request) -> Model:
-        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+    def _serving_model(self, request: web.Request) -> Model:
+        model = self._expected_model(request)
         self._health.require_serving()
+        return model
+
+    def _expected_model(self, request: web.Request) -> Model:
+        if self._model is None:
+            raise self._health.not_ready()
+        self._model.expect(request.match_info["name"], request.match_info.get("version"))
         return self._model
 
     async def _body(self, request: web.Request) -> bytes:
@@ -143,12 +154,12 @@ class Api:
     # Health and descriptions
 
     async def _index(self, _: web.Request) -> web.Response:
-        name = self._model.name
+        name = self._name
         return _json(
             {
                 "server": oip.server_metadata()["name"],
                 "model": name,
-                "revision": self._model.revision,
+                "revision": self._model.revision if self._model else None,
                 "state": self._health.state,
                 "open_inference_protocol": [f"/v2/models/{name}", f"/v2/models/{name}/infer", "/v2/health/ready"],
                 "tensorflow_serving": [f"/v1/models/{name}/metadata", f"/v1/models/{name}:predict"],
@@ -171,34 +182,27 @@ class Api:
         return _json({"ready": True})
 
     async def _oip_metadata(self, request: web.Request) -> web.Response:
-        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        model = self._expected_model(request)
         return _json(
-            oip.model_metadata(
-                self._model.signature,
-                model=self._model.name,
-                revision=self._model.revision,
-                runtime=self._model.platform,
-            )
+            oip.model_metadata(model.signature, model=model.name, revision=model.revision, runtime=model.platform)
         )
 
     async def _oip_ready(self, request: web.Request) -> web.Response:
-        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        model = self._expected_model(request)
         self._health.require_ready()
-        return _json({"name": self._model.name, "ready": True})
+        return _json({"name": model.name, "ready": True})
 
     async def _tfserving_status(self, request: web.Request) -> web.Response:
-        self._model.expect(request.match_info["name"], request.match_info.get("version"))
+        model = self._expected_model(request)
         try:
             self._health.require_serving()
         except NotReadyError as error:
-            return _json(tfserving.status(self._model.version_number, unavailable=str(error)))
-        return _json(tfserving.status(self._model.version_number, unavailable=None))
+            return _json(tfserving.status(model.version_number, unavailable=str(error)))
+        return _json(tfserving.status(model.version_number, unavailable=None))
 
     async def _tfserving_metadata(self, request: web.Request) -> web.Response:
-        self._model.expect(request.match_info["name"], request.match_info.get("version"))
-        return _json(
-            tfserving.metadata(self._model.signature, model=self._model.name, version=self._model.version_number)
-        )
+        model = self._expected_model(request)
+        return _json(tfserving.metadata(model.signature, model=model.name, version=model.version_number))
 
     # Around every handler
 

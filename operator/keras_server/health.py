@@ -21,7 +21,7 @@ class Health:
 
     def __init__(self) -> None:
         self.state = State.LOADING
-        self.reason = "the model is being loaded and warmed up"
+        self.reason = "the server is starting"
 
     def become(self, state: State, reason: str) -> None:
         """Enter a state."""
@@ -35,7 +35,7 @@ class Health:
             NotReadyError: with the reason.
         """
         if self.state is not State.READY:
-            raise NotReadyError(f"{self.state}: {self.reason}")
+            raise self.not_ready()
 
     def require_serving(self) -> None:
         """See that a request can be answered; a server that drains still answers what reaches it.
@@ -44,4 +44,8 @@ class Health:
             NotReadyError: with the reason.
         """
         if self.state not in (State.READY, State.DRAINING):
-            raise NotReadyError(f"{self.state}: {self.reason}")
+            raise self.not_ready()
+
+    def not_ready(self) -> NotReadyError:
+        """The state and its reason, as an answer."""
+        return NotReadyError(f"{self.state}: {self.reason}")

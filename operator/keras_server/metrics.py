@@ -23,7 +23,6 @@ class Metrics:
     """The server's metrics, in a registry of their own.
 
     Args:
-        model, revision, runtime: what is served.
         in_flight: tells how many requests are being answered.
         ready: tells whether the server is ready.
     """
@@ -31,9 +30,6 @@ class Metrics:
     def __init__(
         self,
         *,
-        model: str,
-        revision: str,
-        runtime: str,
         in_flight: Callable[[], float],
         ready: Callable[[], float],
     ) -> None:
@@ -72,12 +68,16 @@ class Metrics:
             "keras_server_in_flight", "Inference requests being answered, the waiting included.", registry=registry
         ).set_function(in_flight)
         Gauge("keras_server_ready", "1 while the server is ready, else 0.", registry=registry).set_function(ready)
-        Gauge(
+        self._model_info = Gauge(
             "keras_server_model_info",
             "Always 1; the labels say what is served.",
             ["model", "revision", "runtime"],
             registry=registry,
-        ).labels(model, revision, runtime).set(1)
+        )
+
+    def describe(self, *, model: str, revision: str, runtime: str) -> None:
+        """Say what is served."""
+        self._model_info.labels(model, revision, runtime).set(1)
 
     def observe_request(self, protocol: str, code: int, seconds: float) -> None:
         """Count one inference request, answered with an HTTP status."""

@@ -1,4 +1,4 @@
-"""The server's life: listen, load, warm up, serve, drain."""
+"""The server's life: listen, get the bundle, load, warm up, serve, drain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aiohttp import web
 from keras_server import logs
 from keras_server.admission import Admission
 from keras_server.app import Api
-from keras_server.bundle import Bundle
+from keras_server.bundle import Bundle, open_bundle
+from keras_server.download import download
 from keras_server.errors import ServerError
 from keras_server.health import Health, State
 from keras_server.logs import logger
@@ -27,39 +28,30 @@ _WRITE_TIMEOUT = 2.0
 KILLED_BY_SIGTERM = 128 + signal.SIGTERM
 
 
+class ListenError(Exception):
+    """The port cannot be had; the text says why."""
+
+
 class Server:
     """Serves one bundle until it is told to stop.
 
     Args:
-        settings: how.
-        bundle: what.
+        settings: what, and how.
     """
 
-    def __init__(self, settings: Settings, bundle: Bundle) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._health = Health()
         self._admission = Admission(max_requests=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes)
-        manifest = bundle.manifest
-        metrics = Metrics(
-            model=settings.name,
-            revision=manifest.revision,
-            runtime=manifest.model.runtime,
+        self._metrics = Metrics(
             in_flight=lambda: self._admission.requests,
             ready=lambda: self._health.state is State.READY,
         )
-        self._model = Model(
-            bundle,
-            name=settings.name,
-            max_rows=settings.max_rows,
-            workers=settings.workers,
-            threads=settings.threads,
-            observe=metrics.observe_inference,
-        )
         self._api = Api(
-            model=self._model,
+            name=settings.name,
             health=self._health,
             admission=self._admission,
-            metrics=metrics,
+            metrics=self._metrics,
             max_body_bytes=settings.max_body_bytes,
             body_timeout=settings.body_timeout,
         )
@@ -73,8 +65,9 @@ class Server:
             The exit status: 0 after a drain in which every request was answered, else 1.
 
         Raises:
+            StepError: when the bundle cannot be had from the store.
             BundleError: when the bundle cannot be run.
-            OSError: when the port cannot be had.
+            ListenError: when the port cannot be had.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
@@ -87,8 +80,11 @@ class Server:
             shutdown_timeout=_WRITE_TIMEOUT,
         )
         await runner.setup()
-        # Listening comes before loading, so that probes are told why they must wait.
-        await web.TCPSite(runner, self._settings.host, self._settings.port, backlog=_BACKLOG).start()
+        # Listening comes first, so that probes are told why they must wait.
+        try:
+            await web.TCPSite(runner, self._settings.host, self._settings.port, backlog=_BACKLOG).start()
+        except OSError as error:
+            raise ListenError(error.strerror or str(error)) from error
         logs.info("listening", address=runner.addresses[0][0], port=runner.addresses[0][1])
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(self._stop.wait())
@@ -100,8 +96,10 @@ class Server:
 
     async def _load(self) -> None:
         begin = time.perf_counter()
+        model = self._model(await self._obtain())
+        self._become_loading("the model is being loaded and warmed up")
         try:
-            await self._model.load()
+            await model.load()
         except (GoldenMismatchError, ServerError) as error:
             # It can be asked why, which a process that exits cannot; restarts would not change the answer.
             self._health.become(State.FAILED, f"warm-up failed: {error}")
@@ -111,13 +109,38 @@ class Server:
             self._health.become(State.READY, "")
             logs.info(
                 "ready",
-                model=self._model.name,
-                revision=self._model.revision,
-                runtime=self._model.platform,
+                model=model.name,
+                revision=model.revision,
+                runtime=model.platform,
                 seconds=round(time.perf_counter() - begin, 3),
                 threads=self._settings.threads,
                 workers=self._settings.workers,
             )
+
+    async def _obtain(self) -> Bundle:
+        settings = self._settings
+        if settings.store:
+            self._become_loading("the bundle is being downloaded")
+            await download(settings.store, settings.path, settings.bundle)
+        return await asyncio.to_thread(open_bundle, settings.bundle)
+
+    def _model(self, bundle: Bundle) -> Model:
+        model = Model(
+            bundle,
+            name=self._settings.name,
+            max_rows=self._settings.max_rows,
+            workers=self._settings.workers,
+            threads=self._settings.threads,
+            observe=self._metrics.observe_inference,
+        )
+        self._metrics.describe(model=model.name, revision=model.revision, runtime=model.platform)
+        self._api.describe(model)
+        return model
+
+    def _become_loading(self, reason: str) -> None:
+        # It may have been told to stop already.
+        if self._health.state is State.LOADING:
+            self._health.become(State.LOADING, reason)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -145,6 +168,6 @@ class Server:
         return 1 if unanswered else 0
 
 
-async def serve(settings: Settings, bundle: Bundle) -> int:
+async def serve(settings: Settings) -> int:
     """Serve a bundle until told to stop; see `Server.run`."""
-    return await Server(settings, bundle).run()
+    return await Server(settings).run()

@@ -18,6 +18,8 @@ class Settings:
     """How the server runs."""
 
     bundle: Path
+    store: str  # URL of the store to get the bundle from; empty: it is in its folder already
+    path: str  # <namespace>/<model>/<revision> in the store
     name: str
     host: str
     port: int
@@ -42,15 +44,17 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     A fault ends the process with status 2 and one line that names the option.
     """
     cpus = available_cpus()
-    parser = argparse.ArgumentParser(prog="python -m keras_server", description="Serve one bundle folder.")
+    parser = argparse.ArgumentParser(prog="python -m keras_server", description="Serve one bundle.")
 
     def option(flag: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
         # argparse passes a default that is a string through `type`, so a bad variable is reported like a bad flag.
         value = environment.get(ENVIRONMENT_PREFIX + flag.replace("-", "_").upper(), default)
-        shown = "" if default is None else f" (default {default})"
+        shown = "" if default in (None, "") else f" (default {default})"
         parser.add_argument(f"--{flag}", type=kind, default=value, required=value is None, help=text + shown)
 
     option("bundle", Path, None, "the bundle folder")
+    option("store", str, "", "URL of the store to get the bundle from; without it the folder has the bundle already")
+    option("path", str, "", "the bundle's place in the store: <namespace>/<model>/<revision>")
     option("name", str, None, "the model's name in URLs")
     option("host", str, "0.0.0.0", "address to listen on")  # noqa: S104 - a pod listens on its own addresses
     option("port", _count_or_zero, 8080, "port to listen on; 0 takes a free one")
@@ -62,7 +66,10 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     option("body-timeout", _seconds, 60.0, "seconds for a request's body to arrive")
     option("drain-delay", _seconds, 5.0, "seconds from SIGTERM until the port closes, for endpoints to propagate")
     option("drain-timeout", _seconds, 20.0, "seconds for the requests in flight after the port closed")
-    return Settings(**vars(parser.parse_args(arguments)))
+    settings = Settings(**vars(parser.parse_args(arguments)))
+    if bool(settings.store) != bool(settings.path):
+        parser.error("--store and --path need each other")
+    return settings
 
 
 def _count(text: str) -> int:

@@ -16,7 +16,7 @@ from keras_api.scalars import quantity
 from keras_api.termination import publish
 from keras_store.bundles import bundle_store
 from keras_store.drafts import is_full
-from keras_store.errors import StepError
+from keras_store.errors import StepError, no_space
 from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
 from keras_store.sources import VOLUMES
 
@@ -54,8 +54,8 @@ def _step(options: argparse.Namespace) -> int:
         return _failed(step, revision, Reason.PREPARE_FAILED, f"{error}: operator and image must be of one release")
     except Exception as error:
         if isinstance(error, OSError) and is_full(error):
-            full = f"no space is left in {error.filename}: give the pod's volume more room"
-            return _failed(step, revision, Reason.VOLUME_UNAVAILABLE, full)
+            full = no_space(error)
+            return _failed(step, revision, full.reason, full.message)
         # Nobody foresaw it: the log gets the whole story, and status its end.
         log.exception("%s failed", step)
         reason = Reason.CRASH_LOOP if step == "get" else Reason.PREPARE_FAILED

@@ -97,5 +97,12 @@ def store_failure(error: StorageError) -> StepError:
     return _failure(error, *_STORE[error.trouble])
 
 
+def no_space(error: OSError) -> StepError:
+    """What a full disk means for the resource."""
+    return StepError(
+        Reason.VOLUME_UNAVAILABLE, f"no space is left in {error.filename}: give the pod's volume more room"
+    )
+
+
 def _failure(error: StorageError, reason: Reason, remedy: str) -> StepError:
     return StepError(reason, f"{error.message}: {remedy}")
