@@ -13,7 +13,7 @@ from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.kinds import Key
 from keras_operator.observe import Observed
 from keras_operator.preparation import podless_from
-from keras_operator.status.pods import LOG, Clue, silent_from, tells, unready_from
+from keras_operator.status.pods import LOG, Clue, download_overdue_from, silent_from, tells, unready_from
 from keras_operator.times import seconds_until
 
 # Events come before the pod's status says the same: the kubelet writes that at its next round, ten seconds later.
@@ -97,7 +97,12 @@ def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
         if silent is not None:
             yield Question(pod.uid, silent)
         elif unready is not None:
-            yield Question(pod.uid, unready[0], pod.name, unready[1])
+            at, container = unready
+            overdue = download_overdue_from(at)
+            if seen.now < overdue:
+                yield Question(pod.uid, at, pod.name, container)
+            # What it says of a download is no news yet at first; by now it is, or something else is said.
+            yield Question(pod.uid, overdue, pod.name, container)
     job = seen.job(model) if seen.revision else None
     podless = podless_from(job, seen) if job is not None else None
     if job is not None and podless is not None:

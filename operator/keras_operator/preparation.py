@@ -125,6 +125,8 @@ def _bundle_lost_at(seen: Observed) -> datetime | None:
         if pod.revision == seen.revision and not pod.deleting
         for container in containers(pod)
         if (cause := ended_badly(pod, container)) and cause.reason == Reason.BUNDLE_INVALID
+        # A container remembers how its last run ended; a pod that was ready since has its bundle.
+        and not ready_changed_since(pod, last_end_time(container))
     ]
     return max(times, default=None)
 

@@ -1,6 +1,7 @@
 """The embedded artifact store: bundles over HTTP, each namespace its own, for clusters without an object store.
 
-GET (with Range), HEAD and PUT of ``/<namespace>/<model>/<revision>/<file>``, for the ServiceAccounts of that namespace;
+GET (with Range), HEAD and PUT of ``/<namespace>/<model>/<revision>/<file>``, for the ServiceAccounts of that namespace,
+whose tokens may be for reading only;
 GET of every namespace's manifests for one more, the operator's; ``/healthz`` and ``/metrics`` for everybody. Errors are
 one line of plain text.
 """
@@ -143,20 +144,23 @@ class StoreServer:
         if scheme.lower() != "bearer" or not token:
             raise web.HTTPUnauthorized(text="a ServiceAccount token is needed (Authorization: Bearer ...)\n")
         try:
-            account = await self._tokens.account(token.strip())
+            holder = await self._tokens.holder(token.strip())
         except InvalidTokenError as error:
             raise web.HTTPUnauthorized(text=f"{error}\n") from error
         except WrongAccountError as error:
             raise web.HTTPForbidden(text=f"{error}\n") from error
         except ReviewUnavailableError as error:
             raise web.HTTPServiceUnavailable(text=f"{error}\n", headers=_RETRY) from error
+        account, writes = holder.account, request.method == "PUT"
         if account == self._reader:
-            if request.method == "PUT" or path.file != MANIFEST_NAME:
+            if writes or path.file != MANIFEST_NAME:
                 raise web.HTTPForbidden(text=f"{account} may read manifests, and nothing else\n")
         elif account.namespace != path.namespace:
             raise web.HTTPForbidden(
                 text=f"pods of namespace {account.namespace} have no access to /{path.namespace}/\n"
             )
+        elif writes and not holder.may_write:
+            raise web.HTTPForbidden(text="this token is for reading: only the prepare Job's writes\n")
         return path
 
     @asynccontextmanager

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 log = logging.getLogger(__name__)
 
+# A token for the first audience reads and writes, one for the second reads only.
 AUDIENCE = "keras-store"
+READ_SUFFIX = "-read"
 
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):(?P<name>[^:]+)")
@@ -52,6 +54,14 @@ class Account:
         return f"system:serviceaccount:{self.namespace}:{self.name}"
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a token, and what it was made for."""
+
+    account: Account
+    may_write: bool
+
+
 class InvalidTokenError(Exception):
     """The token proves nothing; the text says why."""
 
@@ -67,8 +77,8 @@ class ReviewUnavailableError(Exception):
 class Tokens(Protocol):
     """Tells who holds a token."""
 
-    async def account(self, token: str) -> Account:
-        """The token's ServiceAccount.
+    async def holder(self, token: str) -> Holder:
+        """The token's ServiceAccount, and whether the token lets it write.
 
         Raises:
             InvalidTokenError: unknown, expired, or for another audience.
@@ -98,18 +108,24 @@ class ApiServer:
         return cls(f"https://{address}:{port}", _ACCOUNT_FOLDER / "ca.crt", _ACCOUNT_FOLDER / "token")
 
 
-_Answer = Account | InvalidTokenError | WrongAccountError
+_Answer = Holder | InvalidTokenError | WrongAccountError
 
 
 class TokenReviews:
     """Tokens that the API server checks. An async context manager.
 
     Answers are remembered for a minute: so long may a deleted ServiceAccount's token still be taken.
+
+    Args:
+        server: who checks.
+        registry: where the metrics are kept.
+        audience: of tokens that read and write; those for this audience and ``-read`` read.
     """
 
     def __init__(self, server: ApiServer, registry: CollectorRegistry, audience: str = AUDIENCE) -> None:
         self._server = server
         self._audience = audience
+        self._audiences = [audience, audience + READ_SUFFIX]
         self._client: aiohttp.ClientSession | None = None
         self._known: OrderedDict[bytes, tuple[float, _Answer]] = OrderedDict()
         self._reviews = Counter(
@@ -127,8 +143,8 @@ class TokenReviews:
         if self._client is not None:
             await self._client.close()
 
-    async def account(self, token: str) -> Account:
-        """The token's ServiceAccount; see `Tokens`."""
+    async def holder(self, token: str) -> Holder:
+        """The token's ServiceAccount, and whether the token lets it write; see `Tokens`."""
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise InvalidTokenError("the token is too long")
         key = hashlib.sha256(token.encode()).digest()
@@ -139,7 +155,7 @@ class TokenReviews:
             self._known.move_to_end(key)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if isinstance(answer, Account):
+        if isinstance(answer, Holder):
             return answer
         # A new one each time: a raised exception keeps its traceback, and with it whole requests.
         raise type(answer)(*answer.args)
@@ -149,12 +165,14 @@ class TokenReviews:
             log.info("token refused: %s", status.get("error", "no reason given"))
             return InvalidTokenError(f"the token is unknown, expired, or not for the audience {self._audience}")
         # An API server that knows nothing of audiences would leave this out.
-        if self._audience not in status.get("audiences", []):
+        audiences = set(status.get("audiences", [])) & set(self._audiences)
+        if not audiences:
             return InvalidTokenError(f"the token is not for the audience {self._audience}")
         try:
-            return Account.parse(status.get("user", {}).get("username", ""))
+            account = Account.parse(status.get("user", {}).get("username", ""))
         except ValueError as error:
             return WrongAccountError(str(error))
+        return Holder(account, may_write=self._audience in audiences)
 
     async def _review(self, token: str) -> dict[str, Any]:
         if self._client is None:
@@ -162,7 +180,7 @@ class TokenReviews:
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self._audience]},
+            "spec": {"token": token, "audiences": self._audiences},
         }
         try:
             # The kubelet renews the store's own token too.

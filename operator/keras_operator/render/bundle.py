@@ -1,4 +1,7 @@
-"""How the bundle's folder gets into a serving pod: an init container copies it from the store and checks it."""
+"""How the bundle gets into a serving pod: the server downloads it into a folder of the pod's own.
+
+An init container would do so as well, but the kubelet starts the next container up to a second after the last has ended.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,21 @@ from typing import NamedTuple
 from keras_api.request import bundle_path
 from keras_api.resource import KerasModel
 from keras_operator.kinds import Object
-from keras_operator.render.pods import container, store_access, store_volumes
+from keras_operator.render.pods import STORE_READ_AUDIENCE, store_access, store_volumes
 from keras_operator.settings import Settings
 
 FOLDER = "/bundle"
 
 
 class BundleFields(NamedTuple):
-    """What a pod's spec needs for the bundle to be at `FOLDER`."""
+    """What a server needs to get its bundle."""
 
-    init_containers: list[Object]
+    arguments: list[str]
+    """Of the server."""
+    container: Object
+    """Fields of its container."""
     volumes: list[Object]
-    mount: Object
+    """Of its pod."""
 
 
 def bundle_fields(model: KerasModel, revision: str, settings: Settings) -> BundleFields:
@@ -26,14 +32,8 @@ def bundle_fields(model: KerasModel, revision: str, settings: Settings) -> Bundl
     path = bundle_path(model.metadata.namespace, model.metadata.name, revision)
     access = store_access(settings)
     mount = {"name": "bundle", "mountPath": FOLDER}
-    get = container(
-        "bundle",
-        settings.server_image,
-        ["python", "-m", "keras_store", "get", "--store", settings.store_url, "--path", path, "--into", FOLDER],
-        settings,
-        resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
-        **{**access, "volumeMounts": [mount, *access.get("volumeMounts", [])]},
-    )
     return BundleFields(
-        [get], [{"name": "bundle", "emptyDir": {}}, *store_volumes(settings)], {**mount, "readOnly": True}
+        ["--store", settings.store_url, "--path", path, "--bundle", FOLDER],
+        {**access, "volumeMounts": [mount, *access.get("volumeMounts", [])]},
+        [{"name": "bundle", "emptyDir": {}}, *store_volumes(settings, STORE_READ_AUDIENCE)],
     )

@@ -8,7 +8,7 @@ from keras_api.bundle import ModelSummary
 from keras_api.resource import KerasModel, SpecError
 from keras_operator.drift import fingerprint
 from keras_operator.kinds import DEPLOYMENT, Object
-from keras_operator.render.bundle import FOLDER, bundle_fields
+from keras_operator.render.bundle import bundle_fields
 from keras_operator.render.labels import RESERVED_PREFIXES, SERVING, child, labels, server_selector
 from keras_operator.render.merge import merge
 from keras_operator.render.names import PORT
@@ -20,7 +20,7 @@ from keras_operator.settings import Settings
 DRAIN_DELAY_SECONDS = 5
 # Then it finishes what it has accepted.
 DRAIN_TIMEOUT_SECONDS = 45
-# Fetching and warming up a large bundle takes minutes; after this the kubelet starts the container anew.
+# The server is live before it gets its bundle; on a node that is busy its process takes a while to start.
 STARTUP_SECONDS = 600
 PROGRESS_DEADLINE_SECONDS = 600
 # It is noticed as ready within a second, and is left out of the Service after so many without an answer.
@@ -46,21 +46,20 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         "server",
         settings.pipeline_image if summary.runtime == "tensorflow" else settings.server_image,
         [
-            *("python", "-m", "keras_server", "--bundle", FOLDER, "--name", name, "--port", str(PORT)),
+            *("python", "-m", "keras_server", *bundle.arguments, "--name", name, "--port", str(PORT)),
             *("--drain-delay", str(DRAIN_DELAY_SECONDS), "--drain-timeout", str(DRAIN_TIMEOUT_SECONDS)),
         ],
         settings,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources=_resources(model, summary),
-        volumeMounts=[bundle.mount],
         startupProbe=_probe("live", periodSeconds=1, failureThreshold=STARTUP_SECONDS),
         readinessProbe=_probe("ready", periodSeconds=1, failureThreshold=UNREADY_SECONDS),
         livenessProbe=_probe("live", periodSeconds=10, failureThreshold=3),
+        **bundle.container,
     )
     spec = pod_spec(
         name,
         settings,
-        initContainers=bundle.init_containers,
         containers=[server],
         volumes=bundle.volumes,
         # A little longer, so that the server ends by itself and says what it left unanswered.

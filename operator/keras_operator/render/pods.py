@@ -12,6 +12,7 @@ USER = 65532
 
 STORE_TOKEN_FOLDER = "/var/run/secrets/keras-operator.dev/store"  # noqa: S105 - a folder's name
 STORE_AUDIENCE = "keras-store"
+STORE_READ_AUDIENCE = "keras-store-read"
 STORE_TOKEN_SECONDS = 3600
 
 
@@ -86,9 +87,9 @@ def store_access(settings: Settings) -> Object:
     return {}
 
 
-def store_volumes(settings: Settings) -> list[Object]:
-    """Volumes that `store_access` mounts."""
+def store_volumes(settings: Settings, audience: str) -> list[Object]:
+    """Volumes that `store_access` mounts; the audience says whether the token writes or only reads."""
     if not speaks_to_embedded_store(settings):
         return []
-    token = {"path": "token", "audience": STORE_AUDIENCE, "expirationSeconds": STORE_TOKEN_SECONDS}
+    token = {"path": "token", "audience": audience, "expirationSeconds": STORE_TOKEN_SECONDS}
     return [{"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from keras_api.reasons import Reason
-from keras_api.report import ReportError, StepReport, decode_report
+from keras_api.report import DOWNLOADING, ReportError, StepReport, decode_report
 from keras_operator.kinds import Object
 from keras_operator.times import later, read
 from keras_operator.world import Pod
@@ -18,7 +18,8 @@ from keras_operator.world import Pod
 SILENCE_SECONDS = 5
 # A server warms up for a while; one that is still not ready after this is asked for its log.
 UNREADY_SECONDS = 30
-# Getting a bundle of gigabytes takes a while, too; a store that does not answer takes for ever.
+# Getting a bundle of gigabytes takes a while, too, and so may an init container of the user's; a store that does not
+# answer takes for ever.
 GETTING_SECONDS = 120
 # A pod that ended is remembered by the pods that follow it for so long.
 HISTORY_SECONDS = 600
@@ -99,6 +100,17 @@ def unready_from(pod: Pod) -> tuple[datetime, str] | None:
                 ]
             return later(max(read(time) for time in times), patience), container["name"]
     return None
+
+
+def download_overdue_from(unready: datetime) -> datetime:
+    """From when on a server that is not ready has no excuse any more in getting its bundle; see `unready_from`."""
+    return later(unready, GETTING_SECONDS - UNREADY_SECONDS)
+
+
+def ready_changed_since(pod: Pod, time: datetime) -> bool:
+    """Whether a pod has become ready after a time, even if it is not any more."""
+    conditions = pod.status.get("conditions", [])
+    return any(each["type"] == "Ready" and read(each["lastTransitionTime"]) > time for each in conditions)
 
 
 def tells(event: Clue) -> bool:
@@ -238,8 +250,12 @@ def _from_clue(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
     unready = unready_from(pod)
     if unready is not None and now >= unready[0]:
         name = unready[1]
-        seconds = GETTING_SECONDS if pod.status.get("phase") == "Pending" else UNREADY_SECONDS
-        says = f" and says: {spoken(clue.message)}" if clue is not None and clue.reason == LOG else ""
+        words = spoken(clue.message) if clue is not None and clue.reason == LOG else ""
+        downloading = words == DOWNLOADING
+        if downloading and now < download_overdue_from(unready[0]):
+            return None
+        seconds = GETTING_SECONDS if downloading or pod.status.get("phase") == "Pending" else UNREADY_SECONDS
+        says = f" and says: {words}" if words else ""
         message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
         return Cause(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
     return None if clue is None or clue.reason == LOG else cause_from_event(pod.name, clue)

@@ -108,11 +108,11 @@ class Kubelet:
         self.says(pod, phase="Pending", containerStatuses=[{"name": container, **waiting, **_IMAGE}])
 
     def misses_its_bundle(self, pod: Object) -> None:
-        """The init container `bundle` finds that its bundle is not in the store."""
+        """The server finds that its bundle is not in the store."""
         revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
         lost = Failure(reason=Reason.BUNDLE_INVALID, message="the bundle is not whole")
         report = encode_report(StepReport(step="get", revision=revision, failure=lost)).decode()
-        self.says(pod, phase="Pending", initContainerStatuses=[{"name": "bundle", **_ended(1, report)}])
+        self.says(pod, phase="Running", containerStatuses=[{"name": "server", **_ended(1, report)}])
 
     def says(self, pod: Object, **status: Any) -> None:
         """Write a pod's status."""

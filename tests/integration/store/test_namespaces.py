@@ -89,6 +89,34 @@ async def test_both_teams_may_have_the_same_model_and_revision(
     assert content(tmp_path / "back") == content(of_b) != content(bundle_of_a)
 
 
+def read_token(cluster, namespace: str) -> str:
+    """As serving pods have it."""
+    return cluster.token(namespace, "model", audience="keras-store-read")
+
+
+async def test_a_token_for_reading_gets_its_own_teams_bundles(
+    store, cluster, token_file: Environment, bundle_of_a: Path, revision: str, tmp_path: Path
+):
+    async with bundle_store(store.url, token_file(read_token(cluster, "team-a"))) as bundles:
+        await bundles.get(f"team-a/m/{revision}", tmp_path / "back")
+    assert content(tmp_path / "back") == content(bundle_of_a)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "more"])
+async def test_a_token_for_reading_writes_nothing(store, cluster, tmp_path: Path, file: str, revision: str):
+    (tmp_path / "content").write_bytes(b"content")
+    url = f"{store.url}/team-a/m/{revision}/{file}"
+    assert put(url, read_token(cluster, "team-a"), tmp_path / "content") == 403
+    assert get(url, cluster.token("team-a")) == 404
+
+
+async def test_a_token_for_reading_reads_nothing_of_another_team(
+    store, cluster, bundle_of_a: Path, revision: str, tmp_path: Path
+):
+    for file in content(bundle_of_a):
+        assert get(f"{store.url}/team-a/m/{revision}/{file}", read_token(cluster, "team-b")) == 403
+
+
 def operator_token(cluster) -> str:
     """Of the account that the store was started with as its reader."""
     return cluster.token("keras-system", "operator")
@@ -230,6 +258,13 @@ async def test_while_the_api_server_is_away_nobody_is_let_in(
 def put(url: str, token: str, file: Path) -> int:
     """The status of an upload as an attacker would send it."""
     command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-T", str(file), "-m", "10"]
+    done = subprocess.run([*command, "-H", f"Authorization: Bearer {token}", url], check=True, capture_output=True)
+    return int(done.stdout)
+
+
+def get(url: str, token: str) -> int:
+    """The status of a download."""
+    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "10"]
     done = subprocess.run([*command, "-H", f"Authorization: Bearer {token}", url], check=True, capture_output=True)
     return int(done.stdout)
 

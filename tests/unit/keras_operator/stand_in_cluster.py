@@ -239,8 +239,8 @@ class Cluster:
                 lost = failure(revision, Reason.BUNDLE_INVALID)
                 lost["terminated"]["finishedAt"] = written(self.now)
                 waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
-                state = {"name": "bundle", "state": waiting, "lastState": lost}
-                self._set_status(POD, pod, {"phase": "Pending", "initContainerStatuses": [state]})
+                state = {"name": "server", "state": waiting, "lastState": lost}
+                self._set_status(POD, pod, {"phase": "Running", "containerStatuses": [state]})
 
     def crash_servers(self) -> None:
         for pod in self.servers():

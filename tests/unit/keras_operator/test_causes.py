@@ -6,6 +6,7 @@ import pytest
 from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
+from keras_api.report import DOWNLOADING
 from keras_operator.kinds import POD, Object
 from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, tells, unready_from
 from keras_operator.world import Pod, World
@@ -37,7 +38,7 @@ def _running(since: float) -> Object:
     }
 
 
-BUNDLE_GOT = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
+INIT_ENDED = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
 
 CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "just made": ({}, None, ""),
@@ -78,7 +79,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "memory limit: raise spec.serving.resources.limits.memory",
     ),
     "bundle not to be had": (
-        {"initContainerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
         Reason.STORE_UNAVAILABLE,
         "because",
     ),
@@ -90,7 +91,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "well after a crash": (
         {
             "phase": "Pending",
-            "initContainerStatuses": [_container("bundle", state=ended(0), lastState=ended(1, "no store"))],
+            "initContainerStatuses": [_container("theirs", state=ended(0), lastState=ended(1, "no luck"))],
         },
         None,
         "",
@@ -120,15 +121,15 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "pod pod-a was evicted: The node was low on resource: memory: make room on the node",
     ),
     "warming up": (_running(10), None, ""),
-    "getting a bundle": (
-        {"initContainerStatuses": [_container("bundle", state=_started(110))]},
+    "an init container at work": (
+        {"initContainerStatuses": [_container("theirs", state=_started(110))]},
         None,
         "",
     ),
-    "getting a bundle for ever": (
-        {"initContainerStatuses": [_container("bundle", state=_started(121))]},
+    "an init container without end": (
+        {"initContainerStatuses": [_container("theirs", state=_started(121))]},
         Reason.NOT_READY,
-        "container bundle of pod pod-a runs for more than 120 s and is not ready",
+        "container theirs of pod pod-a runs for more than 120 s and is not ready",
     ),
     "unready for long": (_running(31), Reason.NOT_READY, "container server of pod pod-a runs for more than 30 s"),
 }
@@ -221,6 +222,16 @@ def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, w
     assert words in cause.message
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(31, None), (119, None), (121, f"container server of pod pod-a runs for more than 120 s and is not ready and says: {DOWNLOADING}")],
+)
+def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, words: str | None) -> None:
+    line = f'{{"level":"info","message":"{DOWNLOADING}"}}'
+    cause = cause_of(seen(pod("server", "r", **_running(seconds))), NOW, Clue(LOG, line))
+    assert (cause is None) if words is None else (cause is not None and words in cause.message)
+
+
 def test_a_log_line_without_end_is_cut() -> None:
     assert len(spoken("x" * 10_000)) == 300
 
@@ -232,7 +243,7 @@ def test_a_log_line_without_end_is_cut() -> None:
         ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
         ({"containerStatuses": [_waiting("ImagePullBackOff")]}, False),
         ({"initContainerStatuses": [_container(state={"running": {}})]}, False),
-        ({"initContainerStatuses": [_container("bundle", state=BUNDLE_GOT)]}, True),
+        ({"initContainerStatuses": [_container("theirs", state=INIT_ENDED)]}, True),
         ({"phase": "Running"}, False),
     ],
 )
@@ -244,7 +255,7 @@ def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, sil
     ("status", "container"),
     [
         (_running(1), "server"),
-        ({"phase": "Pending", "initContainerStatuses": [_container("bundle", state=_started(1))]}, "bundle"),
+        ({"phase": "Pending", "initContainerStatuses": [_container("theirs", state=_started(1))]}, "theirs"),
         ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
     ],
 )

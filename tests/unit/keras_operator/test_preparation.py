@@ -64,8 +64,19 @@ REMEMBERED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary
 def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, ...], stage: str) -> None:
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
-    server = pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
+    server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
     assert judge(*jobs, pods=(server,), status=REMEMBERED).stage == stage
+
+
+@pytest.mark.parametrize("status", ["True", "False"])
+def test_a_bundle_that_was_lost_once_is_not_lost_for_ever(status: str) -> None:
+    """Its Job is gone by now, and the container still remembers the run before."""
+    lost = failure(REVISION, Reason.BUNDLE_INVALID)
+    lost["terminated"]["finishedAt"] = ago(60)
+    found_since = {"type": "Ready", "status": status, "lastTransitionTime": ago(30)}
+    containers = [{"name": "server", "state": {"running": {}}, "lastState": lost}]
+    server = pod("server", REVISION, phase="Running", conditions=[found_since], containerStatuses=containers)
+    assert judge(pods=(server,), status=REMEMBERED).stage == "done"
 
 
 def judge_stored(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None) -> Preparation:
@@ -82,7 +93,7 @@ def test_what_is_in_the_store_needs_no_job() -> None:
 def test_the_store_is_not_believed_when_a_pod_has_found_the_bundle_broken() -> None:
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
-    server = pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
+    server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
     assert judge_stored(pods=(server,)).stage == "start"
 
 

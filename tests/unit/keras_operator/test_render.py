@@ -84,7 +84,7 @@ def test_there_is_no_golden_file_without_a_test() -> None:
 
 def _containers(obj: Object) -> dict[str, Object]:
     pod = obj["spec"]["template"]["spec"]
-    return {each["name"]: each for each in [*pod["initContainers"], *pod["containers"]]}
+    return {each["name"]: each for each in [*pod.get("initContainers", []), *pod["containers"]]}
 
 
 @pytest.mark.parametrize("name", ["prepare-job", "prepare-job-full", "prepare-job-claim"])

@@ -125,7 +125,7 @@ def broken() -> Object:
     """A serving pod that found its bundle not whole."""
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
-    return pod("server", REVISION, initContainerStatuses=[{"name": "bundle", "lastState": lost}])
+    return pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
 
 
 @pytest.mark.parametrize(

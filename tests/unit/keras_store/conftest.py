@@ -22,7 +22,7 @@ from keras_api.bundle import (
 )
 from keras_store.archive import Archive
 from keras_store.server import StoreServer
-from keras_store.tokens import Account, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+from keras_store.tokens import Account, Holder, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -33,10 +33,12 @@ StartStore = Callable[..., Awaitable[str]]
 class KnownTokens:
     """Tokens of two namespaces, and of everything that can be wrong with one."""
 
-    async def account(self, token: str) -> Account:
+    async def holder(self, token: str) -> Holder:
         match token:
             case "token-of-a" | "token-of-b":
-                return Account(token[-1], "model")
+                return Holder(Account(token[-1], "model"), may_write=True)
+            case "read-token-of-a":
+                return Holder(Account("a", "model"), may_write=False)
             case "of-a-person":
                 raise WrongAccountError("jane is not a ServiceAccount")
             case "api-server-down":

@@ -276,6 +276,17 @@ async def test_who_may_does(client: aiohttp.ClientSession, start_store: StartSto
         assert response.status == 201
 
 
+async def test_a_token_for_reading_reads_and_does_not_write(
+    client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object
+):
+    url = await start_store(tokens=known_tokens)
+    headers = {"Authorization": "Bearer read-token-of-a"}
+    async with client.put(f"{url}/{PATH}", data=b"x", headers=headers) as response:
+        assert (response.status, "for reading" in await response.text()) == (403, True)
+    async with client.get(f"{url}/{PATH}", headers=headers) as response:
+        assert response.status == 404
+
+
 async def test_the_token_file_is_read_for_every_request(
     start_store: StartStore, known_tokens: object, tmp_path: Path, make_bundle: MakeBundle
 ):
