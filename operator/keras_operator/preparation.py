@@ -18,6 +18,7 @@ from keras_operator.status.pods import (
     containers,
     ended_badly,
     evicted,
+    has_been_ready_since,
     last_end_time,
     step_report,
 )
@@ -124,9 +125,10 @@ def _bundle_lost_at(seen: Observed) -> datetime | None:
         for pod in seen.servers()
         if pod.revision == seen.revision and not pod.deleting
         for container in containers(pod)
-        if (cause := ended_badly(pod, container)) and cause.reason == Reason.BUNDLE_INVALID
+        if (cause := ended_badly(pod, container))
+        and cause.reason == Reason.BUNDLE_INVALID
         # A container remembers how its last run ended; a pod that was ready since has its bundle.
-        and not ready_changed_since(pod, last_end_time(container))
+        and not has_been_ready_since(pod, last_end_time(container))
     ]
     return max(times, default=None)
 

@@ -12,7 +12,7 @@ from keras_api.report import DOWNLOADING
 from keras_server import logs
 from keras_store.bundles import STORE_PREFIX, bundle_store, read_bundle
 from keras_store.drafts import is_full
-from keras_store.errors import StepError, no_space
+from keras_store.errors import no_space
 
 
 async def download(url: str, path: str, folder: Path) -> None:

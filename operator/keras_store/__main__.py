@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--root", required=True, type=Path, help="folder for the bundles")
     serve.add_argument("--host", default=None, help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, default=8080)
-    serve.add_argument("--audience", help="audience of the tokens that it takes, those for reading end in -read (default: keras-store)")
+    serve.add_argument(
+        "--audience", help="audience of the tokens that it takes, those for reading end in -read (default: keras-store)"
+    )
     serve.add_argument(
         "--reader",
         help="system:serviceaccount:<namespace>:<name> of the operator, which may read the manifests of all namespaces",

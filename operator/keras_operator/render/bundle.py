@@ -1,6 +1,6 @@
 """How the bundle gets into a serving pod: the server downloads it into a folder of the pod's own.
 
-An init container would do so as well, but the kubelet starts the next container up to a second after the last has ended.
+An init container would do so as well, but the kubelet looks once a second whether one has ended before it starts the next.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def download_overdue_from(unready: datetime) -> datetime:
     return later(unready, GETTING_SECONDS - UNREADY_SECONDS)
 
 
-def ready_changed_since(pod: Pod, time: datetime) -> bool:
+def has_been_ready_since(pod: Pod, time: datetime) -> bool:
     """Whether a pod has become ready after a time, even if it is not any more."""
     conditions = pod.status.get("conditions", [])
     return any(each["type"] == "Ready" and read(each["lastTransitionTime"]) > time for each in conditions)

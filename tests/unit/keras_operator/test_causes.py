@@ -224,7 +224,11 @@ def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, w
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(31, None), (119, None), (121, f"container server of pod pod-a runs for more than 120 s and is not ready and says: {DOWNLOADING}")],
+    [
+        (31, None),
+        (119, None),
+        (121, f"container server of pod pod-a runs for more than 120 s and is not ready and says: {DOWNLOADING}"),
+    ],
 )
 def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, words: str | None) -> None:
     line = f'{{"level":"info","message":"{DOWNLOADING}"}}'
