@@ -1,9 +1,9 @@
 """From `kubectl apply` to a served model on the cluster, beside a bare Deployment of the same image.
 
 The bundle is in the store already: the model is made once, which prepares it, and deleted; what is timed is making it
-again. The bare Deployment is the leanest that serves the same bundle: the same server image, command and resources,
-the bundle in a ConfigMap, no init container, and one readiness probe of the shortest period that there is. What it
-lacks is what the operator is for, so the quotient is the price of that.
+again. The bare Deployment is the leanest that serves the same bundle: the same server image, options and resources,
+the bundle in a ConfigMap, no store, and one readiness probe of the shortest period that there is. What it lacks is
+what the operator is for, so the quotient is the price of that.
 """
 
 from __future__ import annotations
@@ -129,6 +129,9 @@ class Rounds:
         probe = {**server["readinessProbe"], "periodSeconds": 1}
         container = {
             **{key: value for key, value in server.items() if not key.endswith("Probe")},
+            "command": without_store(server["command"]),
+            "env": [each for each in server["env"] if each["name"] != "KERAS_STORE_TOKEN_FILE"],
+            "volumeMounts": [each for each in server["volumeMounts"] if each["name"] != "store-token"],
             "readinessProbe": probe,
         }
         labels = {"app": "bare"}
@@ -222,18 +225,19 @@ class Api:
         return answer
 
 
+def without_store(command: list[str]) -> list[str]:
+    """The server's command for a bundle that is in its folder already."""
+    options = {command.index("--store"), command.index("--path")}
+    return [word for i, word in enumerate(command) if i not in options and i - 1 not in options]
+
+
 def milestones(pods: list[dict[str, Any]]) -> list[str]:
     """What the serving pod has reached."""
     found = []
     for pod in pods:
         status = pod.get("status", {})
-        init = (status.get("initContainerStatuses") or [{}])[0].get("state", {})
         server = (status.get("containerStatuses") or [{}])[0]
         found.append("pod made")
-        if "running" in init or "terminated" in init:
-            found.append("bundle container started")
-        if "terminated" in init:
-            found.append("bundle container ended")
         if "running" in server.get("state", {}):
             found.append("server container started")
         if server.get("ready"):
@@ -243,8 +247,7 @@ def milestones(pods: list[dict[str, Any]]) -> list[str]:
 
 def spans_of(profiles: list[dict[str, float]]) -> dict[str, list[float]]:
     """Seconds between one milestone and the next, per round."""
-    order = ["pod made", "bundle container started", "bundle container ended", "server container started"]
-    order += ["server ready", "Ready"]
+    order = ["pod made", "server container started", "server ready", "Ready"]
     starts = ["apply", *order]
     return {
         f"{start} to {end}": [profile[end] - profile.get(start, 0.0) for profile in profiles if end in profile]

@@ -84,25 +84,32 @@ def server(**fields: Any) -> Callable[[str], dict[str, Any]]:
     return pod_spec(containers=[{"name": "server", **fields}])
 
 
-# Answers of the golden inputs that no model gives.
-TAMPER = """
+# Every Python program imports this at its start, and finds golden answers that no model gives.
+TAMPERING = """
 import numpy
-with numpy.load('/bundle/golden.npz') as golden:
-    arrays = {key: array + 1 if key.startswith('output:') else array for key, array in golden.items()}
-numpy.savez('/bundle/golden.npz', **arrays)
+honest = numpy.load
+class Tampered:
+    def __init__(self, *arguments, **options): self.golden = honest(*arguments, **options)
+    def __enter__(self): return self
+    def __exit__(self, *error): self.golden.close()
+    files = property(lambda self: self.golden.files)
+    def __getitem__(self, key): return self.golden[key] + 1 if key.startswith('output:') else self.golden[key]
+numpy.load = Tampered
 """
+TAMPER = f"open('/tmp/sitecustomize.py', 'w').write({TAMPERING!r})"
 
 
 def tampered(image: str) -> dict[str, Any]:
-    """Somebody changes the bundle after it was checked."""
+    """The server finds other golden answers than it has got."""
     container = {
         "name": "tamper",
         "image": image,
         "command": ["python", "-c", TAMPER],
-        "volumeMounts": [{"name": "bundle", "mountPath": "/bundle"}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         "securityContext": RESTRICTED,
     }
-    return pod_spec(initContainers=[container])(image)
+    path = {"name": "PYTHONPATH", "value": "/tmp:/code"}
+    return pod_spec(initContainers=[container], containers=[{"name": "server", "env": [path]}])(image)
 
 
 TROUBLES = {

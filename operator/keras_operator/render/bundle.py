@@ -1,6 +1,6 @@
 """How the bundle gets into a serving pod: the server downloads it into a folder of the pod's own.
 
-An init container would do so as well, but the kubelet looks once a second whether one has ended before it starts the next.
+An init container would do so as well, but the kubelet looks only once a second whether one has ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Merging a user's PodSpec over ours: maps by key, lists of named things by name, other lists replaced."""
+"""Merging a user's PodSpec over ours: maps by key, lists of named things by name, other lists replaced but envFrom."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from keras_api.resource import SpecError
 
+# Ours stays, since it may hold an object store's credentials; of two sources of a variable Kubernetes takes the last.
+ADDED_TO = {"envFrom"}
 # The merge keys of Kubernetes' own strategic merge patch; a list that is not named here is replaced.
 MERGE_KEYS = {
     "containers": "name",
@@ -48,6 +50,8 @@ def merge(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> dict
             result[key] = merge(mine, value, place)
         elif isinstance(mine, list) and not isinstance(value, list):
             raise SpecError(f"{place} must be a list, not {_type(value)}")
+        elif isinstance(mine, list) and key in ADDED_TO:
+            result[key] = [*mine, *value]
         else:
             result[key] = value
     return result

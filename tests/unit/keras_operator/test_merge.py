@@ -14,6 +14,7 @@ OURS: dict[str, Any] = {
     "securityContext": {"runAsUser": 65532, "fsGroup": 65532},
     "containers": [{"name": "server", "image": "s", "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}],
     "volumes": [{"name": "tmp", "emptyDir": {}}],
+    "envFrom": [{"secretRef": {"name": "ours"}}],
 }
 
 
@@ -29,6 +30,11 @@ OURS: dict[str, Any] = {
             {"containers": [{"name": "server", "volumeMounts": [{"name": "tmp", "mountPath": "/cache"}]}]},
             ("containers", 0, "volumeMounts"),
             [{"name": "tmp", "mountPath": "/tmp"}, {"name": "tmp", "mountPath": "/cache"}],
+        ),
+        (
+            {"envFrom": [{"secretRef": {"name": "theirs"}}]},
+            ("envFrom",),
+            [{"secretRef": {"name": "ours"}}, {"secretRef": {"name": "theirs"}}],
         ),
         ({"tolerations": [{"key": "gpu"}]}, ("tolerations",), [{"key": "gpu"}]),
         (
