@@ -8,12 +8,14 @@ from pathlib import Path
 
 import obstore
 import pytest
+import uvloop
 from obstore.store import S3Store
 from store_bundles import content, make_bundle
 
 from keras_api.reasons import Reason
 from keras_api.request import PrepareRequest
 from keras_api.resource import S3Options
+from keras_server.download import download
 from keras_store.bundles import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
@@ -119,6 +121,22 @@ async def test_a_bundle_comes_back_as_it_was_put(s3, tmp_path: Path):
         await store.get("ns/m/rev", tmp_path / "back")
     assert content(tmp_path / "back") == content(bundle)
     assert (s3.folder / "models/bundles/ns/m/rev/manifest.json").is_file()
+
+
+def test_a_server_gets_its_bundle_from_a_bucket_on_its_own_event_loop(
+    s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bundle = make_bundle(tmp_path / "bundle", {"model.onnx": os.urandom(5 << 20)})
+    for name, value in {**s3.credentials, "AWS_ENDPOINT_URL": s3.endpoint}.items():
+        monkeypatch.setenv(f"STORE_{name}", value)
+
+    async def put() -> None:
+        async with bundle_store("s3://models/bundles") as store:
+            assert await store.put("ns/of-a-server/rev", bundle)
+
+    uvloop.run(put())
+    uvloop.run(download("s3://models/bundles", "ns/of-a-server/rev", tmp_path / "back"))
+    assert content(tmp_path / "back") == content(bundle)
 
 
 async def test_a_store_in_a_bucket_that_does_not_exist_is_named(s3, tmp_path: Path):
