@@ -15,7 +15,7 @@ from keras_operator import logs
 from keras_operator.act import Actor
 from keras_operator.api import ApiError, UnavailableError, connect
 from keras_operator.health import endpoints
-from keras_operator.informer import Informer
+from keras_operator.informer import Informer, WatchError
 from keras_operator.inquiry import Inquiry
 from keras_operator.kinds import Key
 from keras_operator.lease import Alone, Lease, SupersededError
@@ -44,10 +44,6 @@ def main() -> None:
         sys.exit(f"keras-operator: no way to the API server, neither a service account nor a kubeconfig: {error}")
     except OSError as error:
         sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
-    except ExceptionGroup as group:
-        for cause in group.exceptions:
-            log.critical("the watch has failed for good; a new process begins with a fresh listing", exc_info=cause)
-        sys.exit(1)
 
 
 async def run(settings: Settings) -> None:
@@ -82,11 +78,18 @@ async def run(settings: Settings) -> None:
             log.info("there are %d models", len(world.models()))
             forever = [lease.keep(), informer.keep_in_sync(), informer.keep_discovering()]
             forever += [work(queue, reconcile, lease, metrics) for _ in range(settings.concurrency)]
-            async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(each) for each in forever]
-                await informer.watch()
-                for task in background:
-                    task.cancel()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    background = [tasks.create_task(each) for each in forever]
+                    await informer.watch()
+                    for task in background:
+                        task.cancel()
+            except* WatchError as group:
+                for error in group.exceptions:
+                    log.critical("a new process begins with a fresh listing, since this one's failed: %s", error)
+                logging.shutdown()
+                # At once: kopf's watches do not let themselves be cancelled while they wait for another login.
+                os._exit(1)
 
 
 async def work(queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, metrics: Metrics) -> None:

@@ -4,6 +4,9 @@ kopf delivers events and nothing else: its handlers, storages and finalizers are
 that had to list anew says nothing of what was deleted meanwhile, and kopf does not say when its first list is through:
 both are answered by `sync`, which lists everything into the world at the start, at an interval, and soon after kopf has
 listed something.
+
+kopf cannot be begun anew in the same process: it takes every task for its own when it ends. So a watch that has failed
+for good, or that kopf did not take up, ends the process, and the next one begins with a fresh listing.
 """
 
 from __future__ import annotations
@@ -26,11 +29,16 @@ from keras_operator.world import World
 WATCHED = (KERAS_MODEL, *CHILDREN, POD)
 # Listings of several kinds after one gap are answered by one listing of ours.
 GAP_SECONDS = 2.0
-# How soon after its CRD a ServiceMonitor appears.
+# Kinds that can come and go while the operator runs, and how soon that is noticed.
+DEFINED = (KERAS_MODEL, SERVICE_MONITOR)
 DISCOVERY_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
+
+
+class WatchError(Exception):
+    """What the cluster has can no longer be watched by this process."""
 
 
 class Informer:
@@ -42,6 +50,8 @@ class Informer:
         self._settings = settings
         self._wake = wake
         self._gap = asyncio.Event()
+        self._defined: frozenset[Kind] = frozenset()
+        self._listed_by_kopf: set[str] = set()
         self.synced = False
         """Whether everything has been listed once."""
 
@@ -53,9 +63,9 @@ class Informer:
         """
         await self._discover()
         for kind in WATCHED:
-            selector = "" if kind == KERAS_MODEL else SELECT_OURS
-            if kind == SERVICE_MONITOR and not self._world.has_service_monitors:
+            if kind in DEFINED and kind not in self._defined:
                 continue
+            selector = "" if kind == KERAS_MODEL else SELECT_OURS
             for namespace in self._settings.namespaces:
                 objects, version = await self._api.list_all(kind, namespace, selector)
                 for key in self._world.replace(kind, [namespace], objects, version):
@@ -65,17 +75,15 @@ class Informer:
         """List everything, however long the API server and the CRD take to be there. Workers must not begin before."""
         while not self.synced:
             try:
-                # kopf looks once what is served, and may miss what is served a moment after its CRD was announced.
-                if not await self._api.serves(KERAS_MODEL):
-                    log.warning("the cluster does not serve KerasModels yet: install the CRD")
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
                 await self.sync()
             except (ApiError, UnavailableError) as error:
                 log.warning("the first listing failed and is tried again: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
             else:
-                self.synced = True
+                self.synced = KERAS_MODEL in self._defined
+                if not self.synced:
+                    log.warning("the cluster does not serve KerasModels yet: install the CRD")
+            if not self.synced:
+                await asyncio.sleep(RETRY_SECONDS)
         for key in self._world.models():
             self._wake(key)
 
@@ -97,21 +105,30 @@ class Informer:
                 self._gap.set()
 
     async def keep_discovering(self) -> None:
-        """Notice when the cluster gets or loses the ServiceMonitor kind, for ever."""
+        """Notice when the cluster gets or loses a kind, for ever.
+
+        Raises:
+            WatchError: kopf, which notices it by itself, has missed it.
+        """
         while True:
+            before = self._defined
             await asyncio.sleep(DISCOVERY_SECONDS)
             try:
                 await self._discover()
             except (ApiError, UnavailableError) as error:
                 log.info("discovery failed and is tried again: %s", error)
+            for kind in before & self._defined:
+                if kind.plural not in self._listed_by_kopf:
+                    raise WatchError(f"{kind}s came, and are not watched")
 
     async def watch(self) -> None:
         """Watch until the process is told to stop.
 
         Raises:
-            Exception: when a watch fails for good; the process ends, and begins again with a fresh listing.
+            WatchError: a watch has failed for good.
         """
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=_kopf_settings(),
             clusterwide=not self._settings.watch_namespaces,
@@ -119,15 +136,25 @@ class Informer:
             standalone=True,
             identity=MANAGER,  # else kopf asks the system for the name of its user, which need not have one
         )
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise WatchError(f"{type(error).__name__}: {error}") from error
+        await kopf.run_tasks(tasks, ignored=ours)
 
     async def _discover(self) -> None:
-        found = await self._api.serves(SERVICE_MONITOR)
-        if found == self._world.has_service_monitors:
+        served = frozenset([kind for kind in DEFINED if await self._api.serves(kind)])
+        changed, self._defined = served ^ self._defined, served
+        if self._world.has_service_monitors != (SERVICE_MONITOR in served):
+            changed |= {SERVICE_MONITOR}  # gone and come again, and somebody has met the gap
+        if not changed:
             return
-        log.info("the cluster %s ServiceMonitors", "now has" if found else "has no more")
-        self._world.has_service_monitors = found
-        if not found:
-            self._world.replace(SERVICE_MONITOR, [None], [], _ANY_VERSION)
+        for kind in changed:
+            log.info("the cluster %s %ss", "has" if kind in served else "has no", kind)
+            if kind not in served:
+                self._listed_by_kopf.discard(kind.plural)
+                self._world.replace(kind, [None], [], _ANY_VERSION)
+        self._world.has_service_monitors = SERVICE_MONITOR in served
         for key in self._world.models():
             self._wake(key)
 
@@ -171,6 +198,7 @@ class Informer:
     async def _see_listing(self, _session: Any, _context: Any, end: aiohttp.TraceRequestEndParams) -> None:
         # Noticed here, since an empty listing brings no event. The first one ends a gap too: that after `first_sync`.
         if "limit" in end.url.query and end.response.status == HTTPStatus.OK:
+            self._listed_by_kopf.add(end.url.name)
             self._gap.set()
 
 

@@ -26,7 +26,7 @@ from keras_operator.times import later, read
 from keras_operator.world import Child, Pod
 
 # The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.
-REPORT_GRACE_SECONDS = 10
+REPORT_GRACE_SECONDS = 5
 # A Job that has made no pod for so long is asked about by its events.
 PODLESS_SECONDS = 3
 # Pauses before a failed Job is tried again double from the first to the last.

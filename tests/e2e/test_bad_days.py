@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import kubectl as k8s
 import pytest
@@ -212,6 +213,43 @@ def test_a_service_that_is_not_ours_is_named_and_never_taken_over(troubled):
     assert "url" not in model.status or model.status["url"] == ""
 
 
+def test_a_prepare_pod_that_is_deleted_is_told_and_tried_again(troubled):
+    model = troubled["killed"]
+    pod = fetching(model)
+    k8s.kubectl("delete", "pod", pod, "-n", model.namespace)
+    failure = model.wait_failure("PrepareFailed")
+    assert f"Job killed-prepare-{model.status['desiredRevision']}" in failure["message"]
+    assert seconds_to_tell(model, failure) <= SECONDS_TO_TELL
+    assert model.condition("Reconciling")["status"] == "True"
+    until(lambda: attempt(model) == 2, "another attempt")
+
+
+def test_a_prepare_pod_that_is_drained_is_replaced_without_a_word(troubled):
+    model = troubled["drained"]
+    pod = fetching(model)
+    (job,) = prepare_jobs(model)
+    evict(pod, model.namespace)
+    until(lambda: fetching(model) != pod, "another pod")
+    assert [each["metadata"]["uid"] for each in prepare_jobs(model)] == [job["metadata"]["uid"]]
+    assert model.condition("Ready")["reason"] == "Preparing"
+    assert "lastFailure" not in model.status
+
+
+def test_a_prepare_job_past_its_deadline_is_told_with_what_it_waited_for(troubled):
+    model = troubled["overdue"]
+    fetching(model)
+    (job,) = prepare_jobs(model)
+    patch = json.dumps({"spec": {"activeDeadlineSeconds": 1}})
+    k8s.kubectl("patch", "job", job["metadata"]["name"], "-n", model.namespace, "--type=merge", "-p", patch)
+    failure = model.wait_failure("DeadlineExceeded", kind="Stalled")
+    assert "container fetch" in failure["message"]
+    assert "was still downloading http://strange-source" in failure["message"]
+    assert seconds_to_tell(model, failure) <= SECONDS_TO_TELL
+    until(lambda: pods_of(model, "prepare") == [], "the Job's pod is gone")
+    until(lambda: is_failed(prepare_jobs(model)[0]), "the Job has ended")
+    assert model.status["lastFailure"] == failure, "it is remembered when the pod is gone"
+
+
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 def test_a_rollout_that_cannot_work_is_explained_while_the_old_pods_serve(served, server_image, trouble):
@@ -242,10 +280,8 @@ def test_a_quota_that_refuses_the_new_pod_is_told_while_the_old_one_serves(serve
 HOSTILE = {
     "cut in half": ("ModelUnreadable", model_files.UNREADABLE["cut in half"][0], "the upload was cut off"),
     "HDF5 called .keras": ("ModelUnreadable", model_files.UNREADABLE["HDF5 called .keras"][0], "the ending .h5"),
-    "an HTML page": ("ModelUnreadable", model_files.UNREADABLE["an HTML page"][0], "an HTML page"),
     "a bomb": ("ModelUnsafe", model_files.UNSAFE["a bomb for weights"][0], "would unpack to"),
     "a path upwards": ("ModelUnsafe", model_files.UNSAFE["a path upwards"][0], "outside of its folder"),
-    "a vocabulary on the host": ("ModelUnsafe", model_files.UNSAFE["a vocabulary on the host"][0], "'/etc/passwd'"),
     "os.system": ("ModelUnsafe", model_files.UNSAFE["os.system"][0], "'os.system'"),
     "a layer of one's own": (
         "ModelUnsupported",
@@ -258,7 +294,7 @@ HOSTILE = {
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize(("reason", "file", "words"), HOSTILE.values(), ids=HOSTILE)
 def test_a_file_that_must_not_be_served_is_refused_by_name_while_the_old_one_is_served(served, reason, file, words):
-    served.apply(served.upload(file, f"{hash(file):x}.keras"), serving={"replicas": 1})
+    served.apply(served.upload(file, f"{crc32(file):x}.keras"), serving={"replicas": 1})
     failure = served.wait_failure(reason, kind="Stalled")
     assert failure["step"] == "prepare"
     assert words in failure["message"]
@@ -282,11 +318,12 @@ def test_a_quota_that_refuses_the_prepare_pod_is_told(troubled):
 
 def test_a_prepare_pod_evicted_by_the_kubelet_is_told_and_tried_again(troubled):
     model = troubled["cramped"]
-    failure = model.wait_failure("Evicted")
-    assert "ephemeral" in failure["message"]
-    assert "20Mi" in failure["message"]
-    assert seconds_to_tell(model, failure) <= SECONDS_TO_TELL
-    until(lambda: attempt(model) >= 2, "another attempt")
+    until(lambda: attempt(model) >= 2, "another attempt", timeout=120)
+    first = next(each for each in warnings(model) if each["reason"] == "Evicted")
+    assert "ephemeral" in first["message"]
+    assert "20Mi" in first["message"]
+    assert "raise that limit" in first["message"]
+    assert seconds_to_tell(model, {"time": first["firstTimestamp"]}) <= SECONDS_TO_TELL
 
 
 def test_a_prepare_pod_out_of_memory_is_tried_again_with_twice_as_much_and_then_waits_for_a_human(troubled):
@@ -300,41 +337,6 @@ def test_a_prepare_pod_out_of_memory_is_tried_again_with_twice_as_much_and_then_
     assert "tried once more with twice the memory" in first[0]["message"]
 
 
-def test_a_prepare_pod_that_is_deleted_is_told_and_tried_again(troubled):
-    model = troubled["killed"]
-    pod = fetching(model)
-    k8s.kubectl("delete", "pod", pod, "-n", model.namespace)
-    failure = model.wait_failure("PrepareFailed")
-    assert f"Job killed-prepare-{model.status['desiredRevision']}" in failure["message"]
-    assert model.condition("Reconciling")["status"] == "True"
-    until(lambda: attempt(model) == 2, "another attempt")
-
-
-def test_a_prepare_pod_that_is_drained_is_replaced_without_a_word(troubled):
-    model = troubled["drained"]
-    pod = fetching(model)
-    (job,) = prepare_jobs(model)
-    evict(pod, model.namespace)
-    until(lambda: fetching(model) != pod, "another pod")
-    assert [each["metadata"]["uid"] for each in prepare_jobs(model)] == [job["metadata"]["uid"]]
-    assert model.condition("Ready")["reason"] == "Preparing"
-    assert "lastFailure" not in model.status
-
-
-def test_a_prepare_job_past_its_deadline_is_told_with_what_it_waited_for(troubled):
-    model = troubled["overdue"]
-    fetching(model)
-    (job,) = prepare_jobs(model)
-    patch = json.dumps({"spec": {"activeDeadlineSeconds": 1}})
-    k8s.kubectl("patch", "job", job["metadata"]["name"], "-n", model.namespace, "--type=merge", "-p", patch)
-    failure = model.wait_failure("DeadlineExceeded", kind="Stalled")
-    assert "container fetch" in failure["message"]
-    assert "was still downloading http://strange-source" in failure["message"]
-    until(lambda: pods_of(model, "prepare") == [], "the Job's pod is gone")
-    until(lambda: is_failed(prepare_jobs(model)[0]), "the Job has ended")
-    assert model.status["lastFailure"] == failure, "it is remembered when the pod is gone"
-
-
 def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, troubled, bucket):
     namespace = new_namespace()
     # It stays for a while, so that the operator meets refusals.
@@ -342,7 +344,7 @@ def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, t
     k8s.apply(holder, namespace=namespace)
     model = Model("leaving", namespace, bucket)
     model.apply(f"http://strange-source.{troubled['killed'].namespace}.svc:8080/hangs/model.keras")
-    fetching(model)
+    until(lambda: attempt(model) == 1, "there is a Job")
     before = operator_pod()
     k8s.kubectl("delete", "namespace", namespace, "--wait=false")
     until(lambda: not model.resource, "the model is gone")
@@ -357,37 +359,41 @@ def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, t
     assert "an error of the operator itself" not in log
 
 
-def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(troubled):
-    model = Model("powerless", troubled["killed"].namespace, troubled["killed"]._bucket)
+def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(troubled, bucket):
+    model = Model("powerless", troubled["killed"].namespace, bucket)
+    source = f"http://strange-source.{model.namespace}.svc:8080/hangs/model.keras"
     rules = k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")
     with_less = json.loads(rules)
     for rule in with_less["rules"]:
-        if "deployments" not in rule["resources"] and "jobs" in rule["resources"]:
+        if "jobs" in rule["resources"]:
             rule["verbs"] = [verb for verb in rule["verbs"] if verb not in ("create", "patch")]
     try:
         k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(with_less)))
-        model.apply(f"http://strange-source.{model.namespace}.svc:8080/hangs/model.keras")
+        model.apply(source)
         failure = model.wait_failure("Forbidden")
         assert "the operator may not patch jobs.batch" in failure["message"] or (
             "the operator may not create jobs.batch" in failure["message"]
         )
     finally:
         k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(json.loads(rules))))
+    # The operator looks again every half a minute, and at once when the spec changes.
+    model.apply(source, source={"pollInterval": "1h"})
     model.wait_reason("Ready", "Preparing", timeout=60)
     model.delete()
 
 
-def test_a_store_that_is_down_is_told_by_all_who_need_it_and_missed_by_nobody_else(served, unharmed, troubled):
-    waiting = Model("storeless", troubled["hungry"].namespace, served._bucket)
+def test_a_store_that_is_down_is_told_by_all_who_need_it_and_missed_by_nobody_else(served, unharmed, troubled, bucket):
+    waiting = Model("storeless", troubled["hungry"].namespace, bucket)
+    before = uids(served.namespace)
     k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
     try:
         served.apply(served.address(), serving={"replicas": 2})
-        waiting.apply(waiting.upload(HOSTILE["an HTML page"][1]))
+        waiting.apply(waiting.upload(model_files.UNREADABLE["an HTML page"][0]))
         for model, step in ((served, "serve"), (waiting, "prepare")):
             failure = model.wait_failure("StoreUnavailable")
             assert failure["step"] == step
             assert "keras-store" in failure["message"]
-            assert seconds_to_tell(model, failure) <= SECONDS_TO_TELL
+            assert seconds_to_tell(model, failure, before) <= SECONDS_TO_TELL
     finally:
         k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=1")
     k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
@@ -498,7 +504,8 @@ def evict(pod: str, namespace: str) -> None:
 
 
 def operator_pod() -> dict[str, Any]:
-    (pod,) = k8s.get_list("pod", SYSTEM, "app.kubernetes.io/component=operator")
+    pods = k8s.get_list("pod", SYSTEM, "app.kubernetes.io/component=operator")
+    (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
     return pod
 
 

@@ -7,8 +7,11 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -73,6 +76,24 @@ class OperatorProcess:
             self._process.kill()
             self._process.wait(20)
             self._process = None
+
+    @contextmanager
+    def begun_again(self) -> Iterator[None]:
+        """Begin it again whenever it ends by itself, as the kubelet does."""
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(0.1):
+                if self._process is not None and self._process.poll() is not None:
+                    self.begin()
+
+        keeper = threading.Thread(target=keep)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
 
     def __enter__(self) -> Self:
         if self._process is None:

@@ -221,6 +221,20 @@ def test_watches_that_are_refused_are_taken_up_again(
     scene.wait_for_child("services")
 
 
+def test_a_watch_that_fails_for_good_ends_the_process_and_the_next_one_goes_on(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    scene.serve(source.url)
+    refusal = api.plan("watch services", answers(404))
+    with operator.begun_again():
+        api.close_watches()
+        wait_until(lambda: refusal.is_over, "the watch to be refused")
+        for _ in range(2):
+            scene.kube.delete("services", scene.namespace, "digits")
+            scene.wait_for_child("services")
+    assert "a new process begins with a fresh listing" in operator.tail()
+
+
 def test_an_answer_that_takes_ten_seconds_is_waited_for(
     scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:

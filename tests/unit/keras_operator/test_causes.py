@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from operator_makers import KEY, NOW, ago, ended, failure, model, pod, ready_pod, scene
+from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
 from keras_api.report import DOWNLOADING
-from keras_operator.inquiry import questions
 from keras_operator.kinds import POD, Object
 from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, tells, unready_from
 from keras_operator.world import Pod, World
@@ -267,9 +266,3 @@ def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, sil
 def test_only_a_server_that_runs_is_asked_for_its_log(status: Object, container: str | None) -> None:
     unready = unready_from(seen(pod("server", "r", **status)))
     assert (unready and unready[1]) == container
-
-
-@pytest.mark.parametrize(("seconds", "times"), [(1, [29, 119]), (31, [-1, 89]), (121, [-1])])
-def test_a_servers_log_is_asked_for_again_when_its_download_is_overdue(seconds: float, times: list[float]) -> None:
-    asked = questions(model(), scene(model(), pods=(pod("server", "r", **_running(seconds)),)))
-    assert [(question.at - NOW).total_seconds() for question in asked] == times

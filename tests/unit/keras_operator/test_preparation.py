@@ -226,7 +226,11 @@ def test_a_job_that_took_too_long_is_told_with_what_it_was_doing(states: list[Ob
     ("reason", "said", "told"),
     [
         ("Unschedulable", "no node has memory", "took longer than its deadline: no node has memory; "),
-        ("DeadlineExceeded", "it was still downloading", "it was still downloading"),
+        (
+            "DeadlineExceeded",
+            "Job x took longer than its deadline: downloading",
+            "longer than its deadline: downloading",
+        ),
         ("Preparing", "Job x is at work", "its pod is gone without a word"),
     ],
 )
@@ -236,6 +240,7 @@ def test_what_an_overdue_job_waited_for_is_remembered_when_its_pod_is_gone(reaso
     found = judge(overdue_job(), status={"desiredRevision": REVISION, "conditions": [condition]})
     assert found.failure is not None
     assert told in found.failure.message
+    assert found.failure.message.count("took longer") == 1
 
 
 def test_what_was_said_of_another_revision_is_not_what_an_overdue_job_waited_for() -> None:

@@ -88,7 +88,9 @@ def test_a_row_becomes_arrays_of_the_models_types(text, inputs, expected, read):
         pytest.param("label,a,b\n0,maybe,1\n", [tensor(dtype="bool")], "'maybe' is not a finite bool", id="no boolean"),
         pytest.param("label,a,b\ncat,1,2\n", [tensor()], "row 1, column 'label': 'cat'", id="a label by name"),
         pytest.param('label,a,b\n0,"1,2\n', [tensor()], "it is not CSV", id="an open quote"),
-        pytest.param(b"label,a,b\n0,\xff,2\n", [tensor()], "its byte 12 is no UTF-8 text: save it as UTF-8", id="another encoding"),
+        pytest.param(
+            b"label,a,b\n0,\xff,2\n", [tensor()], "its byte 12 is no UTF-8 text: save it as UTF-8", id="latin-1"
+        ),
         pytest.param(b"<!DOCTYPE html><html>Sign in", [tensor()], "it is an HTML page", id="a login page"),
         pytest.param(b"\x89PNG\r\n\x1a\n", [tensor()], "it is a PNG picture", id="a picture"),
         pytest.param(
