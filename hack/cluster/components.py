@@ -228,6 +228,8 @@ def kubelet_config(layout: Layout, containerd_socket: Path) -> dict[str, object]
         "clusterDomain": DOMAIN,
         "resolvConf": "",
         "serializeImagePulls": False,
+        # How soon changed Secrets and ConfigMaps reach the pods that mount them; a minute is long for tests.
+        "syncFrequency": "10s",
         # The disk belongs to the machine's owner: only a disk that is nearly full evicts pods or removes images.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -546,8 +546,10 @@ def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
         status = pod["status"]
         for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
             for state in (container["state"], container["lastState"]):
-                if state.get("terminated", {}).get("exitCode"):
-                    yield datetime.fromisoformat(state["terminated"]["finishedAt"])
+                ended = state.get("terminated", {})
+                # Of a container that it found gone, as after an eviction, the kubelet does not know the time.
+                if ended.get("exitCode") and ended.get("finishedAt"):
+                    yield datetime.fromisoformat(ended["finishedAt"])
             if "running" in container["state"] and not container["ready"]:
                 since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
                 yield since + timedelta(seconds=UNREADY_SECONDS)
