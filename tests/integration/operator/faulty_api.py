@@ -278,8 +278,7 @@ def kills(operator: OperatorProcess, moment: str) -> Fault:
     async def fault(forward: Forward) -> web.StreamResponse:
         if moment == "after":
             await forward()
-        await asyncio.to_thread(operator.kill)
-        operator.begin()
+        await asyncio.to_thread(operator.kill_and_begin)
         return web.Response(status=503)  # to nobody
 
     return fault

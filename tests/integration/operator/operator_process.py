@@ -26,6 +26,7 @@ class OperatorProcess:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self._log = log
+        self._dying = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             **os.environ,
@@ -76,6 +77,12 @@ class OperatorProcess:
             self._process.kill()
             self._process.wait(20)
             self._process = None
+
+    def kill_and_begin(self) -> None:
+        """Let it die, and begin it again, as the kernel and the kubelet do."""
+        with self._dying:
+            self.kill()
+            self.begin()
 
     @contextmanager
     def begun_again(self) -> Iterator[None]:
@@ -140,9 +147,10 @@ class OperatorProcess:
         return found
 
     def is_ready(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")
+        with self._dying:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")
         try:
             with urllib.request.urlopen(f"http://{self.address}/readyz", timeout=2) as response:
                 return bool(response.status == 200)

@@ -239,7 +239,7 @@ def test_an_answer_that_takes_ten_seconds_is_waited_for(
     scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     first = scene.serve(source.url)
-    slow = api.plan("* deployments", comes_late(SLOW_SECONDS), times=99)
+    slow = api.plan("apply deployments", comes_late(SLOW_SECONDS), times=99)
     scene.change(serving={"replicas": 2})
     scene.kubelet.serves("digits", 2)
     scene.wait_for("Ready", "True", "Serving")
