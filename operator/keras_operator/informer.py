@@ -228,7 +228,8 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    settings.watching.reconnect_backoff = 0.1
+    # When a kind is removed, kopf is to hear of that before it tries to watch it again, which would be its end.
+    settings.watching.reconnect_backoff = 0.5
     settings.watching.chunk_size = 500
     for kind in (*CHILDREN, POD):
         settings.watching.label_selectors[kind.group, kind.plural] = SELECT_OURS

@@ -66,8 +66,9 @@ def kube(api_server: ApiServer) -> Kube:
 @pytest.fixture(scope="session")
 def operator(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator at work, cluster-wide."""
-    with OperatorProcess(api_server.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as process:
-        yield process
+    operator = OperatorProcess(api_server.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    with operator, operator.begun_again():
+        yield operator
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ class OperatorProcess:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self._log = log
         self._dying = threading.Lock()
+        self._is_kept = False
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             **os.environ,
@@ -59,17 +60,18 @@ class OperatorProcess:
 
     def stop(self) -> int | None:
         """Ask it to end, as the kubelet does. Returns its exit code."""
-        if self._process is None:
-            return None
-        self._process.terminate()
-        try:
-            code = self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
-            raise
-        self._process = None
-        return code
+        with self._dying:
+            if self._process is None:
+                return None
+            self._process.terminate()
+            try:
+                code = self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(20)
+                raise
+            self._process = None
+            return code
 
     def kill(self) -> None:
         """Let it die without a word, as the kernel does."""
@@ -91,16 +93,19 @@ class OperatorProcess:
 
         def keep() -> None:
             while not over.wait(0.1):
-                if self._process is not None and self._process.poll() is not None:
-                    self.begin()
+                with self._dying:
+                    if self._process is not None and self._process.poll() is not None:
+                        self.begin()
 
         keeper = threading.Thread(target=keep)
+        self._is_kept = True
         keeper.start()
         try:
             yield
         finally:
             over.set()
             keeper.join()
+            self._is_kept = False
 
     def __enter__(self) -> Self:
         if self._process is None:
@@ -149,7 +154,7 @@ class OperatorProcess:
     def is_ready(self) -> bool:
         with self._dying:
             assert self._process is not None
-            if self._process.poll() is not None:
+            if self._process.poll() is not None and not self._is_kept:
                 raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")
         try:
             with urllib.request.urlopen(f"http://{self.address}/readyz", timeout=2) as response:
