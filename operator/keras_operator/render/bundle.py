@@ -10,8 +10,9 @@ from typing import NamedTuple
 from keras_api.request import bundle_path
 from keras_api.resource import KerasModel
 from keras_operator.kinds import Object
-from keras_operator.render.pods import STORE_READ_AUDIENCE, store_access, store_volumes
+from keras_operator.render.pods import store_access, store_volumes
 from keras_operator.settings import Settings
+from keras_store.tokens import AUDIENCE, READ_SUFFIX
 
 FOLDER = "/bundle"
 
@@ -35,5 +36,5 @@ def bundle_fields(model: KerasModel, revision: str, settings: Settings) -> Bundl
     return BundleFields(
         ["--store", settings.store_url, "--path", path, "--bundle", FOLDER],
         {**access, "volumeMounts": [mount, *access.get("volumeMounts", [])]},
-        [{"name": "bundle", "emptyDir": {}}, *store_volumes(settings, STORE_READ_AUDIENCE)],
+        [{"name": "bundle", "emptyDir": {}}, *store_volumes(settings, AUDIENCE + READ_SUFFIX)],
     )

@@ -11,8 +11,6 @@ USER = 65532
 """The unprivileged user of our images."""
 
 STORE_TOKEN_FOLDER = "/var/run/secrets/keras-operator.dev/store"  # noqa: S105 - a folder's name
-STORE_AUDIENCE = "keras-store"
-STORE_READ_AUDIENCE = "keras-store-read"
 STORE_TOKEN_SECONDS = 3600
 
 

@@ -10,9 +10,10 @@ from keras_api.resource import KerasModel
 from keras_operator.kinds import JOB, Object
 from keras_operator.render.labels import ATTEMPT, MEMORY_FACTOR, child, labels
 from keras_operator.render.names import prepare_job_name
-from keras_operator.render.pods import STORE_AUDIENCE, container, pod_spec, store_access, store_volumes
+from keras_operator.render.pods import container, pod_spec, store_access, store_volumes
 from keras_operator.render.sizing import prepare_memory
 from keras_operator.settings import Settings
+from keras_store.tokens import AUDIENCE
 
 WORK = "/work"
 VOLUMES = "/volumes"
@@ -113,7 +114,7 @@ def prepare_job(
                         {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
                         for volume, claim in claims.items()
                     ),
-                    *store_volumes(settings, STORE_AUDIENCE),
+                    *store_volumes(settings, AUDIENCE),
                 ],
             ),
         },

@@ -12,7 +12,23 @@ from types import TracebackType
 from typing import Any, Self
 
 
-class Source:
+class _Server:
+    """Serves from a thread of its own, for as long as its context lasts."""
+
+    _server: ThreadingHTTPServer
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Source(_Server):
     def __init__(self) -> None:
         self.content = b"a model"
         self.status = 200
@@ -48,22 +64,12 @@ class Source:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/digits.keras"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
 
 SHORT = 1000
 LARGE = 10 << 40
 
 
-class BadSource:
+class BadSource(_Server):
     """An HTTP server on loopback whose every path has its own bad manners.
 
     `/status/CODE/...` answers that code; `/loop/...` redirects to itself; `/silent/...` never answers; `/short/...`
@@ -128,13 +134,8 @@ class BadSource:
     def url(self) -> str:
         return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
