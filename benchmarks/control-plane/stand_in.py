@@ -98,6 +98,7 @@ class StandIn:
             "metadata": {
                 "name": name,
                 "labels": template["metadata"]["labels"],
+                "annotations": template["metadata"].get("annotations", {}),
                 "ownerReferences": [{**reference, "name": metadata["name"], "uid": metadata["uid"]}],
             },
             "spec": template["spec"],

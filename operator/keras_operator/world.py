@@ -31,7 +31,7 @@ class Child:
     """Digest of the fields that we own; None when we applied nothing."""
     revision: str = ""
     serving: str = ""
-    """Hash of the spec that a Deployment's pods follow."""
+    """Hash of the spec that a Deployment's new pods follow."""
     attempt: int = 1
     memory_factor: int = 1
     status: Object = field(default_factory=dict)
@@ -51,6 +51,8 @@ class Pod:
     owner: str | None
     component: str
     revision: str
+    serving: str
+    """Hash of the spec that it follows."""
     created: str
     deleting: bool
     status: Object
@@ -280,9 +282,8 @@ _CONTAINER_FIELDS = ("name", "ready", "restartCount", "state", "lastState")
 def _child(kind: Kind, obj: Object) -> Child:
     metadata = obj["metadata"]
     annotations = metadata.get("annotations") or {}
-    labels = metadata.get("labels") or {}
-    if kind == DEPLOYMENT:
-        labels = obj["spec"]["template"]["metadata"].get("labels") or {}
+    # Of a Deployment, what its pods are.
+    described = obj["spec"]["template"]["metadata"] if kind == DEPLOYMENT else metadata
     status = obj.get("status") or {}
     return Child(
         ref=Ref(kind, metadata["name"]),
@@ -293,8 +294,8 @@ def _child(kind: Kind, obj: Object) -> Child:
         deleting="deletionTimestamp" in metadata,
         rendered=annotations.get(RENDERED),
         digest=owned_digest(obj),
-        revision=labels.get(REVISION, ""),
-        serving=annotations.get(SERVING, ""),
+        revision=(described.get("labels") or {}).get(REVISION, ""),
+        serving=(described.get("annotations") or {}).get(SERVING, ""),
         attempt=_number(annotations.get(ATTEMPT)),
         memory_factor=_number(annotations.get(MEMORY_FACTOR)),
         status=_cut(status, _STATUS_FIELDS.get(kind, ())),
@@ -324,6 +325,7 @@ def _pod(obj: Object) -> Pod:
         owner=controller_of(obj),
         component=labels.get(COMPONENT, ""),
         revision=labels.get(REVISION, ""),
+        serving=(metadata.get("annotations") or {}).get(SERVING, ""),
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
         status=slim,

@@ -75,7 +75,6 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         ],
     )
     obj = child(DEPLOYMENT, model, name)
-    obj["metadata"]["annotations"] = {SERVING: serving_hash(model)}
     obj["spec"] = {
         "selector": {"matchLabels": server_selector(name)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -112,13 +111,14 @@ def _resources(model: KerasModel, summary: ModelSummary) -> Object:
 
 def _template_metadata(model: KerasModel, revision: str) -> Object:
     wish = model.spec.serving.pod_template.metadata
-    for key in wish.labels:
-        if key.startswith(RESERVED_PREFIXES):
-            raise SpecError(
-                f"spec.serving.podTemplate.metadata.labels[{key!r}] is set by the operator; "
-                f"use a key without the prefix {key.split('/')[0]}/"
-            )
-    metadata: Object = {"labels": {**wish.labels, **labels(model.metadata.name, "server", revision)}}
-    if wish.annotations:
-        metadata["annotations"] = dict(wish.annotations)
-    return metadata
+    for field, keys in (("labels", wish.labels), ("annotations", wish.annotations)):
+        for key in keys:
+            if key.startswith(RESERVED_PREFIXES):
+                raise SpecError(
+                    f"spec.serving.podTemplate.metadata.{field}[{key!r}] is set by the operator; "
+                    f"use a key without the prefix {key.split('/')[0]}/"
+                )
+    return {
+        "labels": {**wish.labels, **labels(model.metadata.name, "server", revision)},
+        "annotations": {**wish.annotations, SERVING: serving_hash(model)},
+    }

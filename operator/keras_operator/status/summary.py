@@ -119,7 +119,9 @@ def _failure(
         return seen.resolution.failure
     if state.failure is not None and state.stage != "start":
         return state.failure
-    if state.stage == "done" and deployment is not None and not is_rolled_out(model, seen, seen.revision):
+    # Until the Deployment's controller has seen a change, nothing that there is tells how the change does.
+    observed = deployment is not None and is_current(deployment)
+    if state.stage == "done" and observed and not is_rolled_out(model, seen, seen.revision):
         return _serving_failure(seen, deployment)
     return None
 
@@ -139,7 +141,8 @@ def _serving_cause(seen: Observed, deployment: Child) -> Cause | None:
         return pod_refused(refused.get("message", ""))
     # What has ended says less than what is there in its place.
     for pod in sorted(seen.servers(), key=lambda pod: pod.status.get("phase") == "Failed"):
-        if pod.revision != deployment.revision or is_history(pod, seen.now):
+        # A pod of an earlier template goes as soon as it can, whatever hinders it.
+        if (pod.revision, pod.serving) != (deployment.revision, deployment.serving) or is_history(pod, seen.now):
             continue
         if cause := cause_of(pod, seen.now, seen.clues.get(pod.uid)):
             return cause

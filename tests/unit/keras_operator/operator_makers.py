@@ -13,7 +13,8 @@ from keras_api.resource import KerasModel, parse_model
 from keras_operator.drift import annotated
 from keras_operator.kinds import JOB, KERAS_MODEL, POD, Key, Kind, Object
 from keras_operator.observe import Observed, observe
-from keras_operator.render.labels import MANAGER, labels
+from keras_operator.render.deployment import serving_hash
+from keras_operator.render.labels import MANAGER, SERVING, labels
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution
 from keras_operator.settings import Settings
@@ -123,7 +124,10 @@ def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 
     return live(JOB, rendered, {"conditions": conditions, "startTime": ago(60), **running}, uid=f"uid-job-{revision}")
 
 
-def pod(component: str, revision: str, name: str = "pod-a", *, owner: str = "rs", **status: Any) -> Object:
+def pod(
+    component: str, revision: str, name: str = "pod-a", *, owner: str = "rs", serving: Any = None, **status: Any
+) -> Object:
+    """A pod; one that serves follows the spec.serving that is given."""
     return {
         "metadata": {
             "name": name,
@@ -132,6 +136,7 @@ def pod(component: str, revision: str, name: str = "pod-a", *, owner: str = "rs"
             "resourceVersion": "20",
             "creationTimestamp": ago(30),
             "labels": labels(KEY.name, component, revision),  # type: ignore[arg-type]
+            "annotations": {SERVING: serving_hash(model(serving=serving or {}))} if component == "server" else {},
             "ownerReferences": [{"kind": "ReplicaSet", "name": "x", "uid": owner, "controller": True}],
         },
         "status": {"phase": "Pending", **status},

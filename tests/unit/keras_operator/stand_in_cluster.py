@@ -305,6 +305,7 @@ class Cluster:
             "namespace": KEY.namespace,
             "uid": f"uid-{name}",
             "labels": labels,
+            "annotations": owner["spec"]["template"]["metadata"].get("annotations", {}),
             "creationTimestamp": written(self.now),
             "ownerReferences": [{"kind": "X", "name": "x", "uid": owner["metadata"]["uid"], "controller": True}],
         }

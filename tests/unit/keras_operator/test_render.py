@@ -118,9 +118,10 @@ def test_replicas_are_rendered_only_when_the_spec_sets_them() -> None:
     assert RENDERED["deployment-full"]["spec"]["replicas"] == 2
 
 
-def test_a_reserved_label_is_refused() -> None:
-    spec = {"podTemplate": {"metadata": {"labels": {"keras-operator.dev/model": "x"}}}}
-    with pytest.raises(SpecError, match=r"labels\['keras-operator.dev/model'\] is set by the operator"):
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_a_reserved_key_is_refused(field: str) -> None:
+    spec = {"podTemplate": {"metadata": {field: {"keras-operator.dev/model": "x"}}}}
+    with pytest.raises(SpecError, match=rf"{field}\['keras-operator.dev/model'\] is set by the operator"):
         deployment(model(serving=spec), "0123456789", summary(), SETTINGS)
 
 

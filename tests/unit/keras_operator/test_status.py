@@ -211,6 +211,29 @@ def test_the_serving_revision_is_what_ready_pods_carry(before: str, pods: tuple[
     assert said(status, ConditionType.AVAILABLE)[0] == str(bool(serving))
 
 
+STUCK = pod(
+    "server",
+    REVISION,
+    containerStatuses=CRASHING["status"]["containerStatuses"],
+    serving={"resources": {"limits": {"cpu": "1k"}}},
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "pods"),
+    [
+        (ROLLING, (STUCK,)),
+        (deployment_status(1, 0, generation=0), (CRASHING,)),
+        (deployment_status(0, 0, generation=0, conditions=[REFUSED_CONDITION]), ()),
+    ],
+    ids=["a pod of the template before", "a pod before the change is seen", "a refusal before the change is seen"],
+)
+def test_what_hindered_the_pods_before_a_change_is_not_said_of_the_change(status: Object, pods: Any) -> None:
+    now = say(deployed(status=status), pods=pods, status=PREPARED)
+    assert said(now, ConditionType.READY) == ("False", "RollingOut")
+    assert now.last_failure is None
+
+
 def test_the_old_revision_stays_available_while_the_new_one_fails() -> None:
     before = {"preparedRevision": "old", "servingRevision": "old", "model": msgspec.to_builtins(summary())}
     status = say(FAILED_JOB, deployed("old"), pods=(*UNSAFE, OLD), status=before)
