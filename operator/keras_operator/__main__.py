@@ -68,16 +68,14 @@ async def run(settings: Settings) -> None:
         informer = Informer(api, world, settings, wake=queue.add)
 
         def missing() -> str:
-            if not informer.synced:
+            if not informer.synced.is_set():
                 return "the first listing is not through"
             return "" if lease.is_settled else f"the Lease {settings.lease} is not taken: see the log"
 
         async with endpoints(settings.listen, metrics, missing):
-            log.info("listing what there is")
-            await informer.first_sync()
-            log.info("there are %d models", len(world.models()))
+            await informer.find_definition()
             forever = [lease.keep(), informer.keep_in_sync(), informer.keep_discovering()]
-            forever += [work(queue, reconcile, lease, metrics) for _ in range(settings.concurrency)]
+            forever += [work(informer, queue, reconcile, lease, metrics) for _ in range(settings.concurrency)]
             try:
                 async with asyncio.TaskGroup() as tasks:
                     background = [tasks.create_task(each) for each in forever]
@@ -92,8 +90,11 @@ async def run(settings: Settings) -> None:
                 os._exit(1)
 
 
-async def work(queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, metrics: Metrics) -> None:
+async def work(
+    informer: Informer, queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, metrics: Metrics
+) -> None:
     """Take turns, for ever, while it is this operator's to work; what goes wrong in one is tried again later."""
+    await informer.synced.wait()
     while True:
         await lease.held()
         key, waited = await queue.take()

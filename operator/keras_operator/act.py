@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -16,11 +15,10 @@ from keras_operator.drift import annotated, holds, owned_digest
 from keras_operator.kinds import CHILDREN, JOB, SERVICE_ACCOUNT, SERVICE_MONITOR, Key, Object, Ref
 from keras_operator.metrics import Metrics
 from keras_operator.observe import Observed
-from keras_operator.problem import Problem
+from keras_operator.problem import Problem, missing_right
 from keras_operator.world import Child, World, controller_of
 
 _KINDS = {kind.name: kind for kind in CHILDREN}
-_RBAC = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
 
 
 class Actor:
@@ -141,12 +139,8 @@ class Actor:
         if error.status == 404 and ref.kind == SERVICE_MONITOR:
             self._world.has_service_monitors = False  # its CRD was removed a moment ago
             return None
-        if error.status == 403:
-            denied = _RBAC.search(error.message)
-            if denied:
-                verb, resource, group = denied.groups()
-                name = f"{resource}.{group}" if group else resource
-                return Problem(Reason.FORBIDDEN, f"the operator may not {verb} {name}: {error.message}")
+        if error.status == 403 and (problem := missing_right(error.message)):
+            return problem
         if error.status == 409:
             # Somebody changed it at the same moment, or it is being deleted: the next turn sees.
             raise UnavailableError(str(error))

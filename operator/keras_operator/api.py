@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 from kubernetes.aio import client, config
 
 from keras_operator.kinds import EVENT, KERAS_MODEL, POD, SECRET, Key, Kind, Object
@@ -20,7 +20,8 @@ from keras_operator.status.pods import Clue
 CONNECT_SECONDS = 10
 # Nobody who asks for a longer pause is believed.
 LONGEST_RETRY_AFTER = 30.0
-PAGE = 500
+# A page is held in memory whole, as text and as dicts; a smaller one costs more requests.
+PAGE = 200
 # Enough for any line that a person would read.
 LOG_BYTES = 16384
 
@@ -33,12 +34,10 @@ _APPLY = "application/apply-patch+yaml"
 class ApiError(Exception):
     """The API server refused a request; the text says what was asked and what it answered."""
 
-    def __init__(self, status: int, reason: str, message: str, request: str) -> None:
-        super().__init__(f"{request}: {message or reason or status}")
+    def __init__(self, status: int, message: str, request: str) -> None:
+        super().__init__(f"{request}: {message or status}")
         self.status = status
-        self.reason = reason
         self.message = message
-        self.request = request
 
 
 class UnavailableError(Exception):
@@ -128,26 +127,23 @@ class Api:
             if error.status not in (404, 409):
                 raise
 
-    async def list_all(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Object], int]:
-        """All objects of a kind with certain labels and the listing's resourceVersion; none of an unknown kind."""
-        items: list[Object] = []
+    async def pages(
+        self, kind: Kind, namespace: str | None, selector: str = ""
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        """All objects of a kind with certain labels, page by page, each with the listing's resourceVersion."""
         query = [("limit", str(PAGE)), *([("labelSelector", selector)] if selector else [])]
         token = ""
         while True:
             page_query = [*query, *([("continue", token)] if token else [])]
-            try:
-                page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
-            except ApiError as error:
-                if error.status == 404:
-                    return [], 0
-                if error.status == 410 and token:  # the listing grew too old between two pages
-                    items, token = [], ""
-                    continue
-                raise
-            items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page.get("items") or []]
+            page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
             token = page["metadata"].get("continue", "")
+            items = page.get("items") or []
+            # The items of a list leave it to the list to say what they are.
+            for item in items:
+                item |= {"apiVersion": kind.api_version, "kind": kind.name}
+            yield items, int(page["metadata"]["resourceVersion"])
             if not token:
-                return items, int(page["metadata"]["resourceVersion"])
+                return
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster has a kind."""
@@ -254,18 +250,24 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _read(answered: _Answer, what: str) -> Object:
     status, data, retry_after = answered
+    if status >= 300:
+        message = message_of(data)
+        if status in (429, 500, 502, 503, 504):
+            raise UnavailableError(f"{what}: {status} {message}", retry_after)
+        raise ApiError(status, message, what)
     try:
-        answer: Object = json.loads(data)
-    except ValueError as error:
-        if status < 300:
-            raise UnavailableError(f"{what}: the answer is not JSON (is this the API server?)") from error
-        answer = {"message": data[:200].decode(errors="replace")}
-    if status < 300:
-        return answer
-    message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
-    if status in (429, 500, 502, 503, 504):
-        raise UnavailableError(f"{what}: {status} {message}", retry_after)
-    raise ApiError(status, reason, message, what)
+        answer: Object = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"{what}: the answer is not JSON (is this the API server?)") from error
+    return answer
+
+
+def message_of(data: bytes) -> str:
+    """What the API server says in a refusal; the beginning of anything else."""
+    try:
+        return str(msgspec.json.decode(data)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return data[:200].decode(errors="replace")
 
 
 async def connect(metrics: Metrics, concurrency: int, patience: float) -> Api:

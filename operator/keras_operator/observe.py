@@ -9,7 +9,8 @@ from datetime import datetime
 from keras_api.bundle import ModelSummary
 from keras_api.resource import KerasModel
 from keras_api.revision import revision_of
-from keras_operator.kinds import DEPLOYMENT, JOB, Key, Ref
+from keras_operator.kinds import DEPLOYMENT, JOB, Key, Kind, Ref
+from keras_operator.problem import Problem
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution
 from keras_operator.status.pods import Clue
@@ -28,6 +29,8 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     clues: Mapping[str, Clue] = field(default_factory=dict)
     """Warning events by the uid of the object that they are about."""
+    hidden: Mapping[Kind, Problem] = field(default_factory=dict)
+    """Kinds of which the operator may not see what there is, and why."""
     has_service_monitors: bool = False
     stored: ModelSummary | None = None
     """What the store's manifest says of the wanted revision, where it was asked and has one."""
@@ -64,5 +67,6 @@ def observe(model: KerasModel, world: World, resolution: Resolution, now: dateti
         revision=revision_of(model.spec, found.value) if found else "",
         children=world.children(key),
         pods=world.pods(key),
+        hidden=world.hidden(key),
         has_service_monitors=world.has_service_monitors,
     )

@@ -21,8 +21,9 @@ from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.times import seconds_until
 from keras_operator.world import World
 
-# Before a first status is written the source gets this long to answer: most do, and one write is spared.
-FIRST_WORD_SECONDS = 1.0
+# Before a first status is written the source gets this long to answer: nearly all do, among a thousand new models too,
+# and one write is spared.
+FIRST_WORD_SECONDS = 5.0
 # What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
 PROBLEM_SECONDS = 30.0
 # Some trouble shows only by time: a pod that hangs, a server that does not turn ready.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from keras_operator.drift import RENDERED, owned_digest
 from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
+from keras_operator.problem import Problem
 from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION, SERVING
 
 
@@ -66,6 +68,10 @@ class Pod:
         )
 
 
+# A kind in a namespace, or in all with None: what one watch is about.
+Place = tuple[Kind, str | None]
+
+
 class World:
     """What is known of the cluster. Plain memory: nothing here waits or fails."""
 
@@ -75,8 +81,11 @@ class World:
         self._pods: dict[Key, dict[str, Pod]] = defaultdict(dict)
         self._trusted: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
+        self._listings: list[Listing] = []
         self.has_service_monitors = False
         """Whether the cluster has that kind."""
+        self.denied: dict[tuple[Place, str], Problem] = {}
+        """What the operator has no right to list or watch, by place and verb: there it may not see what is so."""
 
     def model(self, key: Key) -> Object | None:
         """The resource, unless it is gone or going."""
@@ -90,6 +99,10 @@ class World:
     def pods(self, key: Key) -> tuple[Pod, ...]:
         """The model's pods by name."""
         return tuple(pod for _, pod in sorted(self._pods.get(key, {}).items()))
+
+    def hidden(self, key: Key) -> Mapping[Kind, Problem]:
+        """Kinds of which the operator may not see what the model has, and why."""
+        return {kind: problem for ((kind, where), _), problem in self.denied.items() if where in (None, key.namespace)}
 
     def models(self) -> Mapping[Key, Object]:
         """All resources."""
@@ -119,6 +132,8 @@ class World:
         key = self._key(kind, obj)
         uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
         self._keys.pop(uid, None)
+        for listing in self._listings:
+            listing.gone.add(uid)
         if key is None:
             return None
         if kind == KERAS_MODEL:
@@ -143,32 +158,25 @@ class World:
         self._drop_if_empty(key)
         return key
 
-    def replace(
-        self, kind: Kind, namespaces: Iterable[str | None], objects: Iterable[Object], version: int
-    ) -> set[Key]:
-        """Take in a whole listing, and forget what is not in it. Returns the models to be looked at.
+    @contextmanager
+    def listing(self, kind: Kind, namespace: str | None) -> Iterator[Listing]:
+        """Take in all objects of a kind, page by page, while watches go on telling of it.
 
         Args:
-            kind: what was listed.
-            namespaces: where; None for everywhere.
-            objects: what there is.
-            version: the listing's resourceVersion; what is newer than it stays known.
+            kind: what is listed.
+            namespace: where; None for everywhere.
         """
-        changed: set[Key | None] = set()
-        present = set()
-        for obj in objects:
-            present.add(obj["metadata"]["uid"])
-            changed.add(self.see(kind, obj))
-        where = set(namespaces)
-        for key, ghost in [
-            (key, ghost)
-            for key, ghost in self._known(kind)
-            if (None in where or key.namespace in where)
-            and ghost["metadata"]["uid"] not in present
-            and int(ghost["metadata"]["resourceVersion"]) <= version
-        ]:
-            changed.add(self.forget(kind, {"metadata": {**ghost["metadata"], "namespace": key.namespace}}))
-        return {key for key in changed if key is not None}
+        listing = Listing(self, kind, namespace)
+        self._listings.append(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.remove(listing)
+
+    def forget_all(self, kind: Kind) -> None:
+        """Take in that the cluster has no such kind any more."""
+        for key, ghost in list(self._known(kind)):
+            self._forget_ghost(kind, key, ghost)
 
     def trusts(self, child: Child) -> bool | None:
         """Whether the fields we own are as we left them; None when that is not known yet."""
@@ -235,10 +243,52 @@ class World:
                     if child.ref.kind == kind:
                         yield key, _identity(child.ref.name, child.uid, child.version)
 
+    def _forget_ghost(self, kind: Kind, key: Key, ghost: Object) -> Key | None:
+        return self.forget(kind, {"metadata": {**ghost["metadata"], "namespace": key.namespace}})
+
     def _drop_if_empty(self, key: Key) -> None:
         for table in (self._children, self._pods):
             if key in table and not table[key]:
                 del table[key]
+
+
+@dataclass
+class Listing:
+    """A listing on its way into the world; see `World.listing`."""
+
+    world: World
+    kind: Kind
+    namespace: str | None
+    present: set[str] = field(default_factory=set)
+    """Uids of what it has brought so far."""
+    gone: set[str] = field(default_factory=set)
+    """Uids of what was deleted since it began: a page that was cut before must not bring it back."""
+
+    version: int = 0
+    """The listing's resourceVersion, the same in all pages."""
+
+    def take(self, objects: Iterable[Object], version: int) -> set[Key]:
+        """Take in a page. Returns the models to be looked at."""
+        self.version = version
+        changed = set()
+        for obj in objects:
+            uid = obj["metadata"]["uid"]
+            self.present.add(uid)
+            if uid not in self.gone:
+                changed.add(self.world.see(self.kind, obj))
+        return {key for key in changed if key is not None}
+
+    def end(self) -> set[Key]:
+        """Forget what was in no page, unless it is newer than the listing. Returns the models to be looked at."""
+        ghosts = [
+            (key, ghost)
+            for key, ghost in self.world._known(self.kind)
+            if self.namespace in (None, key.namespace)
+            and ghost["metadata"]["uid"] not in self.present
+            and int(ghost["metadata"]["resourceVersion"]) <= self.version
+        ]
+        changed = {self.world._forget_ghost(self.kind, key, ghost) for key, ghost in ghosts}
+        return {key for key in changed if key is not None}
 
 
 def key_of(kind: Kind, obj: Object) -> Key | None:

@@ -110,20 +110,20 @@ def _failure(
     model: KerasModel, seen: Observed, plan: Plan, problems: Mapping[Ref, Problem], deployment: Child | None
 ) -> Failure | None:
     state = plan.preparation
-    for ref, problem in sorted(problems.items(), key=lambda item: str(item[0])):
+    troubles = [(ref.kind, problem) for ref, problem in sorted(problems.items(), key=lambda item: str(item[0]))]
+    for kind, problem in [*troubles, *seen.hidden.items()]:
         # Without its ServiceMonitor a model serves all the same: MonitoringReady says it.
-        if ref.kind != SERVICE_MONITOR:
-            step: Step = "prepare" if ref.kind == JOB else "serve"
+        if kind != SERVICE_MONITOR:
+            step: Step = "prepare" if kind == JOB else "serve"
             return Failure(step, problem.reason, problem.message, seen.revision)
     if state.stage == "unresolved":
         return seen.resolution.failure
     if state.failure is not None and state.stage != "start":
         return state.failure
+    if state.stage != "done" or deployment is None or is_rolled_out(model, seen, seen.revision):
+        return None
     # Until the Deployment's controller has seen a change, nothing that there is tells how the change does.
-    observed = deployment is not None and is_current(deployment)
-    if state.stage == "done" and observed and not is_rolled_out(model, seen, seen.revision):
-        return _serving_failure(seen, deployment)
-    return None
+    return _serving_failure(seen, deployment) if is_current(deployment) else None
 
 
 def _serving_failure(seen: Observed, deployment: Child) -> Failure | None:
@@ -235,8 +235,8 @@ def _monitoring(model: KerasModel, seen: Observed, problems: Mapping[Ref, Proble
     if not seen.has_service_monitors:
         message = "the cluster has no ServiceMonitor kind (monitoring.coreos.com/v1)"
         return Saying(ConditionType.MONITORING_READY, False, Reason.SERVICE_MONITOR_CRD_MISSING, message)
-    if ref in problems:
-        return Saying(ConditionType.MONITORING_READY, False, *problems[ref])
+    if problem := problems.get(ref) or seen.hidden.get(SERVICE_MONITOR):
+        return Saying(ConditionType.MONITORING_READY, False, *problem)
     if ref in seen.children:
         return Saying(ConditionType.MONITORING_READY, True, Reason.SERVICE_MONITOR_APPLIED, f"{ref} is in place")
     return Saying(ConditionType.MONITORING_READY, False, Reason.PROGRESSING, f"{ref} is not there yet")

@@ -24,6 +24,7 @@ _GROUPS = {
     "resourcequotas": "/api/v1",
     "jobs": "/apis/batch/v1",
     "deployments": "/apis/apps/v1",
+    "clusterroles": "/apis/rbac.authorization.k8s.io/v1",
     "leases": "/apis/coordination.k8s.io/v1",
     "kerasmodels": "/apis/keras-operator.dev/v1alpha1",
     "servicemonitors": "/apis/monitoring.coreos.com/v1",
@@ -112,7 +113,8 @@ class Kube:
         return True
 
     def _path(self, plural: str, namespace: str, name: str = "") -> str:
-        return f"{_GROUPS[plural]}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return f"{_GROUPS[plural]}{where}/{plural}" + (f"/{name}" if name else "")
 
     def _request(
         self,

@@ -248,6 +248,21 @@ def test_an_answer_that_takes_ten_seconds_is_waited_for(
     _assert_no_orphans(scene, first)
 
 
+def test_it_starts_and_works_while_every_answer_takes_ten_seconds(
+    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+) -> None:
+    scene.serve(source.url)
+    slow = api.plan("*", comes_late(SLOW_SECONDS), times=9999)
+    operator.kill_and_begin()
+    scene.change(serving={"replicas": 2})
+    wait_until(lambda: scene.wait_for_child("deployments")["spec"]["replicas"] == 2, "the change", timeout=280)
+    assert slow.happened > 10
+    api.relent()
+    scene.kubelet.serves("digits", 2)
+    scene.wait_for("Ready", "True", "Serving")
+    assert operator.is_ready(), "the same process goes on"
+
+
 def test_a_request_that_is_never_answered_is_made_again_and_holds_up_nobody_else(
     scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,25 +90,55 @@ def test_the_rights_of_the_chart_are_enough(
         assert _forbidden(operator) == []
 
 
-def test_a_missing_right_is_named(own_api: ApiServer, own_kube: Kube, source: Source, tmp_path: Path) -> None:
-    _namespace(own_kube, "keras-system")
+@contextmanager
+def _without(kube: Kube, resource: str, verbs: set[str], namespace: str = "") -> Iterator[None]:
+    """The chart's rights but for some verbs on a resource, which are granted when the context ends."""
+    _namespace(kube, "keras-system")
+    granted = [obj for obj in _chart() if obj["kind"] in RBAC]
+    roles = []
+    for obj in granted:
+        less = copy.deepcopy(obj)
+        if obj["kind"] == "ClusterRole":
+            roles.append(obj)
+            kept = []
+            for rule in less["rules"]:
+                for each in rule["resources"]:
+                    allowed = [verb for verb in rule["verbs"] if each != resource or verb not in verbs]
+                    kept.append({**rule, "resources": [each], "verbs": allowed})
+            less["rules"] = [rule for rule in kept if rule["verbs"]]
+        kube.create(less)
+    yield
+    for role in roles:
+        kube.patch("clusterroles", "", role["metadata"]["name"], {"rules": role["rules"]})
+
+
+@pytest.mark.parametrize(
+    ("resource", "verbs", "words"),
+    [
+        ("services", {"create", "patch"}, "may not patch services:"),
+        ("pods", {"list", "watch"}, "may not list pods:"),
+        ("pods", {"watch"}, "may not watch pods:"),
+        ("deployments", {"list"}, "may not list deployments.apps:"),
+    ],
+    ids=["writing", "seeing", "watching", "listing"],
+)
+def test_a_missing_right_is_named_and_used_once_it_is_granted(
+    own_api: ApiServer, own_kube: Kube, source: Source, tmp_path: Path, resource: str, verbs: set[str], words: str
+) -> None:
     _namespace(own_kube, "team-a")
-    for obj in _chart():
-        if obj["kind"] in RBAC:
-            for rule in obj.get("rules") or []:
-                if "services" in rule["resources"]:
-                    rule["resources"].remove("services")
-                    obj["rules"].append(
-                        {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]}
-                    )
-                    break
-            own_kube.create(obj)
-    with OperatorProcess(_login(own_kube, own_api, tmp_path), tmp_path / "log"):
-        scene = Scene(own_kube, "team-a")
-        scene.create(source.url)
-        message = scene.wait_for("Ready", "False", "Forbidden")["message"]
-        assert "may not patch services" in message or "may not create services" in message
-        assert scene.child("serviceaccounts") is not None
+    scene = Scene(own_kube, "team-a")
+    with ExitStack() as stack:
+        with _without(own_kube, resource, verbs):
+            login = _login(own_kube, own_api, tmp_path)
+            operator = stack.enter_context(OperatorProcess(login, tmp_path / "log"))
+            scene.create(source.url)
+            message = scene.wait_for("Ready", "False", "Forbidden")["message"]
+            assert words in message
+            wait_until(lambda: scene.child("serviceaccounts"), "what may be done to be done")
+        scene.kubelet.prepares("digits")
+        scene.kubelet.serves("digits")
+        scene.wait_for("Ready", "True", "Serving")
+        assert operator.is_ready(), "the same process goes on"
 
 
 def test_an_outage_of_the_api_is_survived(own_api: ApiServer, own_kube: Kube, source: Source, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Secrets:
 
     async def secret(self, namespace: str, name: str) -> dict[str, str] | None:
         if name == "forbidden":
-            raise ApiError(403, "Forbidden", "no", f"get secret {name}")
+            raise ApiError(403, "no", f"get secret {name}")
         return self.secrets.get(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModelStatus, SpecError
 from keras_operator.act import Problem
 from keras_operator.decide import decide
-from keras_operator.kinds import DEPLOYMENT, JOB, SERVICE, SERVICE_MONITOR, Object, Ref
+from keras_operator.kinds import DEPLOYMENT, JOB, POD, SERVICE, SERVICE_MONITOR, Object, Ref
 from keras_operator.observe import Observed
 from keras_operator.render.deployment import deployment
 from keras_operator.render.service import service
@@ -272,6 +273,17 @@ DISABLED: Any = {"monitoring": {"serviceMonitor": {"enabled": False}}}
 )
 def test_monitoring(status: KerasModelStatus, expected: tuple[str, str]) -> None:
     assert said(status, ConditionType.MONITORING_READY) == expected
+
+
+def test_what_the_operator_may_not_see_is_said_and_a_service_monitor_does_not_make_a_model_unready() -> None:
+    subject = model(PREPARED)
+    seen = scene(subject, deployed(), pods=(NEW,), service_monitors=True)
+    for kind, expected in ((POD, ("False", "Forbidden")), (SERVICE_MONITOR, ("True", "Serving"))):
+        hidden = replace(seen, hidden={kind: Problem(Reason.FORBIDDEN, "no right to list")})
+        status = summarize(subject, hidden, decide(subject, hidden, SETTINGS), {})
+        assert said(status, ConditionType.READY) == expected
+        told = said(status, ConditionType.MONITORING_READY)
+        assert (told == ("False", "Forbidden")) is (kind == SERVICE_MONITOR)
 
 
 def test_a_service_monitor_that_cannot_be_does_not_make_a_model_unready() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from operator_makers import KEY, body, live, model, pod, ready_pod
 
-from keras_operator.kinds import DEPLOYMENT, KERAS_MODEL, POD, SERVICE, Object, Ref
+from keras_api.reasons import Reason
+from keras_operator.kinds import DEPLOYMENT, KERAS_MODEL, POD, SERVICE, Key, Object, Ref
+from keras_operator.problem import Problem
 from keras_operator.render.service import service
 from keras_operator.world import World
 
@@ -66,22 +68,54 @@ def test_a_deleted_child_wakes_its_model() -> None:
 def test_a_listing_finds_what_vanished_unnoticed() -> None:
     world = World()
     world.see(SERVICE, _service(version=10))
-    assert world.replace(SERVICE, [None], [], version=15) == {KEY}
+    with world.listing(SERVICE, None) as listing:
+        listing.take([], version=15)
+        assert listing.end() == {KEY}
     assert world.children(KEY) == {}
 
 
 def test_a_listing_leaves_what_is_newer_than_it() -> None:
     world = World()
     world.see(SERVICE, _service(version=20))
-    assert world.replace(SERVICE, [None], [], version=15) == set()
+    with world.listing(SERVICE, None) as listing:
+        listing.take([], version=15)
+        assert listing.end() == set()
     assert Ref(SERVICE, "digits") in world.children(KEY)
 
 
 def test_a_listing_of_one_namespace_says_nothing_of_another() -> None:
     world = World()
     world.see(SERVICE, _service())
-    world.replace(SERVICE, ["elsewhere"], [], version=15)
+    with world.listing(SERVICE, "elsewhere") as listing:
+        listing.take([], version=15)
+        listing.end()
     assert Ref(SERVICE, "digits") in world.children(KEY)
+
+
+def test_a_listing_keeps_what_any_of_its_pages_brought() -> None:
+    world = World()
+    with world.listing(SERVICE, None) as listing:
+        assert listing.take([_service()], version=15) == {KEY}
+        assert listing.take([], version=15) == set()
+        assert listing.end() == set()
+    assert Ref(SERVICE, "digits") in world.children(KEY)
+
+
+def test_a_page_does_not_bring_back_what_was_deleted_meanwhile() -> None:
+    world = World()
+    with world.listing(SERVICE, None) as listing:
+        world.forget(SERVICE, _service(version=12))
+        listing.take([_service(version=10)], version=11)
+    assert world.children(KEY) == {}
+
+
+def test_a_kind_that_the_cluster_lost_is_forgotten_whole() -> None:
+    world = World()
+    world.see(SERVICE, _service(version=20))
+    world.see(POD, ready_pod("r1"))
+    world.forget_all(SERVICE)
+    assert world.children(KEY) == {}
+    assert len(world.pods(KEY)) == 1
 
 
 def test_a_model_on_its_way_out_is_not_worked_on() -> None:
@@ -121,3 +155,13 @@ def test_what_was_applied_is_trusted_even_if_the_watch_was_ahead_of_the_answer()
     world.see(SERVICE, _service(version=12, managedFields=[entry]))
     world.see_applied(SERVICE, _service(version=11, managedFields=[entry]))
     assert world.trusts(world.children(KEY)[Ref(SERVICE, "digits")]) is True
+
+
+def test_a_right_that_is_missing_in_one_namespace_hides_nothing_in_another() -> None:
+    world = World()
+    problem = Problem(Reason.FORBIDDEN, "no right to list")
+    world.denied[(POD, KEY.namespace), "list"] = problem
+    assert world.hidden(KEY) == {POD: problem}
+    assert world.hidden(Key("elsewhere", "digits")) == {}
+    world.denied[(SERVICE, None), "watch"] = problem
+    assert set(world.hidden(Key("elsewhere", "digits"))) == {SERVICE}
