@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import msgspec
-from path import on_cluster
+from path import at_rest, on_cluster
 from row import Row
 
 from keras_api.bundle import SourceRecord
@@ -40,7 +40,9 @@ def measure() -> list[Row]:
         obstacle = on_cluster.missing()
         if obstacle:
             print(f"without the rows from apply to Ready: {obstacle}", file=sys.stderr)
-        rows_of_cluster = [] if obstacle else on_cluster.measure(folder / "digits.keras")
+        rows_of_cluster: list[Row] = []
+        if not obstacle:
+            rows_of_cluster = on_cluster.measure(folder / "digits.keras") + at_rest.measure(folder / "digits.keras")
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     return [
         *rows_of_cluster,

@@ -16,9 +16,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kubernetes import config
 from row import Row
@@ -56,26 +57,33 @@ def measure(model: Path) -> list[Row]:
     Args:
         model: the model's .keras file.
     """
-    namespace = f"bench-{uuid.uuid4().hex[:6]}"
-    k8s.kubectl("create", "namespace", namespace)
-    try:
-        return Rounds(namespace).run(model)
-    finally:
-        k8s.kubectl("delete", "namespace", namespace, "--wait=false")
+    with Rounds.in_namespace(model) as rounds:
+        return rounds.run()
 
 
 class Rounds:
-    """The rounds in one namespace."""
+    """The rounds in one namespace, whose bucket holds the model's file."""
 
     def __init__(self, namespace: str) -> None:
         self.api = Api(namespace)
         self.namespace = namespace
 
-    def run(self, file: Path) -> list[Row]:
+    @classmethod
+    @contextmanager
+    def in_namespace(cls, file: Path) -> Iterator[Self]:
+        """In a namespace that is deleted when the context ends."""
+        namespace = f"bench-{uuid.uuid4().hex[:6]}"
+        k8s.kubectl("create", "namespace", namespace)
+        try:
+            k8s.apply(s3.reader_secret(), namespace=namespace)
+            with s3.bucket() as bucket:
+                bucket.put(f"{namespace}/digits.keras", file)
+            yield cls(namespace)
+        finally:
+            k8s.kubectl("delete", "namespace", namespace, "--wait=false")
+
+    def run(self) -> list[Row]:
         """Prepare once, then measure."""
-        k8s.apply(s3.reader_secret(), namespace=self.namespace)
-        with s3.bucket() as bucket:
-            bucket.put(f"{self.namespace}/digits.keras", file)
         self.api.create(MODELS, self.model())
         until(lambda: self.is_ready() or None, "the first Ready")
         bare = self.bare_deployment()
@@ -278,13 +286,15 @@ def resident_mb(namespace: str, pod: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def until(true: Callable[[], Any], what: str) -> None:
+def until(
+    true: Callable[[], Any], what: str, timeout: float = TIMEOUT_SECONDS, look_seconds: float = LOOK_SECONDS
+) -> None:
     """Look until something is so.
 
     Raises:
         AssertionError: when it does not come in time.
     """
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout
     while not true():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS} s: {what}"
-        time.sleep(LOOK_SECONDS)
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(look_seconds)
