@@ -162,7 +162,7 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         True,
     ),
     Reason.MODEL_UNSUPPORTED: ReasonDoc(
-        "This version cannot serve the model (a custom layer, a newer Keras, no inputs, weights that are NaN).",
+        "This version cannot serve the model (a custom layer without its code, a newer Keras, no inputs, weights that are NaN).",
         "Read the message: it names the layer or version and what would help.",
         True,
     ),

@@ -93,6 +93,26 @@ class SecretReference(Spec, frozen=True, kw_only=True):
     name: Annotated[ObjectName, Meta(description="Name of the Secret.")]
 
 
+class ConfigMapReference(Spec, frozen=True, kw_only=True):
+    """A ConfigMap in the KerasModel's namespace."""
+
+    name: Annotated[ObjectName, Meta(description="Name of the ConfigMap.")]
+
+
+class CustomObjects(Spec, frozen=True, kw_only=True):
+    """The code of classes and functions that are not part of Keras."""
+
+    config_map_ref: Annotated[
+        ConfigMapReference,
+        Meta(
+            description=(
+                "ConfigMap whose keys are Python files (layers.py). New content needs a new name, as kustomize's "
+                "configMapGenerator gives it: under the old one it is not noticed."
+            )
+        ),
+    ]
+
+
 class S3Options(Spec, frozen=True, kw_only=True):
     """Where an s3:// address leads."""
 
@@ -167,6 +187,15 @@ class Source(Spec, frozen=True, kw_only=True):
         ),
     ] = None
     s3: Annotated[S3Options | None, Meta(description="Options for s3:// addresses.")] = None
+    custom_objects: Annotated[
+        CustomObjects | None,
+        Meta(
+            description=(
+                "Code of the model's own layers and functions, where it has such. It is imported by the prepare step, which "
+                "holds no credentials, and nowhere else."
+            )
+        ),
+    ] = None
 
 
 # Absent, or not a number, of which another rule complains.

@@ -12,7 +12,7 @@ REVISION_LENGTH = 10
 
 
 def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
-    """Ten hex digits that change when the file, the validation or the wanted runtime change, and only then.
+    """Ten hex digits that change when the file, its code, the validation or the wanted runtime change, and only then.
 
     Args:
         spec: the model's spec.
@@ -20,5 +20,6 @@ def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
     """
     # A digest says all about the content; any other fingerprint means something only together with the address.
     content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]
-    inputs = [content, spec.validation, spec.serving.runtime]
+    code = spec.source.custom_objects
+    inputs = [content, spec.validation, spec.serving.runtime, *([code] if code is not None else [])]
     return hashlib.sha256(msgspec.json.encode(inputs, order="deterministic")).hexdigest()[:REVISION_LENGTH]

@@ -25,11 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     step = steps.add_parser("prepare", help="turn WORK/source into WORK/bundle")
     step.add_argument("--request", required=True, help="the prepare request, as JSON")
     step.add_argument("--work", required=True, type=Path, help="folder that the steps share")
+    step.add_argument("--custom-objects", type=Path, help="folder with the code of the model's own classes")
     options = parser.parse_args(arguments)
 
     environment.configure()
     environment.end_on_sigterm()
-    report = step_report(options.request, options.work)
+    report = step_report(options.request, options.work, options.custom_objects)
     publish(report)
     if report.failure is not None:
         print(f"{report.failure.reason}: {report.failure.message}", file=sys.stderr)  # noqa: T201
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def step_report(request_text: str, work: Path) -> StepReport:
+def step_report(request_text: str, work: Path, code: Path | None = None) -> StepReport:
     """Run the step, and say how it ended whatever happened."""
     revision = ""
     try:
@@ -46,7 +47,7 @@ def step_report(request_text: str, work: Path) -> StepReport:
         # Only now: numpy and TensorFlow start threads, which must find the environment and the signal mask set.
         from keras_pipeline.prepare import prepare
 
-        model = prepare(request, work, Progress())
+        model = prepare(request, work, Progress(), code)
     except PrepareError as error:
         failure = Failure(reason=error.reason, message=error.message)
     except RequestError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +63,14 @@ class Facts:
         weight_bytes: bytes of everything stored.
         half_precision: whether some layer computes in float16 or bfloat16.
         quantized: whether some layer is quantised (int8, int4, float8).
+        custom: layer by the name of each class or function that is not part of Keras.
     """
 
     keras_version: str
     weight_bytes: int
     half_precision: bool
     quantized: bool
+    custom: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,23 +117,13 @@ def inspect(archive: Archive) -> Facts:
         half_precision |= isinstance(dtype, str) and any(half in dtype for half in HALF_PRECISION)
         _refuse_huge_rows(part)
         declared += _least_weights(part)
-    if custom:
-        names = ", ".join(
-            f"{name!r} ({f'layer {layer!r}' if layer else 'the model itself'})"
-            for name, layer in sorted(custom.items())[:10]
-        )
-        raise PrepareError(
-            Reason.MODEL_UNSUPPORTED,
-            f"the model needs classes that are not part of Keras: {names}. Their code is not in the file, and this "
-            "version cannot be given any: build the model from Keras's own layers and keras.ops, and save it again",
-        )
     if declared > ABSURD_FACTOR * archive.weights.count + ABSURD_FLOOR:
         raise PrepareError(
             Reason.MODEL_UNSAFE,
             f"the model file was not loaded: its layers declare at least {declared:,} weights, "
             f"but it stores {archive.weights.count:,}; save it again with model.save('name.keras')",
         )
-    return Facts(archive.keras_version, archive.weights.size_bytes, half_precision, quantized)
+    return Facts(archive.keras_version, archive.weights.size_bytes, half_precision, quantized, custom)
 
 
 def _parts(config: dict[str, Any]) -> Iterator[_Part]:

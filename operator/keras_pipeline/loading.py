@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -68,18 +69,19 @@ class Model:
         return {name: to_numpy(answer) for name, answer in answers.items()}
 
 
-def load(path: Path, saved_by: str) -> Model:
+def load(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> Model:
     """Load a model file that `inspection` found nothing wrong with.
 
     Args:
         path: the file, ending in .keras or .h5.
         saved_by: Keras version that saved it, for the message when loading fails.
+        custom_objects: the model's own classes and functions, by name.
 
     Raises:
         PrepareError: MODEL_UNSUPPORTED, MODEL_UNSAFE or MODEL_UNREADABLE.
     """
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False, safe_mode=True)
     except MemoryError:
         raise
     except Exception as error:  # Keras raises whatever the file makes it stumble over

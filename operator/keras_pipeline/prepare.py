@@ -10,6 +10,7 @@ import msgspec
 from keras_api.bundle import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
 from keras_api.reasons import Reason
 from keras_api.request import PrepareRequest
+from keras_pipeline import custom_objects
 from keras_pipeline.archive import read_archive
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.inspection import inspect
@@ -19,10 +20,16 @@ MODEL_NAMES = ("model.keras", "model.h5")
 VALIDATION_NAME = "validation.csv"
 
 
-def prepare(request: PrepareRequest, work: Path, say: Progress) -> ModelSummary:
+def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | None = None) -> ModelSummary:
     """Turn `work/source` into `work/bundle` (layout: keras_api.request, keras_api.bundle).
 
     A bundle of the same revision that is there already is only reported: same inputs, no second run.
+
+    Args:
+        request: what to prepare.
+        work: the folder that the steps share.
+        say: told of every step.
+        code: a folder with the code of the model's own classes, where the request says that it has such.
 
     Raises:
         PrepareError: the model cannot be prepared, and why.
@@ -40,6 +47,8 @@ def prepare(request: PrepareRequest, work: Path, say: Progress) -> ModelSummary:
     record, path = _source(source)
     say(f"reading {path.name} ({path.stat().st_size:,} bytes)")
     facts = inspect(read_archive(path))
+    if code is None:
+        custom_objects.refuse_without_code(facts.custom)
 
     say("importing TensorFlow")
     # Only now: a file that is refused costs no seconds and no memory.
@@ -47,8 +56,13 @@ def prepare(request: PrepareRequest, work: Path, say: Progress) -> ModelSummary:
     from keras_pipeline.bundle import write_manifest
     from keras_pipeline.conversion import Converter
 
+    own = {}
+    if code is not None:
+        say("importing the model's own classes")
+        own = custom_objects.load(code, facts.custom)
+
     say("loading the model")
-    model = loading.load(path, facts.keras_version)
+    model = loading.load(path, facts.keras_version, own)
     rows = None
     if request.validation:
         say("reading the validation data")

@@ -1,5 +1,5 @@
-"""Models for the e2e tests beside the digits: the digits again as a new file, one that only TensorFlow runs, and one
-that must be refused."""
+"""Models for the e2e tests beside the digits: the digits again as a new file, one that only TensorFlow runs, one with a
+layer of its own, and one that must be refused."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")
 
 import keras
 from keras import layers
+from own_layers import Doubled
 
 folder = Path(sys.argv[1])
 keras.utils.set_random_seed(0)
@@ -24,6 +25,8 @@ keras.Sequential(
         layers.Dense(1, activation="sigmoid", name="score"),
     ]
 ).save(folder / "text.keras")
+
+keras.Sequential([keras.Input((4,), name="x"), Doubled(name="twice")]).save(folder / "own.keras")
 
 keras.Sequential(
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import kubectl as k8s
 from keras_models import fetch
@@ -17,6 +18,20 @@ def test_a_model_that_no_converter_takes_is_served_by_tensorflow_and_status_says
         good, bad = model.predict(url, [["good film"], ["bad film"]])
         assert fetch(f"{url}/v2/models/{model.name}")["inputs"][0]["datatype"] == "BYTES"
     assert good != bad
+
+
+def test_a_model_with_a_layer_of_its_own_is_served_once_the_code_is_given(model, files):
+    model.apply(model.upload(files / "own.keras"))
+    failure = model.wait_failure("ModelUnsupported", kind="Stalled")
+    assert "'acme>Doubled' (layer 'twice')" in failure["message"]
+    assert "spec.source.customObjects.configMapRef" in failure["message"]
+    code = (Path(__file__).parent / "own_layers.py").read_text()
+    code_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own"}, "data": {"own_layers.py": code}}
+    k8s.apply(code_map, namespace=model.namespace)
+    model.apply(model.address(), source={"customObjects": {"configMapRef": {"name": "own"}}})
+    assert model.wait_ready()["model"]["runtime"] == "onnxruntime"
+    with model.forward() as url:
+        assert model.predict(url, [[1.0, 2.0, 3.0, 4.0]]) == [[2.0, 4.0, 6.0, 8.0]]
 
 
 def test_a_model_on_a_volume_is_served(model, files):

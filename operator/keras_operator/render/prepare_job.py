@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from keras_api.request import encode_request, prepare_request
@@ -17,6 +17,7 @@ from keras_store.tokens import AUDIENCE
 
 WORK = "/work"
 VOLUMES = "/volumes"
+CUSTOM_OBJECTS = "/custom-objects"
 
 # Room for downloads and uploads streamed in parts; they hold no whole file.
 TRANSFER_RESOURCES: Object = {
@@ -51,6 +52,7 @@ def prepare_job(
     memory = prepare_memory(source_bytes, memory_factor)
     work = {"name": "work", "mountPath": WORK}
     claims = _claims(model)
+    code = _custom_objects(model)
 
     fetch = container(
         "fetch",
@@ -76,10 +78,10 @@ def prepare_job(
     prepare = container(
         "prepare",
         settings.pipeline_image,
-        _step("keras_pipeline", "prepare", "--request", request, "--work", WORK),
+        _step("keras_pipeline", "prepare", "--request", request, "--work", WORK, *code.arguments),
         settings,
         resources={"requests": {"cpu": "250m", "memory": memory}, "limits": {"memory": memory}},
-        volumeMounts=[work],
+        volumeMounts=[work, *code.mounts],
     )
     access = store_access(settings)
     put = container(
@@ -114,6 +116,7 @@ def prepare_job(
                         {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
                         for volume, claim in claims.items()
                     ),
+                    *code.volumes,
                     *store_volumes(settings, AUDIENCE),
                 ],
             ),
@@ -136,6 +139,25 @@ def _fetch_access(model: KerasModel, settings: Settings, mounts: list[Object]) -
         **({"envFrom": environment} if environment else {}),
         "volumeMounts": [*mounts, *access.get("volumeMounts", [])],
     }
+
+
+class _Code(NamedTuple):
+    """How the prepare container gets the code of the model's own classes."""
+
+    arguments: tuple[str, ...] = ()
+    mounts: tuple[Object, ...] = ()
+    volumes: tuple[Object, ...] = ()
+
+
+def _custom_objects(model: KerasModel) -> _Code:
+    wanted = model.spec.source.custom_objects
+    if wanted is None:
+        return _Code()
+    return _Code(
+        ("--custom-objects", CUSTOM_OBJECTS),
+        ({"name": "custom-objects", "mountPath": CUSTOM_OBJECTS, "readOnly": True},),
+        ({"name": "custom-objects", "configMap": {"name": wanted.config_map_ref.name}},),
+    )
 
 
 def _claims(model: KerasModel) -> dict[str, str]:

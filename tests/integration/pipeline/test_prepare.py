@@ -101,7 +101,7 @@ REFUSED = {
     "a custom layer": (
         lambda: keras.Sequential([keras.Input((4,)), Doubled(name="twice")]),
         Reason.MODEL_UNSUPPORTED,
-        ["acme>Doubled", "'twice'"],
+        ["acme>Doubled", "'twice'", "spec.source.customObjects.configMapRef"],
     ),
     "diverged weights": (diverged, Reason.MODEL_UNSUPPORTED, ["NaN", "'y'", "diverged"]),
     "a state that outlives a request": (

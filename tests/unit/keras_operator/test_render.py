@@ -28,6 +28,7 @@ FULL: dict[str, Any] = {
         "uri": "s3://models/digits.keras",
         "secretRef": {"name": "models-reader"},
         "s3": {"endpoint": "http://minio.storage.svc:9000"},
+        "customObjects": {"configMapRef": {"name": "own-layers"}},
     },
     "validation": {"data": "pvc://data.sets/digits.csv", "require": [{"metric": "accuracy", "min": "0.95"}]},
     "serving": {
@@ -91,7 +92,14 @@ def _containers(obj: Object) -> dict[str, Object]:
 def test_the_container_that_opens_the_foreign_file_holds_no_credentials(name: str) -> None:
     prepare = _containers(RENDERED[name])["prepare"]
     assert "envFrom" not in prepare
-    assert {mount["name"] for mount in prepare["volumeMounts"]} == {"tmp", "work"}
+    code = {"custom-objects"} if name == "prepare-job-full" else set()
+    assert {mount["name"] for mount in prepare["volumeMounts"]} == {"tmp", "work", *code}
+
+
+def test_code_of_the_models_own_reaches_the_prepare_container_and_no_other() -> None:
+    for name, each in _containers(RENDERED["prepare-job-full"]).items():
+        assert ("custom-objects" in str(each["volumeMounts"])) is (name == "prepare")
+    assert "custom-objects" not in str(RENDERED["deployment-full"]["spec"])
 
 
 @pytest.mark.parametrize("name", [name for name in RENDERED if name.startswith(("prepare", "deployment"))])

@@ -14,6 +14,7 @@ import pytest
 
 from keras_api.reasons import Reason
 from keras_pipeline.archive import read_archive
+from keras_pipeline.custom_objects import refuse_without_code
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.inspection import inspect
 from keras_pipeline.weights import _blocks
@@ -82,7 +83,9 @@ def read(tmp_path):
         path = tmp_path / f"model{suffix}"
         path.write_bytes(data)
         archive = read_archive(path)
-        return archive, inspect(archive)
+        facts = inspect(archive)
+        refuse_without_code(facts.custom)
+        return archive, facts
 
     return read
 

@@ -1,0 +1,115 @@
+"""Models of classes of the user's own: prepared once their code is given, by the command as the Job runs it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_api.bundle import decode_manifest
+from keras_api.reasons import Reason
+from keras_api.report import Failure, decode_report
+from keras_api.request import encode_request
+
+REGISTERED = """
+import keras
+from own_scaling import factor
+
+@keras.saving.register_keras_serializable(package="acme")
+class Scaled(keras.layers.Layer):
+    def call(self, x):
+        return factor() * x
+"""
+PLAIN = """
+import keras
+
+class Shifted(keras.layers.Layer):
+    def call(self, x):
+        return x + 1.0
+
+def steep(x):
+    return keras.ops.relu(x) * 3.0
+"""
+SCALING = "def factor(): return 2.0"
+FILES = {"own_registered.py": REGISTERED, "own_plain.py": PLAIN, "own_scaling.py": SCALING}
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory) -> Path:
+    """The files as a ConfigMap's volume shows them."""
+    folder = tmp_path_factory.mktemp("code")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(code):
+    """A model of own layers and an own activation, registered and not."""
+    sys.path.append(str(code))
+    try:
+        registered, plain = (importlib.import_module(name) for name in ("own_registered", "own_plain"))
+    finally:
+        sys.path.remove(str(code))
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((4,), name="x")
+    hidden = plain.Shifted()(registered.Scaled()(inputs))
+    return keras.Model(inputs, layers.Dense(3, activation=plain.steep, name="y")(hidden))
+
+
+def run(prepare_model, model, folder: Path) -> tuple[Failure | None, Path]:
+    """Prepare in a process of its own. Returns why it failed, and the bundle."""
+    work = prepare_model.source(model)
+    termination = work / "termination.log"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "keras_pipeline", "prepare", "--request", encode_request(prepare_model.request())),
+            *("--work", work, "--custom-objects", folder),
+        ],
+        env={**os.environ, "TERMINATION_MESSAGE_PATH": str(termination)},
+        check=False,
+        timeout=120,
+    )
+    return decode_report(termination.read_text()).failure, work / "bundle"
+
+
+def test_a_model_of_own_classes_is_converted_and_served_without_their_code(prepare_model, model, code):
+    failure, bundle = run(prepare_model, model, code)
+    assert failure is None
+    manifest = decode_manifest((bundle / "manifest.json").read_bytes())
+    assert manifest.model.runtime == "onnxruntime"
+    with np.load(bundle / "golden.npz") as golden:
+        answers = np.asarray(model(golden["input:x"]))
+        np.testing.assert_allclose(golden["output:y"], answers, rtol=1e-5, atol=1e-6)
+    assert not [path for path in bundle.rglob("*") if path.suffix == ".py"]
+
+
+WRONG = {
+    "a class that no file has": (
+        {"own_registered.py": REGISTERED, "own_scaling.py": SCALING},
+        ["'own_plain.Shifted' (layer 'shifted')", "own_registered.py", "add its code there"],
+    ),
+    "a file that fails": (
+        {**FILES, "own_plain.py": f"{PLAIN}\nimport acme_tools\n"},
+        ["own_plain.py, line 11", "ModuleNotFoundError: No module named 'acme_tools'"],
+    ),
+    "a file that is no Python": ({**FILES, "own_plain.py": "class Shifted(:"}, ["own_plain.py, line 1", "SyntaxError"]),
+}
+
+
+@pytest.mark.parametrize(("files", "words"), WRONG.values(), ids=WRONG)
+def test_code_that_does_not_do_is_named(prepare_model, model, tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    failure, bundle = run(prepare_model, model, tmp_path)
+    assert failure is not None
+    assert failure.reason == Reason.MODEL_UNSUPPORTED
+    assert [word for word in words if word not in failure.message] == [], failure.message
+    assert not (bundle / "manifest.json").exists()
