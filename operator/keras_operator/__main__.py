@@ -15,7 +15,7 @@ from keras_operator import logs
 from keras_operator.act import Actor
 from keras_operator.api import ApiError, UnavailableError, connect
 from keras_operator.health import endpoints
-from keras_operator.informer import Informer, WatchError
+from keras_operator.informer import Informer
 from keras_operator.inquiry import Inquiry
 from keras_operator.kinds import Key
 from keras_operator.lease import Alone, Lease, SupersededError
@@ -26,6 +26,7 @@ from keras_operator.report import Reporter
 from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings, SettingsError, read_settings
 from keras_operator.shelf import Shelf
+from keras_operator.watch import Watch, WatchError
 from keras_operator.world import World
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ async def run(settings: Settings) -> None:
 
         def missing() -> str:
             if not informer.synced.is_set():
-                return "the first listing is not through"
+                denied = "".join(f": {problem.message}" for problem in world.denied.values())
+                return f"the first listing is not through{denied}"
             return "" if lease.is_settled else f"the Lease {settings.lease} is not taken: see the log"
 
         async with endpoints(settings.listen, metrics, missing):
@@ -79,7 +81,7 @@ async def run(settings: Settings) -> None:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     background = [tasks.create_task(each) for each in forever]
-                    await informer.watch()
+                    await Watch(informer.places, settings, informer).run()
                     for task in background:
                         task.cancel()
             except* WatchError as group:
