@@ -323,7 +323,7 @@ _STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
         "updatedReplicas",
         "conditions",
     ),
-    JOB: ("conditions", "startTime", "active", "ready"),
+    JOB: ("conditions", "startTime", "active"),
 }
 _CONDITION_FIELDS = ("type", "status", "reason", "message", "lastTransitionTime")
 _CONTAINER_FIELDS = ("name", "ready", "restartCount", "state", "lastState")

@@ -120,7 +120,7 @@ def tells(event: Clue) -> bool:
 
 
 def cause_from_event(name: str, clue: Clue) -> Cause:
-    """What a warning event about a pod, Job or ReplicaSet means."""
+    """What a warning event about a pod or Job means."""
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
     if clue.reason == "FailedCreate":

@@ -23,7 +23,7 @@ from keras_operator.render.labels import server_selector
 from keras_operator.render.names import prepare_job_name, service_url
 from keras_operator.status.conditions import Saying, conditions
 from keras_operator.status.failure import Failure, Step
-from keras_operator.status.pods import Cause, cause_from_event, cause_of, is_history, pod_refused
+from keras_operator.status.pods import Cause, cause_of, is_history, pod_refused
 from keras_operator.status.rollout import (
     condition,
     is_current,
@@ -146,8 +146,6 @@ def _serving_cause(seen: Observed, deployment: Child) -> Cause | None:
             continue
         if cause := cause_of(pod, seen.now, seen.clues.get(pod.uid)):
             return cause
-    if deployment.uid in seen.clues:
-        return cause_from_event(deployment.ref.name, seen.clues[deployment.uid])
     progressing = condition(deployment, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return Cause(Reason.NOT_READY, progressing.get("message", ""))
