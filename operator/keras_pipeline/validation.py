@@ -22,7 +22,6 @@ from keras_pipeline.archive import PLAIN_TEXT, identify
 from keras_pipeline.arrays import Array, Arrays
 from keras_pipeline.errors import PrepareError
 
-MAX_BYTES = 1 << 30
 MAX_FIELD = 1 << 20  # a long text; Python's own limit is an eighth of it
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -41,8 +40,6 @@ def read(path: Path, label: str, inputs: Sequence[Tensor]) -> ValidationSet:
     Raises:
         PrepareError: VALIDATION_DATA_INVALID, naming the row (the first after the header is 1) and column.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise _invalid(f"it has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} allowed")
     kind = identify(path)
     if not kind.startswith((PLAIN_TEXT, "empty", "of no", "a JSON")):  # a first column may well be called {x}
         raise _invalid(f"it is {kind}, not CSV: let spec.validation.data lead to the rows")

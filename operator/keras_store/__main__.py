@@ -17,12 +17,10 @@ from keras_api.termination import publish
 from keras_store.bundles import bundle_store
 from keras_store.drafts import is_full
 from keras_store.errors import StepError, no_space
-from keras_store.fetch import DEFAULT_MAX_BYTES, fetch
+from keras_store.fetch import fetch
 from keras_store.sources import VOLUMES
 
 log = logging.getLogger("keras_store")
-
-MAX_BYTES_VARIABLE = "KERAS_STORE_MAX_SOURCE_BYTES"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,12 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (fetch_command, put_command):
         command.add_argument("--request", required=True, help="the prepare request, as JSON")
         command.add_argument("--work", required=True, type=Path, help="the work folder")
-    fetch_command.add_argument(
-        "--max-bytes",
-        type=_bytes,
-        default=os.environ.get(MAX_BYTES_VARIABLE) or DEFAULT_MAX_BYTES,
-        help=f"largest model file, such as 16Gi (default: ${MAX_BYTES_VARIABLE}, else 16Gi)",
-    )
+    fetch_command.add_argument("--max-bytes", required=True, type=_bytes, help="largest model file, such as 8Gi")
     fetch_command.add_argument("--volumes", type=Path, default=VOLUMES, help="where claims are mounted")
 
     get_command = commands.add_parser("get", help="a bundle from the store into a folder")

@@ -22,7 +22,6 @@ from keras_store.sources import VOLUMES, Source, source, suffix
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MAX_BYTES = 16 << 30
 # The prepare step reads the rows at once: hundreds of thousands of them fit, and more prove nothing more.
 MAX_VALIDATION_BYTES = 256 << 20
 
@@ -41,7 +40,7 @@ async def fetch(
     work: Path,
     credentials: Mapping[str, str],
     *,
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_bytes: int,
     volumes: Path = VOLUMES,
 ) -> None:
     """Fill the work folder for the prepare step.
@@ -68,17 +67,20 @@ async def fetch(
         rows = source(request.validation.data, request.s3, credentials, volumes=volumes)
         try:
             await _download(rows, work / "source" / "validation.csv", MAX_VALIDATION_BYTES)
-        except StepError as error:
-            too_large = error.reason is Reason.SOURCE_TOO_LARGE
-            raise StepError(
-                Reason.VALIDATION_DATA_INVALID if too_large else error.reason,
-                f"spec.validation.data: {error.message}",
-            ) from error
+        except StorageError as error:
+            failure = source_failure(error)
+            reason, message = failure.reason, failure.message
+            if error.trouble is Trouble.TOO_LARGE:
+                reason, message = Reason.VALIDATION_DATA_INVALID, f"{error.message}: give fewer rows"
+            raise StepError(reason, f"spec.validation.data: {message}") from error
     model = source(request.uri, request.s3, credentials, volumes=volumes)
     # A digest says more than a fingerprint; and what a claim held when it was looked at, nobody knows.
     pinned = request.digest is not None or request.fingerprint == PVC_FINGERPRINT
     target = work / "source" / f"model{suffix(request.uri)}"
-    fetched = await _download(model, target, max_bytes, None if pinned else request.fingerprint)
+    try:
+        fetched = await _download(model, target, max_bytes, None if pinned else request.fingerprint)
+    except StorageError as error:
+        raise source_failure(error) from error
     if request.digest is not None and fetched.digest != request.digest:
         target.unlink()
         raise StepError(
@@ -96,11 +98,8 @@ async def fetch(
 
 
 async def _download(place: Source, target: Path, max_bytes: int, fingerprint: str | None = None) -> Fetched:
-    try:
-        async with place.storage:
-            return await retrying(lambda: _attempt(place, target, max_bytes, fingerprint))
-    except StorageError as error:
-        raise source_failure(error) from error
+    async with place.storage:
+        return await retrying(lambda: _attempt(place, target, max_bytes, fingerprint))
 
 
 async def _attempt(place: Source, target: Path, max_bytes: int, fingerprint: str | None) -> Fetched:

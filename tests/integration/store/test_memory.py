@@ -64,7 +64,7 @@ def test_a_large_model_is_fetched_put_and_got_in_little_memory(
         namespace="ns", model="m", revision="rev", fingerprint="", uri=uri, digest=f"sha256:{digest}"
     )
     common = ["--request", encode_request(request), "--store", store.url, "--work", str(tmp_path / "work")]
-    fetched = peak_mib_of_step("fetch", *common)
+    fetched = peak_mib_of_step("fetch", *common, "--max-bytes", str(SIZE))
     (tmp_path / "work/source/model.keras").unlink()
     put = peak_mib_of_step("put", *common)
     got = peak_mib_of_step("get", "--store", store.url, "--path", "ns/m/rev", "--into", str(tmp_path / "back"))

@@ -70,7 +70,7 @@ async def test_a_model_is_fetched(s3, uploaded: str, tmp_path: Path):
         s3=options,
     )
     async with bundle_store(f"file://{tmp_path}/store", {}) as store:
-        await fetch(request, store, tmp_path / "work", s3.credentials)
+        await fetch(request, store, tmp_path / "work", s3.credentials, max_bytes=len(MODEL))
     assert (tmp_path / "work/source/model.keras").read_bytes() == MODEL
 
 

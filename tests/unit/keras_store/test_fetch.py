@@ -41,7 +41,7 @@ def request(uri: str, fingerprint: str = "etag", **more: object) -> PrepareReque
 
 async def run(wanted: PrepareRequest, work: Path, store: str = EMPTY_STORE, **more: object) -> None:
     async with bundle_store(store, {}) as bundles:
-        await fetch(wanted, bundles, work, {}, **more)  # type: ignore[arg-type]
+        await fetch(wanted, bundles, work, {}, **{"max_bytes": 1 << 20, **more})  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> list[str]:
@@ -80,6 +80,17 @@ async def test_a_failure_with_the_rows_names_them(serve: Serve, tmp_path: Path):
     with pytest.raises(StepError, match=r"^spec\.validation\.data: .*rows\.csv answers 404") as caught:
         await run(request(f"{url}/m.keras", validation=Validation(data=f"{url}/rows.csv")), tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
+
+
+async def test_too_many_rows_are_told_as_such(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("keras_store.fetch.MAX_VALIDATION_BYTES", len(MODEL) - 1)
+    url = await serve(model)
+    with pytest.raises(
+        StepError, match=r"^spec\.validation\.data: .*rows\.csv has 8000 bytes.*give fewer rows"
+    ) as caught:
+        await run(request(f"{url}/m.keras", validation=Validation(data=f"{url}/rows.csv")), tmp_path)
+    assert caught.value.reason is Reason.VALIDATION_DATA_INVALID
+    assert files(tmp_path) == []
 
 
 async def test_the_pinned_digest_is_enough_whatever_the_etag(serve: Serve, tmp_path: Path):

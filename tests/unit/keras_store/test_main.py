@@ -37,11 +37,15 @@ def request(uri: str = "file:///nowhere/m.keras") -> str:
     return encode_request(PrepareRequest(namespace="ns", model="m", revision="rev", fingerprint="pvc", uri=uri))
 
 
+def fetching(of: str, work: Path = Path("/w")) -> list[str]:
+    return ["fetch", "--request", of, "--work", str(work), "--max-bytes", "1Gi"]
+
+
 def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_path: Path):
     (tmp_path / "m.keras").write_bytes(b"model")
     store, work = f"file://{tmp_path}/store", str(tmp_path / "work")
     of_m = request(f"file://{tmp_path}/m.keras")
-    assert main(["fetch", "--request", of_m, "--store", store, "--work", work]) == 0
+    assert main(["fetch", "--request", of_m, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
     make_bundle({"model.onnx": b"onnx"}, folder="work/bundle")
     assert main(["put", "--request", of_m, "--store", store, "--work", work]) == 0
     assert main(["get", "--store", store, "--path", "ns/m/rev", "--into", str(tmp_path / "back")]) == 0
@@ -56,8 +60,8 @@ def test_put_has_nothing_to_do_when_fetch_had_not(report: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "reason", "says"),
     [
-        (["fetch", "--request", request(), "--work", "/w"], Reason.SOURCE_NOT_FOUND, "file:///nowhere/m.keras"),
-        (["fetch", "--request", request("x"), "--work", "/w"], Reason.SPEC_INVALID, "x is no address"),
+        (fetching(request()), Reason.SOURCE_NOT_FOUND, "file:///nowhere/m.keras"),
+        (fetching(request("x")), Reason.SPEC_INVALID, "x is no address"),
         (["get", "--path", "ns/m/rev", "--into", "/w"], Reason.BUNDLE_INVALID, "ns/m/rev/manifest.json"),
     ],
 )
@@ -73,7 +77,7 @@ def test_a_failure_is_the_termination_message(
 
 
 def test_a_request_of_another_release_is_reported(report: Path, tmp_path: Path):
-    assert main(["fetch", "--request", "{}", "--work", str(tmp_path), "--store", "file:///s"]) == 1
+    assert main([*fetching("{}"), "--store", "file:///s"]) == 1
     said = decode_report(report.read_bytes())
     assert said.failure is not None
     assert "of one release" in said.failure.message
@@ -90,12 +94,13 @@ def test_a_full_volume_is_reported_as_one(
     said = decode_report(report.read_bytes())
     assert said.failure is not None
     assert said.failure.reason is Reason.VOLUME_UNAVAILABLE
-    assert str(tmp_path / "b") in said.failure.message
+    assert f"no space is left in {tmp_path / 'b'}" in said.failure.message
+    assert "make room on the pod's node" in said.failure.message
 
 
 def test_what_nobody_foresaw_is_reported_too(report: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    arguments = ["fetch", "--request", request(f"file://{tmp_path}/file"), "--work", str(tmp_path / "file")]
+    arguments = fetching(request(f"file://{tmp_path}/file"), work=tmp_path / "file")
     assert main([*arguments, "--store", "file:///s"]) == 1
     said = decode_report(report.read_bytes())
     assert said.failure is not None
