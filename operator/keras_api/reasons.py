@@ -187,8 +187,8 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         True,
     ),
     Reason.PREPARE_FAILED: ReasonDoc(
-        "The prepare Job failed without saying why.",
-        "Read its logs; the message names the pod and its exit code.",
+        "The prepare Job failed without saying why, or its pod was lost (deleted, or with its node).",
+        "Read its logs; the message names the pod and its exit code. After a lost pod the operator tries again by itself.",
         True,
     ),
     Reason.DEADLINE_EXCEEDED: ReasonDoc(
@@ -220,8 +220,8 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         "Make room on the node, or raise the limit that the message names (often a LimitRange's); another pod follows.",
     ),
     Reason.VOLUME_UNAVAILABLE: ReasonDoc(
-        "A volume cannot be mounted: its claim, Secret or ConfigMap is missing, or the claim is not bound.",
-        "Create what the message names, or correct the pvc:// address.",
+        "A volume is full, or cannot be mounted: its claim, Secret or ConfigMap is missing, or the claim is not bound.",
+        "Create what the message names, or correct the pvc:// address. What is full is the disk of the pod's node: make room there.",
     ),
     Reason.OUT_OF_MEMORY: ReasonDoc(
         "The kernel killed a container at its memory limit.",

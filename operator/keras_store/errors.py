@@ -99,9 +99,7 @@ def store_failure(error: StorageError) -> StepError:
 
 def no_space(error: OSError) -> StepError:
     """What a full disk means for the resource."""
-    return StepError(
-        Reason.VOLUME_UNAVAILABLE, f"no space is left in {error.filename}: give the pod's volume more room"
-    )
+    return StepError(Reason.VOLUME_UNAVAILABLE, f"no space is left in {error.filename}: make room on the pod's node")
 
 
 def _failure(error: StorageError, reason: Reason, remedy: str) -> StepError:
