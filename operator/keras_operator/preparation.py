@@ -24,6 +24,7 @@ from keras_operator.status.pods import (
 )
 from keras_operator.times import later, read
 from keras_operator.world import Child, Pod
+from keras_store.http import public_url
 
 # The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.
 REPORT_GRACE_SECONDS = 5
@@ -227,7 +228,7 @@ def _overdue(model: KerasModel, job: Child, pods: list[Pod]) -> Failure:
 def _doing(model: KerasModel, pod: Pod) -> str:
     """What the first container of a pod that has not ended well is for."""
     work = {
-        "fetch": f"downloading {model.spec.source.uri}",
+        "fetch": f"downloading {public_url(model.spec.source.uri)}",
         "prepare": "converting the model",
         "put": "uploading the bundle",
     }

@@ -20,7 +20,7 @@ from keras_operator.resolution import Resolution, remembered
 from keras_operator.status.failure import Failure, needs_human
 from keras_store.errors import StepError
 from keras_store.fingerprint import Fingerprint, fingerprint
-from keras_store.http import public_url
+from keras_store.http import public_text, public_url
 from keras_store.sources import CREDENTIAL_NAMES, credential_names
 
 TIMEOUT_SECONDS = 20
@@ -131,7 +131,7 @@ class Resolver:
                 key,
                 entry,
                 Reason.SOURCE_UNREACHABLE,
-                f"{public_url(entry.source.uri)}: {type(error).__name__}: {error}",
+                f"{public_url(entry.source.uri)}: {type(error).__name__}: {public_text(str(error))}",
             )
         else:
             self.metrics.resolved("ok")

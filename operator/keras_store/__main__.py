@@ -18,6 +18,7 @@ from keras_store.bundles import bundle_store
 from keras_store.drafts import is_full
 from keras_store.errors import StepError, no_space
 from keras_store.fetch import fetch
+from keras_store.http import public_text
 from keras_store.sources import VOLUMES
 
 log = logging.getLogger("keras_store")
@@ -57,7 +58,7 @@ def _step(options: argparse.Namespace) -> int:
         # Nobody foresaw it: the log gets the whole story, and status its end.
         log.exception("%s failed", step)
         reason = Reason.CRASH_LOOP if step == "get" else Reason.PREPARE_FAILED
-        return _failed(step, revision, reason, f"{step} failed: {type(error).__name__}: {error}")
+        return _failed(step, revision, reason, f"{step} failed: {type(error).__name__}: {public_text(str(error))}")
     return 0
 
 

@@ -58,6 +58,7 @@ _HEAD_REFUSALS = {400, 401, 403, 404, 405, 501}
 _REASON_CHARACTERS = 300
 
 _SECRETS_IN_URL = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*).*", re.DOTALL)
+_QUERY_IN_TEXT = re.compile(r"\?[^\s\"'<>]+")
 
 
 class HttpStorage(Storage):
@@ -152,7 +153,7 @@ class HttpStorage(Storage):
         said = ""
         if response.content_type == "text/plain" and response.method != "HEAD":
             text = (await response.content.read(4 * _REASON_CHARACTERS)).decode(errors="replace")
-            said = f" ({' '.join(text.split())[:_REASON_CHARACTERS]})"
+            said = f" ({public_text(' '.join(text.split()))[:_REASON_CHARACTERS]})"
         raise StorageError(trouble, f"{self.address(path)} answers {status} {response.reason}{said}")
 
     async def _chunks(self, response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
@@ -179,6 +180,11 @@ def url_of(text: str) -> URL:
 def public_url(url: str) -> str:
     """A URL for logs and status: user, password, query and fragment, which may be secret, are left out."""
     return _SECRETS_IN_URL.sub(r"\1\2", url)
+
+
+def public_text(text: str) -> str:
+    """Somebody else's words for logs and status: what may be secret in addresses, their queries, is left out."""
+    return _QUERY_IN_TEXT.sub("", text)
 
 
 def content_digest(sha256: str) -> str:

@@ -34,6 +34,7 @@ from keras_operator.status.rollout import (
 )
 from keras_operator.times import written
 from keras_operator.world import Child
+from keras_store.http import public_url
 
 HISTORY_LENGTH = 5
 
@@ -159,7 +160,7 @@ def _state(model: KerasModel, seen: Observed, plan: Plan, deployment: Child | No
     if model.spec.suspend and not (state.stage == "done" and is_rolled_out(model, seen, seen.revision)):
         return False, Reason.SUSPENDED, "spec.suspend is true; what the spec asks for was not live before"
     if state.stage == "unresolved":
-        return False, Reason.RESOLVING, f"asking {model.spec.source.uri} for its version"
+        return False, Reason.RESOLVING, f"asking {public_url(model.spec.source.uri)} for its version"
     if state.stage != "done":
         again = f" (attempt {state.attempt})" if state.attempt > 1 else ""
         return False, Reason.PREPARING, f"Job {prepare_job_name(name, seen.revision)} prepares the model{again}"

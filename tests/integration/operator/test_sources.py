@@ -249,6 +249,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         }
 
 
+@pytest.fixture
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
+    return Scene(kube, namespace)
+
+
 @pytest.fixture(scope="module")
 def told(
     kube: Kube, operator: OperatorProcess, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -438,3 +443,29 @@ def test_no_message_holds_a_credential_or_speaks_python(told: dict[str, Told], w
     messages = [each["message"] for each in told[what].after["conditions"]]
     for message in [*messages, told[what].after.get("lastFailure", {}).get("message", "")]:
         assert [sign for sign in (PASSWORD, "Traceback", "Error(", "<class", "object at 0x") if sign in message] == []
+
+
+def test_no_message_holds_a_credential_while_a_source_is_asked(scene: Scene, places: dict[str, str]) -> None:
+    scene.create(**_filled(http("silent"), places))
+    ready = scene.wait_for("Ready", "False", "Resolving")
+    assert ready["message"] == f"asking {places['http']}/silent/m.keras for its version"
+    assert PASSWORD not in str(scene.status()["conditions"])
+
+
+def test_no_message_holds_a_credential_when_a_download_is_overdue(scene: Scene, places: dict[str, str]) -> None:
+    scene.create(**_filled(http("file"), places))
+    pod = scene.kubelet.prepare_pod("digits")
+    fetching = {
+        "name": "fetch",
+        "state": {"running": {}},
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "i",
+    }
+    scene.kubelet.says(pod, phase="Pending", initContainerStatuses=[fetching])
+    job = pod["metadata"]["labels"]["job-name"]
+    scene.kube.patch("jobs", scene.namespace, job, {"spec": {"activeDeadlineSeconds": 1}})
+    ready = scene.wait_for("Ready", "False", "DeadlineExceeded")
+    assert f"was still downloading {places['http']}/file/m.keras; " in ready["message"]
+    assert PASSWORD not in str([scene.status()["conditions"], scene.status()["lastFailure"]])

@@ -243,6 +243,15 @@ def test_what_an_overdue_job_waited_for_is_remembered_when_its_pod_is_gone(reaso
     assert found.failure.message.count("took longer") == 1
 
 
+def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
+    subject = model(source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
+    revision = scene(subject).revision
+    late = job(revision, ended="Failed", reason="DeadlineExceeded")
+    found = preparation(subject, scene(subject, (JOB, late), pods=(prepare_pod(revision, {"running": {}}),)))
+    assert found.failure is not None
+    assert "downloading https://host/m.keras; " in found.failure.message
+
+
 def test_what_was_said_of_another_revision_is_not_what_an_overdue_job_waited_for() -> None:
     condition = {"type": "ModelPrepared", "status": "False", "reason": "Unschedulable", "message": "no node"}
     condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}

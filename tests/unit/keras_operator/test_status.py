@@ -147,6 +147,13 @@ def test_ready_reconciling_and_stalled(
     assert said(status, ConditionType.STALLED)[0] == str(stalled)
 
 
+def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
+    status = say(resolution=Resolution(), source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
+    ready = next(each for each in status.conditions if each.type == ConditionType.READY)
+    assert (ready.reason, ready.message) == ("Resolving", "asking https://host/m.keras for its version")
+    assert [each for each in status.conditions if "p4ssw0rd" in each.message] == []
+
+
 OLD = ready_pod("old", "pod-old")
 NEW = ready_pod(REVISION, "pod-new")
 THEIRS = [{"kind": "X", "name": "x", "uid": "x", "controller": True}]

@@ -121,6 +121,17 @@ async def test_a_status_is_a_reason(serve: Serve, status: int, reason: Reason, s
     assert caught.value.message.startswith(f"{url}/m.keras answers")
 
 
+async def test_what_a_server_says_of_its_address_is_told_without_the_query(serve: Serve):
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(status=400, text=f"no such file: {request.url} or '{request.path_qs}'")
+
+    url = await serve(echo)
+    with pytest.raises(StepError) as caught:
+        await fingerprint(f"{url}/m.keras?token=secret")
+    assert f"(no such file: {url}/m.keras or '/m.keras')" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
 async def test_a_failure_that_passes_is_not_reported(serve: Serve):
     statuses = iter([503, 200])
 
