@@ -225,7 +225,7 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     ),
     Reason.OUT_OF_MEMORY: ReasonDoc(
         "The kernel killed a container at its memory limit.",
-        "Raise spec.serving.resources.limits.memory (server); the prepare Job is retried once with twice the memory.",
+        "Raise spec.serving.resources.limits.memory (server). The prepare Job is tried again with what its file usually takes, then with twice as much; after that raise the chart's prepare.memory.",
     ),
     Reason.CRASH_LOOP: ReasonDoc(
         "A container ends again and again; the message holds its last words.", "Read them and the pod's logs."

@@ -31,17 +31,19 @@ class Failure(Contract, frozen=True, kw_only=True):
 
 
 class StepReport(Contract, frozen=True, kw_only=True):
-    """Outcome of one run of one step: prepare ends with a model or a failure, the others report failures only."""
+    """Outcome of one run of one step: a failure, or what fetch and prepare have found out; the others say no more."""
 
     version: Literal[1] = REPORT_VERSION
     step: Step
     revision: str
+    fetched_bytes: int | None = None
+    """Size of the model file."""
     model: ModelSummary | None = None
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
-        if (self.model is None) == (self.failure is None):
-            raise ValueError("a step report has either a model or a failure")
+        if [self.fetched_bytes, self.model, self.failure].count(None) != 2:
+            raise ValueError("a step report has either the bytes fetched, a model or a failure")
 
 
 class ReportError(ValueError):

@@ -76,7 +76,7 @@ def _job(model: KerasModel, seen: Observed, state: Preparation, settings: Settin
         found.size_bytes,
         settings,
         attempt=state.attempt,
-        memory_factor=state.memory_factor,
+        memory=state.memory,
     )
 
 

@@ -10,6 +10,7 @@ from keras_api.bundle import ModelSummary
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel
 from keras_operator.observe import Observed
+from keras_operator.render.sizing import USUAL, Memory, prepare_mib
 from keras_operator.status.failure import Failure, needs_human
 from keras_operator.status.pods import (
     Cause,
@@ -40,8 +41,10 @@ MEMORY_FACTOR_AFTER_KILL = 2
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 TWICE_AS_MUCH = "it is tried once more with twice the memory"
+ENOUGH_FOR_ITS_SIZE = "it is tried once more with what a model file of {} bytes usually takes"
 TOO_LARGE = (
-    "that was twice what a model file of this size usually takes; with spec.serving.runtime tensorflow it takes less"
+    "that was twice what is usually enough: raise prepare.memory of the chart, then delete the Job to try again; "
+    "with spec.serving.runtime tensorflow it takes less"
 )
 MORE_TIME = "mend that, or raise prepare.deadline of the chart, then delete the Job to try again"
 
@@ -61,7 +64,7 @@ class Preparation:
     model: ModelSummary | None = None
     failure: Failure | None = None
     attempt: int = 1
-    memory_factor: int = 1
+    memory: Memory = USUAL
     look_at: datetime | None = None
 
 
@@ -145,7 +148,7 @@ def _running(model: KerasModel, job: Child, pods: list[Pod], seen: Observed) -> 
     else:
         cause = _trouble(job, pods, seen)
         failure = None if cause is None else Failure("prepare", cause.reason, cause.message, job.revision)
-    return Preparation("running", failure=failure, attempt=job.attempt, memory_factor=job.memory_factor)
+    return Preparation("running", failure=failure, attempt=job.attempt, memory=job.memory)
 
 
 def _trouble(job: Child, pods: list[Pod], seen: Observed) -> Cause | None:
@@ -170,25 +173,23 @@ def _succeeded(job: Child, pods: list[Pod], seen: Observed, at: datetime) -> Pre
                 return Preparation("done", model=report.model, attempt=job.attempt)
     grace = later(at, REPORT_GRACE_SECONDS)
     if seen.now < grace:
-        return Preparation("running", attempt=job.attempt, memory_factor=job.memory_factor, look_at=grace)
+        return Preparation("running", attempt=job.attempt, memory=job.memory, look_at=grace)
     # The pod went before its report was read. Running again is cheap: the bundle is in the store.
-    return Preparation("start", attempt=job.attempt + 1, memory_factor=job.memory_factor)
+    return Preparation("start", attempt=job.attempt + 1, memory=job.memory)
 
 
 def _failed(job: Child, pods: list[Pod], seen: Observed, job_message: str, at: datetime) -> Preparation:
     causes = [cause for pod in pods if (cause := _end_of(pod))]
     if not causes and pods == [] and seen.now < (grace := later(at, REPORT_GRACE_SECONDS)):
-        return Preparation("running", attempt=job.attempt, memory_factor=job.memory_factor, look_at=grace)
-    cause, can_retry = _judge(job, causes, job_message)
-    final = not can_retry
-    failure = Failure("prepare", cause.reason, cause.message, job.revision, cause.exit_code, final)
-    factor = MEMORY_FACTOR_AFTER_KILL if cause.reason == Reason.OUT_OF_MEMORY else job.memory_factor
-    if final:
-        return Preparation("failed", failure=failure, attempt=job.attempt, memory_factor=factor)
+        return Preparation("running", attempt=job.attempt, memory=job.memory, look_at=grace)
+    cause, memory = _judge(job, pods, causes, job_message)
+    failure = Failure("prepare", cause.reason, cause.message, job.revision, cause.exit_code, final=memory is None)
+    if memory is None:
+        return Preparation("failed", failure=failure, attempt=job.attempt, memory=job.memory)
     pause = min(FIRST_PAUSE_SECONDS * 2 ** (job.attempt - 1), LONGEST_PAUSE_SECONDS)
     due = later(at, pause)
     stage: Stage = "start" if seen.now >= due else "retry"
-    return Preparation(stage, failure=failure, attempt=job.attempt + 1, memory_factor=factor, look_at=due)
+    return Preparation(stage, failure=failure, attempt=job.attempt + 1, memory=memory, look_at=due)
 
 
 def _end_of(pod: Pod) -> Cause | None:
@@ -196,18 +197,37 @@ def _end_of(pod: Pod) -> Cause | None:
     return evicted(pod) or next(filter(None, (ended_badly(pod, each) for each in containers(pod))), None)
 
 
-def _judge(job: Child, causes: list[Cause], job_message: str) -> tuple[Cause, bool]:
-    """The cause of a Job's failure, and whether another attempt may help."""
+def _judge(job: Child, pods: list[Pod], causes: list[Cause], job_message: str) -> tuple[Cause, Memory | None]:
+    """The cause of a Job's failure, and the memory of another attempt if one may help."""
     if not causes:
         why = "its pod left no report, as when it is deleted or its node is lost"
-        return Cause(Reason.PREPARE_FAILED, f"Job {job.ref.name}: {job_message}; {why}: it is tried again"), True
+        message = f"Job {job.ref.name}: {job_message}; {why}: it is tried again"
+        return Cause(Reason.PREPARE_FAILED, message), job.memory
     cause = causes[0]
     if cause.reason == Reason.OUT_OF_MEMORY:
-        can_retry = job.memory_factor < MEMORY_FACTOR_AFTER_KILL
-        return cause._replace(message=f"{cause.message}: {TWICE_AS_MUCH if can_retry else TOO_LARGE}"), can_retry
+        memory, outlook = _more_memory(job, cause.container, _fetched_bytes(pods))
+        return cause._replace(message=f"{cause.message}: {outlook}"), memory
     if cause.reason == Reason.CRASH_LOOP:
         cause = cause._replace(reason=Reason.PREPARE_FAILED)
-    return cause, not needs_human(cause.reason)
+    return cause, None if needs_human(cause.reason) else job.memory
+
+
+def _more_memory(job: Child, container: str, fetched: int | None) -> tuple[Memory | None, str]:
+    """The memory of the attempt after one whose container had too little, if there is to be one, and what to say."""
+    mib, factor = job.memory
+    # The Job may have been made before anybody knew the size of the file.
+    usual = prepare_mib(fetched)
+    if fetched is not None and container == "prepare" and usual > mib * factor:
+        return Memory(usual, factor), ENOUGH_FOR_ITS_SIZE.format(fetched)
+    if factor < MEMORY_FACTOR_AFTER_KILL:
+        return Memory(mib, MEMORY_FACTOR_AFTER_KILL), TWICE_AS_MUCH
+    return None, TOO_LARGE
+
+
+def _fetched_bytes(pods: list[Pod]) -> int | None:
+    """Size of the model file, as the step said that fetched it."""
+    reports = (step_report(container) for pod in pods for container in containers(pod))
+    return next((each.fetched_bytes for each in reports if each and each.fetched_bytes is not None), None)
 
 
 def _overdue(model: KerasModel, job: Child, pods: list[Pod]) -> Failure:

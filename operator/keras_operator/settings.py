@@ -34,6 +34,8 @@ class Settings:
     """Comma-separated; empty means the whole cluster."""
     prepare_deadline: float = 3600.0
     """Seconds (written as a duration such as ``1h``) that a prepare Job may take, waiting for a node included."""
+    prepare_memory: int = 0
+    """Bytes (a quantity) of memory that each container of a prepare Job may take at least."""
     max_source_size: int = 8 * 1024**3
     """Bytes (written as a quantity such as ``8Gi``) beyond which a model file is refused."""
     concurrency: int = 16
@@ -134,6 +136,7 @@ _FORMATS: dict[str, tuple[Callable[[str], Any], str]] = {
     "image_pull_secrets": (_words, "registry-credentials"),
     "watch_namespaces": (_words, "team-a,team-b"),
     "prepare_deadline": (duration_seconds, "1h"),
+    "prepare_memory": (_bytes, "4Gi"),
     "max_source_size": (_bytes, "8Gi"),
     "concurrency": (_positive, "16"),
     "lease": (_namespaced, "keras-system/keras-operator"),

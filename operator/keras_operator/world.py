@@ -13,7 +13,8 @@ import msgspec
 from keras_operator.drift import RENDERED, owned_digest
 from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
 from keras_operator.problem import Problem
-from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MODEL, REVISION, SERVING
+from keras_operator.render.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MEMORY_MIB, MODEL, REVISION, SERVING
+from keras_operator.render.sizing import USUAL, Memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Child:
     serving: str = ""
     """Hash of the spec that a Deployment's new pods follow."""
     attempt: int = 1
-    memory_factor: int = 1
+    memory: Memory = USUAL
+    """What a prepare Job's containers got."""
     status: Object = field(default_factory=dict)
     replicas: int | None = None
     """Pods wanted, of a Deployment."""
@@ -346,8 +348,8 @@ def _child(kind: Kind, obj: Object) -> Child:
         digest=owned_digest(obj),
         revision=(described.get("labels") or {}).get(REVISION, ""),
         serving=(described.get("annotations") or {}).get(SERVING, ""),
-        attempt=_number(annotations.get(ATTEMPT)),
-        memory_factor=_number(annotations.get(MEMORY_FACTOR)),
+        attempt=_number(annotations.get(ATTEMPT), 1),
+        memory=Memory(_number(annotations.get(MEMORY_MIB), 0), _number(annotations.get(MEMORY_FACTOR), 1)),
         status=_cut(status, _STATUS_FIELDS.get(kind, ())),
         replicas=obj["spec"].get("replicas") if kind == DEPLOYMENT else None,
     )
@@ -391,8 +393,8 @@ def _cut(status: Object, fields: tuple[str, ...]) -> Object:
     return slim
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 1
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() else default
 
 
 def _identity(name: str, uid: str, version: int) -> Object:

@@ -46,7 +46,9 @@ def _step(options: argparse.Namespace) -> int:
         else:
             request = decode_request(options.request)
             revision = request.revision
-            asyncio.run(_fetch(options) if step == "fetch" else _put(options))
+            fetched = asyncio.run(_fetch(options) if step == "fetch" else _put(options))
+            if fetched is not None:
+                publish(StepReport(step=step, revision=revision, fetched_bytes=fetched))
     except StepError as error:
         return _failed(step, revision, error.reason, error.message)
     except RequestError as error:
@@ -68,10 +70,12 @@ def _failed(step: Step, revision: str, reason: Reason, message: str) -> int:
     return 1
 
 
-async def _fetch(options: argparse.Namespace) -> None:
+async def _fetch(options: argparse.Namespace) -> int | None:
     request = decode_request(options.request)
     async with bundle_store(options.store) as store:
-        await fetch(request, store, options.work, os.environ, max_bytes=options.max_bytes, volumes=options.volumes)
+        return await fetch(
+            request, store, options.work, os.environ, max_bytes=options.max_bytes, volumes=options.volumes
+        )
 
 
 async def _put(options: argparse.Namespace) -> None:

@@ -42,10 +42,11 @@ async def fetch(
     *,
     max_bytes: int,
     volumes: Path = VOLUMES,
-) -> None:
-    """Fill the work folder for the prepare step.
+) -> int | None:
+    """Fill the work folder for the prepare step. Returns the bytes of the model file.
 
-    When the store already has the bundle, only its manifest is fetched: the same inputs are not prepared twice.
+    When the store already has the bundle, only its manifest is fetched (and None returned): the same inputs are not
+    prepared twice.
 
     Args:
         request: what to fetch.
@@ -62,7 +63,7 @@ async def fetch(
     if manifest is not None:
         log.info("%s is in the store already", request.bundle_path)
         await _write(work / "bundle" / MANIFEST_NAME, encode_manifest(manifest))
-        return
+        return None
     if request.validation is not None:
         rows = source(request.validation.data, request.s3, credentials, volumes=volumes)
         try:
@@ -95,6 +96,7 @@ async def fetch(
         size_bytes=fetched.size,
     )
     await _write(work / "source" / "record.json", msgspec.json.encode(record))
+    return fetched.size
 
 
 async def _download(place: Source, target: Path, max_bytes: int, fingerprint: str | None = None) -> Fetched:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from keras_api.resource import S3Options
-from keras_store.errors import StorageError, Trouble, source_failure
+from keras_store.errors import StepError, StorageError, Trouble, source_failure
 from keras_store.retry import retrying
 from keras_store.sources import source
 from keras_store.storage import Timeouts
 
 # The operator cannot see into a tenant's volume; a new file there needs a new address.
 PVC_FINGERPRINT = "pvc"
+# The size of a file whose digest is pinned is worth little waiting.
+SIZE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,20 @@ async def fingerprint(
         uri: address of the file.
         s3: options for s3 addresses.
         credentials: under their usual environment names.
-        digest: the pinned digest, which then is the answer: nothing is asked.
+        digest: the pinned digest, which then is the fingerprint; the source is asked for the size only, and if it does
+            not answer the size is unknown.
         timeout: seconds for everything, repeats included.
 
     Raises:
         StepError: with one of the Source... reasons, SecretNotFound or SpecInvalid.
     """
-    if digest is not None:
-        return Fingerprint(digest, None)
     if uri.startswith("pvc://"):
-        return Fingerprint(PVC_FINGERPRINT, None)
+        return Fingerprint(digest or PVC_FINGERPRINT, None)
+    if digest is not None:
+        with suppress(StepError):
+            found = await fingerprint(uri, s3, credentials, timeout=min(timeout, SIZE_SECONDS))
+            return Fingerprint(digest, found.size_bytes)
+        return Fingerprint(digest, None)
     place = source(uri, s3, credentials or {}, timeouts=Timeouts(connect=min(5.0, timeout), silence=timeout))
     try:
         async with asyncio.timeout(timeout), place.storage:

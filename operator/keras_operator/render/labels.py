@@ -16,6 +16,7 @@ COMPONENT = "app.kubernetes.io/component"
 MODEL = "keras-operator.dev/model"
 REVISION = "keras-operator.dev/revision"
 ATTEMPT = "keras-operator.dev/attempt"
+MEMORY_MIB = "keras-operator.dev/memory-mib"
 MEMORY_FACTOR = "keras-operator.dev/memory-factor"
 SERVING = "keras-operator.dev/serving"
 

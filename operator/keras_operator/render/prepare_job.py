@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from keras_api.request import encode_request, prepare_request
 from keras_api.resource import KerasModel
 from keras_operator.kinds import JOB, Object
-from keras_operator.render.labels import ATTEMPT, MEMORY_FACTOR, child, labels
+from keras_operator.render.labels import ATTEMPT, MEMORY_FACTOR, MEMORY_MIB, child, labels
 from keras_operator.render.names import prepare_job_name
 from keras_operator.render.pods import container, pod_spec, store_access, store_volumes
-from keras_operator.render.sizing import prepare_memory
+from keras_operator.render.sizing import USUAL, Memory, mebibytes, prepare_mib
 from keras_operator.settings import Settings
 from keras_store.tokens import AUDIENCE
 
@@ -20,10 +20,8 @@ VOLUMES = "/volumes"
 CUSTOM_OBJECTS = "/custom-objects"
 
 # Room for downloads and uploads streamed in parts; they hold no whole file.
-TRANSFER_RESOURCES: Object = {
-    "requests": {"cpu": "50m", "memory": "128Mi"},
-    "limits": {"memory": "512Mi"},
-}
+TRANSFER_REQUESTS: Object = {"cpu": "50m", "memory": "128Mi"}
+TRANSFER_MIB = 512
 
 
 def prepare_job(
@@ -34,7 +32,7 @@ def prepare_job(
     settings: Settings,
     *,
     attempt: int = 1,
-    memory_factor: int = 1,
+    memory: Memory = USUAL,
 ) -> Object:
     """The Job that makes a revision's bundle.
 
@@ -45,11 +43,17 @@ def prepare_job(
         source_bytes: size of the model file; None when unknown.
         settings: the operator's settings.
         attempt: counts from 1; the operator retries, not the Job.
-        memory_factor: what to multiply the memory with.
+        memory: what earlier attempts have taught about it.
     """
     name = model.metadata.name
     request = encode_request(prepare_request(model, revision, fingerprint))
-    memory = prepare_memory(source_bytes, memory_factor)
+    least = mebibytes(settings.prepare_memory)
+    mib = max(prepare_mib(source_bytes), memory.mib, least)
+    converting = f"{memory.factor * mib}Mi"
+    transfer = {
+        "requests": TRANSFER_REQUESTS,
+        "limits": {"memory": f"{memory.factor * max(TRANSFER_MIB, least)}Mi"},
+    }
     work = {"name": "work", "mountPath": WORK}
     claims = _claims(model)
     code = _custom_objects(model)
@@ -62,7 +66,7 @@ def prepare_job(
             *("--max-bytes", str(settings.max_source_size)),
         ],
         settings,
-        resources=TRANSFER_RESOURCES,
+        resources=transfer,
         **_fetch_access(
             model,
             settings,
@@ -80,7 +84,7 @@ def prepare_job(
         settings.pipeline_image,
         _step("keras_pipeline", "prepare", "--request", request, "--work", WORK, *code.arguments),
         settings,
-        resources={"requests": {"cpu": "250m", "memory": memory}, "limits": {"memory": memory}},
+        resources={"requests": {"cpu": "250m", "memory": converting}, "limits": {"memory": converting}},
         volumeMounts=[work, *code.mounts],
     )
     access = store_access(settings)
@@ -89,11 +93,15 @@ def prepare_job(
         settings.server_image,
         _step("keras_store", "put", "--request", request, "--store", settings.store_url, "--work", WORK),
         settings,
-        resources=TRANSFER_RESOURCES,
+        resources=transfer,
         **{**access, "volumeMounts": [work, *access.get("volumeMounts", [])]},
     )
     job = child(JOB, model, prepare_job_name(name, revision), "prepare", revision)
-    job["metadata"]["annotations"] = {ATTEMPT: str(attempt), MEMORY_FACTOR: str(memory_factor)}
+    job["metadata"]["annotations"] = {
+        ATTEMPT: str(attempt),
+        MEMORY_MIB: str(mib),
+        MEMORY_FACTOR: str(memory.factor),
+    }
     job["spec"] = {
         # A failure is judged by the operator, which knows whether the same inputs can succeed.
         "backoffLimit": 0,

@@ -6,6 +6,8 @@ rounded up; `spec.serving.resources` overrides what a server gets.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from keras_api.bundle import ModelSummary
 
 MIB = 1024**2
@@ -18,7 +20,8 @@ PREPARE_EXPORT_FACTOR = 5
 # tf2onnx on top: twenty times the file, but beyond this the step takes a route without it.
 PREPARE_CONVERT_FACTOR = 20
 PREPARE_CONVERT_MAX = 4 * GIB
-# A source that does not tell its size (a claim, a server without Content-Length) is taken to be a mid-size model.
+# A source that does not tell its size (a claim, a server without Content-Length) is taken to be a mid-size model, until
+# the step that fetches it has seen it.
 UNKNOWN_SOURCE_SIZE = 64 * MIB
 
 # The server with ONNX Runtime is 54 MiB for a small model and 228 MiB for 59 MB of weights; batches come on top.
@@ -30,25 +33,38 @@ TENSORFLOW_FACTOR = 6
 BYTES_PER_PARAMETER = 4
 
 
-def prepare_memory(source_bytes: int | None, factor: int = 1) -> str:
-    """Memory that a prepare Job reserves and must not exceed, as a quantity.
+class Memory(NamedTuple):
+    """What the attempts before have taught about the memory of a prepare Job."""
+
+    mib: int = 0
+    """What the container ``prepare`` gets at least."""
+    factor: int = 1
+    """What the memory of every container is multiplied with, after the kernel has killed one."""
+
+
+USUAL = Memory()
+"""Nothing is known but the size of the model file."""
+
+
+def prepare_mib(source_bytes: int | None) -> int:
+    """MiB of memory that preparing a model file usually takes.
 
     Args:
         source_bytes: size of the model file; None when unknown.
-        factor: what to multiply with after the kernel has killed the Job for its memory.
     """
     size = UNKNOWN_SOURCE_SIZE if source_bytes is None else source_bytes
     convert = min(PREPARE_CONVERT_FACTOR * size, PREPARE_CONVERT_MAX)
-    return _mebibytes(PREPARE_BASE + PREPARE_EXPORT_FACTOR * size + convert, factor)
+    return mebibytes(PREPARE_BASE + PREPARE_EXPORT_FACTOR * size + convert)
 
 
 def server_memory(model: ModelSummary) -> str:
     """Memory that a serving pod reserves, as a quantity."""
     weights = model.parameters * BYTES_PER_PARAMETER
     if model.runtime == "tensorflow":
-        return _mebibytes(TENSORFLOW_BASE + TENSORFLOW_FACTOR * weights)
-    return _mebibytes(ONNX_BASE + ONNX_FACTOR * weights)
+        return f"{mebibytes(TENSORFLOW_BASE + TENSORFLOW_FACTOR * weights)}Mi"
+    return f"{mebibytes(ONNX_BASE + ONNX_FACTOR * weights)}Mi"
 
 
-def _mebibytes(count: int, factor: int = 1) -> str:
-    return f"{factor * -(-count // MIB)}Mi"
+def mebibytes(count: int) -> int:
+    """Bytes as whole MiB, rounded up."""
+    return -(-count // MIB)

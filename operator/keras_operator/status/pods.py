@@ -44,6 +44,8 @@ class Cause(NamedTuple):
     reason: Reason
     message: str
     exit_code: int | None = None
+    container: str = ""
+    """The one that ended."""
 
 
 class Clue(NamedTuple):
@@ -182,13 +184,13 @@ def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Cause | None:
     if terminated.get("reason") == "OOMKilled":
         remedy = ": raise spec.serving.resources.limits.memory" if pod.component == "server" else ""
         message = f"container {name} of pod {pod.name} was killed at its memory limit{remedy}"
-        return Cause(Reason.OUT_OF_MEMORY, message, exit_code=code)
+        return Cause(Reason.OUT_OF_MEMORY, message, code, name)
     report = step_report(container)
     if report is not None and report.failure is not None:
-        return Cause(report.failure.reason, report.failure.message, exit_code=code)
+        return Cause(report.failure.reason, report.failure.message, code, name)
     words = " ".join((terminated.get("message") or "").split())[-MAX_LAST_WORDS:]
     said = f": {words}" if words else f"; see `kubectl logs {pod.name} -c {name}`"
-    return Cause(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{said}", exit_code=code)
+    return Cause(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{said}", code, name)
 
 
 def last_end_time(container: Mapping[str, Any]) -> datetime:

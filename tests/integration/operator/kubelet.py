@@ -72,10 +72,12 @@ class Kubelet:
         self._end(pod, "Failed" if code else "Succeeded", **ended)
         return pod
 
-    def runs_out_of_memory(self, model: str) -> Object:
-        """The kernel kills the container `prepare`."""
+    def runs_out_of_memory(self, model: str, fetched_bytes: int) -> Object:
+        """The kernel kills the container `prepare`, after `fetch` has reported the file's size."""
         pod = self.prepare_pod(model)
-        self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(137, reason="OOMKilled"))
+        name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
+        report = encode_report(StepReport(step="fetch", revision=name, fetched_bytes=fetched_bytes)).decode()
+        self._end(pod, "Failed", fetch=_ended(0, report), prepare=_ended(137, reason="OOMKilled"))
         return pod
 
     def serves(self, model: str, count: int = 1, revision: str = "") -> list[Object]:

@@ -111,11 +111,28 @@ def test_a_prepare_job_out_of_memory_gets_twice_as_much_once(scene: Scene, sourc
     scene.create(source.url)
     job = f"digits-prepare-{wait_until(lambda: scene.status().get('desiredRevision'), 'a revision')}"
     limit = _memory(scene, job)
-    scene.kubelet.runs_out_of_memory("digits")
+    scene.kubelet.runs_out_of_memory("digits", len(source.content))
     scene.wait_for("Ready", "False", "OutOfMemory")
     wait_until(lambda: _memory(scene, job) == 2 * limit, "a Job with twice the memory")
-    scene.kubelet.runs_out_of_memory("digits")
+    scene.kubelet.runs_out_of_memory("digits", len(source.content))
     scene.wait_for("Stalled", "True", "OutOfMemory")
+
+
+def test_a_file_larger_than_was_assumed_gets_the_memory_that_it_takes(scene: Scene) -> None:
+    """Nobody but the fetch step can see how large a file on a claim is."""
+    scene.create("pvc://models/large.keras")
+    job = f"digits-prepare-{wait_until(lambda: scene.status().get('desiredRevision'), 'a revision')}"
+    assumed = _memory(scene, job)
+    scene.kubelet.runs_out_of_memory("digits", 1 << 30)
+    assert (
+        "what a model file of 1073741824 bytes usually takes"
+        in scene.wait_for("Ready", "False", "OutOfMemory")["message"]
+    )
+    larger = wait_until(lambda: (found := _memory(scene, job)) > 2 * assumed and found, "a Job with more memory")
+    scene.kubelet.runs_out_of_memory("digits", 1 << 30)
+    wait_until(lambda: _memory(scene, job) == 2 * larger, "a Job with twice the memory", timeout=60)
+    scene.kubelet.runs_out_of_memory("digits", 1 << 30)
+    assert "prepare.memory of the chart" in scene.wait_for("Stalled", "True", "OutOfMemory")["message"]
 
 
 def test_a_lost_report_is_had_again_by_another_run(scene: Scene, source: Source) -> None:

@@ -31,7 +31,10 @@ def prepared(model: ModelSummary) -> StepReport:
     return StepReport(step="prepare", revision="0123456789", model=model)
 
 
-@pytest.mark.parametrize("report", [failed("no such file"), prepared(MODEL)])
+FETCHED = StepReport(step="fetch", revision="0123456789", fetched_bytes=7)
+
+
+@pytest.mark.parametrize("report", [failed("no such file"), prepared(MODEL), FETCHED])
 def test_a_report_survives_writing_and_reading(report: StepReport):
     assert decode_report(encode_report(report)) == report
 
@@ -90,7 +93,7 @@ def test_sixteen_inputs_are_told_in_full():
         ('{"version":1,"step":"dance","revision":"r","failure":{"reason":"Forbidden","message":""}}', "dance"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Nonsense","message":""}}', "Nonsense"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""},"x":1}', "`x`"),
-        ('{"version":1,"step":"put","revision":"r"}', "either a model or a failure"),
+        ('{"version":1,"step":"put","revision":"r"}', "either the bytes fetched, a model or a failure"),
     ],
 )
 def test_what_is_not_a_step_report_is_refused(data: str, says: str):

@@ -10,8 +10,10 @@ import pytest
 from operator_makers import ago, ended, failure, job, model, pod, prepare_pod, scene, success, summary
 
 from keras_api.reasons import Reason
+from keras_api.report import StepReport, encode_report
 from keras_operator.kinds import JOB, Object
 from keras_operator.preparation import Preparation, preparation
+from keras_operator.render.sizing import GIB, Memory, prepare_mib
 from keras_operator.resolution import Resolution
 
 REVISION = scene(model()).revision
@@ -157,8 +159,66 @@ def test_pauses_between_attempts_grow(attempt: int, pause: int) -> None:
 def test_twice_the_memory_is_given_once() -> None:
     pods = (prepare_pod(REVISION, ended(), ended(137, reason="OOMKilled")),)
     first = judge(failed_job(ended_ago=60), pods=pods)
-    assert (first.stage, first.memory_factor) == ("start", 2)
+    assert (first.stage, first.memory) == ("start", Memory(factor=2))
     assert judge(failed_job(memory_factor="2", ended_ago=60), pods=pods).stage == "failed"
+
+
+def fetched(size: int) -> Object:
+    return ended(0, encode_report(StepReport(step="fetch", revision=REVISION, fetched_bytes=size)).decode())
+
+
+KILLED = ended(137, reason="OOMKilled")
+
+
+@pytest.mark.parametrize(
+    ("states", "had", "next_one", "words"),
+    [
+        (
+            [fetched(2 * GIB), KILLED],
+            (3136, 1),
+            (prepare_mib(2 * GIB), 1),
+            "once more with what a model file of 2147483648 b",
+        ),
+        ([fetched(2 * GIB), KILLED], (prepare_mib(2 * GIB), 1), (prepare_mib(2 * GIB), 2), "once more with twice"),
+        ([fetched(2 * GIB), KILLED], (40_000, 1), (40_000, 2), "once more with twice"),
+        ([fetched(7), KILLED], (3136, 1), (3136, 2), "once more with twice"),
+        ([fetched(2 * GIB), KILLED], (3136, 2), (prepare_mib(2 * GIB), 2), "once more with what a model file of"),
+        ([fetched(2 * GIB), ended(), KILLED], (3136, 1), (3136, 2), "once more with twice"),
+        ([KILLED], (3136, 1), (3136, 2), "once more with twice"),
+        ([KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
+        ([fetched(7), KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
+        ([fetched(7), ended(), KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
+    ],
+    ids=[
+        "a file larger than was assumed",
+        "that had what such a file takes",
+        "that had more",
+        "a file smaller than was assumed",
+        "a larger file after fetch or put was killed",
+        "put",
+        "fetch",
+        "fetch again",
+        "prepare again",
+        "put again",
+    ],
+)
+def test_what_was_killed_gets_what_it_lacked(
+    states: list[Object], had: tuple[int, int], next_one: tuple[int, int] | None, words: str
+) -> None:
+    annotations = {"memory_mib": str(had[0]), "memory_factor": str(had[1])}
+    found = judge(failed_job(ended_ago=60, **annotations), pods=(prepare_pod(REVISION, *states),))
+    assert found.failure is not None
+    assert words in found.failure.message
+    if next_one is None:
+        assert found.stage == "failed"
+    else:
+        assert (found.stage, found.memory) == ("start", Memory(*next_one))
+
+
+def test_another_attempt_has_the_memory_of_the_one_before() -> None:
+    job = failed_job(memory_mib="9000", memory_factor="2", ended_ago=60)
+    away = judge(job, pods=(prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),))
+    assert (away.stage, away.memory) == ("start", Memory(9000, 2))
 
 
 def test_pods_of_an_earlier_attempt_do_not_count() -> None:

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
-from operator_makers import SETTINGS, model, summary
+from operator_makers import KEY, SETTINGS, live, model, summary
 
 from keras_api.resource import SpecError
-from keras_operator.kinds import Object
+from keras_api.scalars import quantity
+from keras_operator.kinds import JOB, Object
 from keras_operator.render.deployment import deployment
 from keras_operator.render.prepare_job import prepare_job
 from keras_operator.render.service import service
 from keras_operator.render.service_account import service_account
 from keras_operator.render.service_monitor import service_monitor
-from keras_operator.render.sizing import GIB, prepare_memory, server_memory
+from keras_operator.render.sizing import GIB, Memory, prepare_mib, server_memory
+from keras_operator.world import World
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
 S3_STORE = replace(SETTINGS, store_url="s3://bundles/keras", store_secret="bundles", image_pull_secrets=("registry",))
@@ -52,7 +54,7 @@ RENDERED: dict[str, Object] = {
     "service-monitor-full": service_monitor(model(**FULL)),
     "prepare-job": prepare_job(model(), "0123456789", "etag-1", 100_000, SETTINGS),
     "prepare-job-full": prepare_job(
-        model(**FULL), "0123456789", "etag-1", 59_000_000, S3_STORE, attempt=2, memory_factor=2
+        model(**FULL), "0123456789", "etag-1", 59_000_000, S3_STORE, attempt=2, memory=Memory(factor=2)
     ),
     "prepare-job-claim": prepare_job(
         model(source={"uri": "pvc://models/digits.keras"}), "0123456789", "pvc", None, SETTINGS
@@ -152,11 +154,32 @@ def test_resources_of_the_spec_go_over_the_defaults(resources: Object, expected:
     ids=["small", "VGG16", "134 MB", "2 GiB", "unknown"],
 )
 def test_prepare_memory_follows_the_size_of_the_source(size: int | None, least: float, most: float) -> None:
-    assert least * 1024 <= int(prepare_memory(size).removesuffix("Mi")) <= most * 1024
+    assert least * 1024 <= prepare_mib(size) <= most * 1024
 
 
-def test_memory_doubles_exactly() -> None:
-    assert int(prepare_memory(7, 2).removesuffix("Mi")) == 2 * int(prepare_memory(7).removesuffix("Mi"))
+@pytest.mark.parametrize(
+    ("memory", "least", "limits"),
+    [
+        (Memory(), "0", [512, prepare_mib(7), 512]),
+        (Memory(), "4Gi", [4096, 4096, 4096]),
+        (Memory(), "600Mi", [600, prepare_mib(7), 600]),
+        (Memory(factor=2), "0", [1024, 2 * prepare_mib(7), 1024]),
+        (Memory(mib=5000, factor=2), "600Mi", [1200, 10_000, 1200]),
+    ],
+    ids=["usual", "all at least", "some at least", "twice", "taught by attempts before"],
+)
+def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[int]) -> None:
+    settings = replace(SETTINGS, prepare_memory=int(quantity(least)))
+    job = prepare_job(model(), "0123456789", "e", 7, settings, memory=memory)
+    containers = _containers(job)
+    assert [containers[name]["resources"]["limits"]["memory"] for name in ("fetch", "prepare", "put")] == [
+        f"{mib}Mi" for mib in limits
+    ]
+    # What it had is known again from the Job alone.
+    world = World()
+    world.see(JOB, live(JOB, job))
+    (child,) = world.children(KEY).values()
+    assert child.memory == Memory(limits[1] // memory.factor, memory.factor)
 
 
 def test_tensorflow_needs_more_memory_than_onnxruntime() -> None:

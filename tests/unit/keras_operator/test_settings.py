@@ -26,11 +26,13 @@ def test_values_are_read_in_kubernetes_formats() -> None:
             **REQUIRED,
             "KERAS_OPERATOR_WATCH_NAMESPACES": "a, b",
             "KERAS_OPERATOR_PREPARE_DEADLINE": "1h30m",
+            "KERAS_OPERATOR_PREPARE_MEMORY": "4Gi",
             "KERAS_OPERATOR_MAX_SOURCE_SIZE": "2Gi",
         }
     )
     assert settings.namespaces == ("a", "b")
     assert settings.prepare_deadline == 5400
+    assert settings.prepare_memory == 4 * 1024**3
     assert settings.max_source_size == 2 * 1024**3
 
 

@@ -256,9 +256,35 @@ async def test_half_a_pair_of_keys_is_named(credentials: dict[str, str], lacks: 
     assert caught.value.reason is Reason.SECRET_NOT_FOUND
 
 
-async def test_a_claim_cannot_be_seen_and_a_digest_needs_no_look():
+async def test_a_claim_cannot_be_seen():
     assert await fingerprint("pvc://claim/m.keras") == Fingerprint("pvc", None)
+    assert await fingerprint("pvc://claim/m.keras", digest="sha256:0") == Fingerprint("sha256:0", None)
+
+
+async def test_a_pinned_digest_is_the_fingerprint_and_the_source_tells_the_size(serve: Serve):
+    url = await serve(answering(ETag='"abc"'))
+    assert await fingerprint(f"{url}/m.keras", digest="sha256:0") == Fingerprint("sha256:0", 5)
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+async def test_a_pinned_digest_stands_whatever_the_source_answers(serve: Serve, status: int):
+    url = await serve(answering(status))
+    assert await fingerprint(f"{url}/m.keras", digest="sha256:0") == Fingerprint("sha256:0", None)
+
+
+async def test_a_pinned_digest_stands_without_a_source():
     assert await fingerprint("http://no-such-host.invalid/m.keras", digest="sha256:0") == Fingerprint("sha256:0", None)
+
+
+async def test_the_size_of_a_pinned_file_is_not_waited_for_long(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(2)
+        return web.Response()
+
+    monkeypatch.setattr("keras_store.fingerprint.SIZE_SECONDS", 0.1)
+    async with asyncio.timeout(1):
+        found = await fingerprint(f"{await serve(silent)}/m.keras", digest="sha256:0")
+    assert found == Fingerprint("sha256:0", None)
 
 
 async def test_a_local_file_has_size_and_time(tmp_path: Path):

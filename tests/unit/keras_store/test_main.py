@@ -46,6 +46,10 @@ def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_
     store, work = f"file://{tmp_path}/store", str(tmp_path / "work")
     of_m = request(f"file://{tmp_path}/m.keras")
     assert main(["fetch", "--request", of_m, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
+    # How large the model is decides how much memory it takes to prepare.
+    said = decode_report(report.read_bytes())
+    assert (said.step, said.revision, said.fetched_bytes) == ("fetch", "rev", len(b"model"))
+    report.unlink()
     make_bundle({"model.onnx": b"onnx"}, folder="work/bundle")
     assert main(["put", "--request", of_m, "--store", store, "--work", work]) == 0
     assert main(["get", "--store", store, "--path", "ns/m/rev", "--into", str(tmp_path / "back")]) == 0
