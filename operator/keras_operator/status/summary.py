@@ -49,19 +49,15 @@ def summarize(model: KerasModel, seen: Observed, plan: Plan, problems: Mapping[R
         problems: what could not be done, by child.
     """
     before = model.status
-    deployment = seen.deployment(model)
-    serving = serving_revision(seen, before.serving_revision)
-    ready, failure = _ready(model, seen, plan, problems, deployment)
+    ready, failure = _ready(model, seen, plan, problems, seen.deployment(model))
     status = replace(
-        before,
-        observed_generation=model.metadata.generation,
-        url=_url(model, seen),
+        _observed(model, seen),
         conditions=conditions(
             before.conditions,
             [
                 ready,
                 *_progress(model, ready, failure),
-                _available(deployment, serving),
+                _available(model, seen),
                 _model_prepared(model, seen, plan),
                 _monitoring(model, seen, problems),
             ],
@@ -70,30 +66,38 @@ def summarize(model: KerasModel, seen: Observed, plan: Plan, problems: Mapping[R
         ),
         desired_revision=seen.revision,
         prepared_revision=plan.prepared[0] if plan.prepared else "",
-        serving_revision=serving,
-        replicas=0 if deployment is None else deployment.status.get("replicas", 0),
-        ready_replicas=len(ready_revisions(seen)),
-        selector=",".join(f"{key}={value}" for key, value in server_selector(model.metadata.name).items()),
         source=_source(model, seen),
         model=plan.prepared[1] if plan.prepared else None,
         last_failure=_last_failure(before.last_failure, failure or seen.resolution.failure, seen),
-        history=before.history,
     )
     return _with_history(status, ready, seen)
 
 
 def spec_invalid(model: KerasModel, error: SpecError, seen: Observed) -> KerasModelStatus:
-    """What to say about a spec that the operator cannot act upon; all else stays as it was said."""
+    """What to say about a spec that the operator cannot act upon; what was prepared before stays as it was said."""
     failure = Failure("resolve", Reason.SPEC_INVALID, str(error), final=True)
     ready = Saying(ConditionType.READY, False, Reason.SPEC_INVALID, failure.message)
-    said = [ready, *_progress(model, ready, failure)]
+    said = [ready, *_progress(model, ready, failure), _available(model, seen), _monitoring(model, seen, {})]
     types = {saying.type for saying in said}
     rest = [each for each in model.status.conditions if each.type not in types]
     return replace(
-        model.status,
-        observed_generation=model.metadata.generation,
+        _observed(model, seen),
         conditions=conditions(model.status.conditions, said, model.metadata.generation, seen.now) + rest,
         last_failure=_last_failure(model.status.last_failure, failure, seen),
+    )
+
+
+def _observed(model: KerasModel, seen: Observed) -> KerasModelStatus:
+    """The status so far, with what is seen whatever the spec asks for."""
+    deployment = seen.deployment(model)
+    return replace(
+        model.status,
+        observed_generation=model.metadata.generation,
+        url=_url(model, seen),
+        serving_revision=serving_revision(seen, model.status.serving_revision),
+        replicas=0 if deployment is None else deployment.status.get("replicas", 0),
+        ready_replicas=len(ready_revisions(seen)),
+        selector=",".join(f"{key}={value}" for key, value in server_selector(model.metadata.name).items()),
     )
 
 
@@ -203,7 +207,8 @@ def _progress(model: KerasModel, ready: Saying, failure: Failure | None) -> list
     ]
 
 
-def _available(deployment: Child | None, serving: str) -> Saying:
+def _available(model: KerasModel, seen: Observed) -> Saying:
+    deployment, serving = seen.deployment(model), serving_revision(seen, model.status.serving_revision)
     if serving:
         return Saying(ConditionType.AVAILABLE, True, Reason.SERVING, f"revision {serving} is served")
     if deployment is not None and wanted_replicas(deployment) == 0:

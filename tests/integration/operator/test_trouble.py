@@ -225,6 +225,13 @@ def test_a_pod_template_that_cannot_be_merged_is_a_spec_error(scene: Scene, sour
     stalled = scene.wait_for("Stalled", "True", "SpecInvalid")
     assert "spec.serving.podTemplate.spec.containers[0]" in stalled["message"]
     assert scene.status()["servingRevision"] == first
+    assert scene.condition("Available")["status"] == "True"
+    # What is served is told all the while, and nothing that is not.
+    scene.kube.delete("pods", scene.namespace, scene.kubelet.server_pods("digits")[0]["metadata"]["name"])
+    scene.wait_for("Available", "False", "NoReplicaReady")
+    assert [name for name in ("servingRevision", "readyReplicas") if scene.status().get(name)] == []
+    scene.kubelet.serves("digits")
+    scene.wait_for("Available", "True", "Serving")
     scene.change(serving={"podTemplate": None})
     scene.wait_for("Ready", "True")
 

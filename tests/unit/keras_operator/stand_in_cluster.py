@@ -53,6 +53,8 @@ class Cluster:
         self.files: dict[str, str | Reason] = dict.fromkeys(URIS, "etag-1")
         """What a source answers, by address: the fingerprint of its content or why there is none."""
         self.has_service_monitors = True
+        self.hindered: dict[Kind, Reason] = {}
+        """Kinds that cannot be written, and why: a right that is missing, a name that somebody else has."""
         self.bundles: set[str] = set()
         """Revisions that are in the store."""
         self.store_answers = True
@@ -260,6 +262,11 @@ class Cluster:
 
     def pass_time(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def hindrance(self, ref: Ref) -> Reason | None:
+        """Why an object cannot be written."""
+        reason = self.hindered.get(ref.kind)
+        return None if reason == Reason.NAME_CONFLICT and ref in self.objects else reason
 
     # What there is.
 

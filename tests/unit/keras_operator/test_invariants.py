@@ -4,7 +4,7 @@ A step is one thing that happens in a cluster in memory (`stand_in_cluster`): th
 pod gets on, fails or is deleted, a watch falls behind, time passes, the operator dies in the middle of its writes.
 After every step the operator hears what its watches deliver and takes turns (observe, decide, act, summarize) until it
 rests; every turn is held against the promises of docs/guarantees.md in `Machine.check`. Each example ends with
-everything healthy again, and must end in Ready.
+everything healthy again, and must end in Ready. Steps also make the spec mean nothing, and let writes fail.
 
 The run is the same every time (`derandomize`): at least `STEPS` steps in about 20 seconds. When it fails, hypothesis
 prints the steps as a program; with `SHRINK=1 pytest --timeout=0` it first looks for a shorter one, which takes minutes.
@@ -28,17 +28,18 @@ from stand_in_cluster import KINDS, THE_DEPLOYMENT, THE_MODEL, URIS, Cluster, is
 
 from keras_api.bundle import ModelSummary
 from keras_api.reasons import Reason
-from keras_api.resource import Condition, KerasModel, KerasModelStatus, Source, parse_model
+from keras_api.resource import Condition, KerasModel, KerasModelStatus, Source, SpecError, parse_model
 from keras_operator.decide import Plan, decide
 from keras_operator.drift import annotated
 from keras_operator.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
 from keras_operator.observe import Observed, observe
 from keras_operator.preparation import may_be_stored
+from keras_operator.problem import Problem
 from keras_operator.render.labels import COMPONENT
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution, remembered
 from keras_operator.status.failure import Failure, needs_human
-from keras_operator.status.summary import summarize
+from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.world import World
 from keras_store.fingerprint import Fingerprint
 
@@ -50,11 +51,15 @@ TURNS_UNTIL_REST = 4
 # Enough for a Job that has failed often: pauses grow to ten minutes.
 TICKS_UNTIL_READY = 60
 
+# A container without the name by which it is merged.
+UNMERGEABLE = {"spec": {"containers": [{"image": "x"}]}}
+
+THE_MONITOR = Ref(SERVICE_MONITOR, KEY.name)
 KIND_NAMED = {kind.name: kind for kind in CHILDREN}
 
 
 class KilledError(Exception):
-    """The operator was killed between two writes."""
+    """The operator was killed between two writes, or the API server answered no more."""
 
 
 @dataclass
@@ -72,7 +77,9 @@ class Turn:
 
     model: KerasModel
     seen: Observed
-    plan: Plan
+    plan: Plan | SpecError
+    """What was decided, or why the spec cannot be acted upon."""
+    problems: dict[Ref, Problem]
     status: KerasModelStatus
     writes: list[str]
 
@@ -133,14 +140,12 @@ class Operator:
         """One turn; raises `KilledError` after so many writes."""
         body = self.world.model(KEY)
         assert body is not None
-        model = parse_model(body)
-        resolution = self.look(model)
+        model, readable = read(body)
+        resolution = self.look(model) if readable else Resolution()
         seen = self.observe(model, resolution)
-        plan = decide(model, seen, SETTINGS)
-        failure = plan.preparation.failure
-        if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
-            self.doubt()
+        plan = judge(model, seen, readable)
         writes: list[str] = []
+        problems: dict[Ref, Problem] = {}
 
         def write(what: str, action: Callable[[], Any]) -> None:
             if len(writes) == may_write:
@@ -148,13 +153,17 @@ class Operator:
             if action() is not False:
                 writes.append(what)
 
-        self.act(plan, seen, write)
-        seen = self.observe(model, resolution)
-        status = summarize(model, seen, plan, {})
+        if isinstance(plan, Plan):
+            failure = plan.preparation.failure
+            if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
+                self.doubt()
+            problems = self.act(plan, seen, write)
+            seen = self.observe(model, resolution)
+        status = say(model, seen, plan, problems)
         content = msgspec.to_builtins(status)
         if content != body["status"]:
             write("status", lambda: self.world.see(KERAS_MODEL, self.cluster.write_status(content)))
-        return Turn(model, seen, plan, status, writes)
+        return Turn(model, seen, plan, problems, status, writes)
 
     def observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, self.cluster.now)
@@ -170,22 +179,33 @@ class Operator:
             self.shelf = (seen.revision, self.cluster.manifest(seen.revision))
         return self.shelf[1]
 
-    def act(self, plan: Plan, seen: Observed, write: Callable[[str, Callable[[], Any]], None]) -> None:
-        """As `Actor.act`, where every write succeeds."""
+    def act(self, plan: Plan, seen: Observed, write: Callable[[str, Callable[[], Any]], None]) -> dict[Ref, Problem]:
+        """As `Actor.act`. Returns what could not be written."""
+        problems: dict[Ref, Problem] = {}
+
+        def can_be_written(ref: Ref) -> bool:
+            hindrance = self.cluster.hindrance(ref)
+            if hindrance is not None:
+                problems[ref] = Problem(hindrance, f"{ref}: no")
+            return hindrance is None
+
         for rendered in plan.apply:
             ref = Ref(KIND_NAMED[rendered["kind"]], rendered["metadata"]["name"])
             child = seen.children.get(ref)
-            if child is None or (not child.deleting and child.rendered != annotated(rendered)[1]):
+            differs = child is None or (not child.deleting and child.rendered != annotated(rendered)[1])
+            if differs and can_be_written(ref):
                 write(f"apply {ref}", lambda ref=ref, obj=rendered: self.apply(ref.kind, obj))
         if plan.start is not None:
             ref = Ref(JOB, plan.start["metadata"]["name"])
             child = seen.children.get(ref)
-            if child is None or not child.deleting:
+            if (child is None or not child.deleting) and can_be_written(ref):
                 if child is not None:
                     write(f"delete {ref}", lambda: self.cluster.delete(ref, child.uid))
                 write(f"start {ref}", lambda: self.apply(JOB, plan.start))
         for ref in plan.delete:
-            write(f"delete {ref}", lambda ref=ref: self.cluster.delete(ref, seen.children[ref].uid))
+            if can_be_written(ref):
+                write(f"delete {ref}", lambda ref=ref: self.cluster.delete(ref, seen.children[ref].uid))
+        return problems
 
     def apply(self, kind: Kind, rendered: Object) -> bool:
         before = len(self.cluster.history)
@@ -193,10 +213,36 @@ class Operator:
         return len(self.cluster.history) > before
 
 
+def read(body: Object) -> tuple[KerasModel, bool]:
+    """The resource, and whether its spec can be read; as `Reconciler._refuse` where it cannot."""
+    try:
+        return parse_model(body), True
+    except SpecError:
+        return parse_model({**body, "spec": {"source": {"uri": ""}}}), False
+
+
+def judge(model: KerasModel, seen: Observed, readable: bool) -> Plan | SpecError:
+    """What is decided, or why the spec cannot be acted upon."""
+    try:
+        return decide(model, seen, SETTINGS) if readable else SpecError("it cannot be read")
+    except SpecError as error:
+        return error
+
+
+def say(model: KerasModel, seen: Observed, plan: Plan | SpecError, problems: dict[Ref, Problem]) -> KerasModelStatus:
+    """The status to write."""
+    if isinstance(plan, SpecError):
+        return spec_invalid(model, plan, seen)
+    return summarize(model, seen, plan, problems)
+
+
 class Machine(RuleBasedStateMachine):
     """What can happen, and what must hold all the while."""
 
     steps: ClassVar[int] = 0
+    refused: ClassVar[int] = 0
+    outlived: ClassVar[int] = 0
+    hindered: ClassVar[int] = 0
     said_ready: ClassVar[int] = 0
     found_stored: ClassVar[int] = 0
 
@@ -253,6 +299,17 @@ class Machine(RuleBasedStateMachine):
     @rule(uri=st.sampled_from(URIS), enabled=st.booleans())
     def change_address_and_monitoring(self, uri: str, enabled: bool) -> None:
         self.cluster.edit(source__uri=uri, monitoring__serviceMonitor__enabled=enabled)
+
+    @rule(how=st.sampled_from([None, "it cannot be merged", "it cannot be read"]))
+    def make_the_spec_mean_nothing(self, how: str | None) -> None:
+        self.mend_the_spec()
+        if how == "it cannot be merged":
+            self.cluster.edit(serving__podTemplate=UNMERGEABLE)
+        elif how == "it cannot be read":
+            self.cluster.edit(source__digest="of an operator to come")
+
+    def mend_the_spec(self) -> None:
+        self.cluster.edit(serving__podTemplate=None, source__digest=None)
 
     @rule(
         kind=st.sampled_from([*CHILDREN, POD, POD]),
@@ -351,6 +408,13 @@ class Machine(RuleBasedStateMachine):
     def collect(self) -> None:
         self.cluster.collect()
 
+    @rule(
+        kinds=st.sets(st.sampled_from(CHILDREN)),
+        reason=st.sampled_from([Reason.FORBIDDEN, Reason.APPLY_FAILED, Reason.NAME_CONFLICT]),
+    )
+    def hinder(self, kinds: set[Kind], reason: Reason) -> None:
+        self.cluster.hindered = dict.fromkeys(kinds, reason)
+
     @rule()
     def toggle_service_monitors(self) -> None:
         self.cluster.has_service_monitors = not self.cluster.has_service_monitors
@@ -368,14 +432,15 @@ class Machine(RuleBasedStateMachine):
     def restart(self, away: bool) -> None:
         self.operator = None if away else Operator(self.cluster)
 
-    @rule(may_write=st.integers(0, 4))
-    def die_in_the_middle(self, may_write: int) -> None:
+    @rule(may_write=st.integers(0, 4), dies=st.booleans())
+    def be_cut_off_in_the_middle(self, may_write: int, dies: bool) -> None:
+        """The operator dies, or gives the turn up because the API server does not answer."""
         if self.operator is not None:
             self.hear()
             try:
                 self.operator.turn(may_write)
             except KilledError:
-                self.operator = None
+                self.operator = None if dies else self.operator
 
     @rule()
     def restart_at_rest(self) -> None:
@@ -397,6 +462,8 @@ class Machine(RuleBasedStateMachine):
     def all_goes_well(self) -> None:
         """Whatever has happened: when nothing fails any more, the model gets Ready."""
         self.cluster.edit(suspend=False)
+        self.mend_the_spec()
+        self.cluster.hindered = {}
         self.lagging = set()
         self.operator = self.operator or Operator(self.cluster)
         for tick in range(TICKS_UNTIL_READY):
@@ -404,7 +471,7 @@ class Machine(RuleBasedStateMachine):
             if self.is_at_rest(turn):
                 return
             uri = turn.model.spec.source.uri
-            if isinstance(self.cluster.files[uri], Reason) or turn.plan.preparation.stage == "failed":
+            if isinstance(self.cluster.files[uri], Reason) or stage(turn) == "failed":
                 self.cluster.files[uri] = f"good-{tick}"
             self.operator.poll()
             self.rest()
@@ -467,6 +534,7 @@ class Machine(RuleBasedStateMachine):
         ready = [revision_of(pod) for pod in servers if is_ready(pod)]
         conditions = said(turn.status)
         self.check_truth(turn, known, servers, ready, conditions)
+        self.check_hindrances(turn, conditions)
         self.check_deployment(turn, before)
         self.check_jobs(turn, before)
         self.check_memory(turn, conditions)
@@ -494,19 +562,38 @@ class Machine(RuleBasedStateMachine):
             cpu = live["spec"]["template"]["spec"]["containers"][0]["resources"].get("limits", {}).get("cpu")
             assert cpu == spec.serving.resources.limits.get("cpu"), "Ready says that the pods are as the spec asks"
             assert live["status"]["observedGeneration"] == live["metadata"]["generation"], "Ready is about this spec"
-        if conditions["ModelPrepared"].status == "True":
-            assert turn.seen.revision in self.cluster.prepared, "ModelPrepared says that prepare has succeeded"
+        prepared = conditions.get("ModelPrepared")
+        if prepared is not None and prepared.status == "True":
+            assert status.desired_revision in self.cluster.prepared, "ModelPrepared says that prepare has succeeded"
+        watched = spec.monitoring.service_monitor.enabled and THE_MONITOR in known and turn.seen.has_service_monitors
+        assert watched or conditions["MonitoringReady"].status == "False", "MonitoringReady is that there is one"
         combination = [conditions[name].status for name in ("Ready", "Reconciling", "Stalled")]
         if spec.suspend:
             assert combination[1:] == ["False", "False"], "a suspended model is at rest"
         else:
             assert combination.count("True") == 1, "one of Ready, Reconciling and Stalled, as kstatus reads them"
 
+    def check_hindrances(self, turn: Turn, conditions: dict[str, Condition]) -> None:
+        """What keeps the spec from being carried out is said, and nothing is done half."""
+        if isinstance(turn.plan, SpecError):
+            Machine.refused += 1
+            Machine.outlived += turn.model.status.ready_replicas > turn.status.ready_replicas
+            assert [write for write in turn.writes if write != "status"] == [], (
+                "a spec that means nothing moves nothing"
+            )
+            assert (conditions["Ready"].status, conditions["Ready"].reason) == ("False", "SpecInvalid")
+        Machine.hindered += bool(turn.problems)
+        if THE_MONITOR in turn.problems:
+            assert conditions["MonitoringReady"].status == "False", "what hinders a ServiceMonitor is said"
+        reasons = {problem.reason for ref, problem in turn.problems.items() if ref != THE_MONITOR}
+        ready = conditions["Ready"]
+        assert not reasons or (ready.status == "False" and ready.reason in reasons), "what hinders a child is said"
+
     def check_deployment(self, turn: Turn, before: dict[Ref, Object]) -> None:
         old, new = before.get(THE_DEPLOYMENT), self.cluster.objects.get(THE_DEPLOYMENT)
         if new is not None and (old is None or revision_of(old) != revision_of(new)):
             assert revision_of(new) in self.cluster.prepared, "only what was prepared is deployed"
-        if old is not None and turn.plan.preparation.stage != "done":
+        if old is not None and stage(turn) != "done":
             assert new is not None
             assert images(new) == images(old), "what serves stays while the next is prepared"
             assert revision_of(new) == revision_of(old), "what serves stays while the next is prepared"
@@ -514,7 +601,7 @@ class Machine(RuleBasedStateMachine):
             assert [write for write in turn.writes if write != "status"] == [], "a suspended model is left alone"
 
     def check_jobs(self, turn: Turn, before: dict[Ref, Object]) -> None:
-        if turn.plan.preparation.stage == "done" and "status" in turn.writes and turn.seen.stored is not None:
+        if stage(turn) == "done" and "status" in turn.writes and turn.seen.stored is not None:
             Machine.found_stored += 1
         ref = Ref(JOB, prepare_job_name(KEY.name, turn.seen.revision))
         if f"start {ref}" not in turn.writes:
@@ -552,17 +639,18 @@ class Machine(RuleBasedStateMachine):
         assert self.operator is not None
         body = self.operator.world.model(KEY)
         assert body is not None
-        model = parse_model(body)
+        model, readable = read(body)
         assert model.status == turn.status, "what was written is what was said"
-        again = decide(model, turn.seen, SETTINGS)
-        assert again == decide(model, turn.seen, SETTINGS), "a decision follows from what was seen"
-        assert summarize(model, turn.seen, again, {}) == turn.status, "a status written twice is the same"
+        again = judge(model, turn.seen, readable)
+        if isinstance(again, Plan):
+            assert again == judge(model, turn.seen, readable), "a decision follows from what was seen"
+        assert say(model, turn.seen, again, turn.problems) == turn.status, "a status written twice is the same"
         later = replace(turn.seen, now=turn.seen.now + timedelta(seconds=1))
-        soon = summarize(model, later, decide(model, later, SETTINGS), {})
+        soon = say(model, later, judge(model, later, readable), turn.problems)
         if gist(soon) == gist(turn.status):
             assert soon == turn.status, "no time stamp moves alone"
         deployed = self.cluster.objects.get(THE_DEPLOYMENT)
-        settled = not self.lagging and turn.plan.preparation.stage == "done"
+        settled = not self.lagging and not turn.problems and stage(turn) == "done"
         if settled and deployed is not None and "deletionTimestamp" not in deployed["metadata"]:
             assert turn.status.prepared_revision == revision_of(deployed), "preparedRevision is what is deployed"
         if self.lagging or model.spec.suspend:
@@ -571,9 +659,15 @@ class Machine(RuleBasedStateMachine):
         known = {(ref, str(child.version)) for ref, child in turn.seen.children.items()}
         known |= {(Ref(POD, pod.name), str(pod.version)) for pod in turn.seen.pods}
         assert known == {each for each in versions if each[0] != THE_MODEL}, "what is known is what there is"
+        if turn.problems or isinstance(turn.plan, SpecError):
+            return
         jobs = [job for job in self.cluster.all(JOB) if "deletionTimestamp" not in job["metadata"]]
         running = {revision_of(job) for job in jobs if job["status"].get("active")}
         assert not turn.seen.revision or running <= {turn.seen.revision}, "no Job runs for nothing"
+
+
+def stage(turn: Turn) -> str:
+    return turn.plan.preparation.stage if isinstance(turn.plan, Plan) else ""
 
 
 def said(status: KerasModelStatus) -> dict[str, Condition]:
@@ -606,3 +700,6 @@ def test_the_promises_hold_in_every_interleaving() -> None:
     assert Machine.steps >= STEPS
     assert Machine.said_ready >= STEPS / 10, "too few steps at which the model was served"
     assert Machine.found_stored >= STEPS / 100, "too few revisions that were found in the store"
+    assert Machine.refused >= STEPS / 100, "too few specs that mean nothing"
+    assert Machine.outlived >= 10, "too few pods that went under a spec that means nothing"
+    assert Machine.hindered >= STEPS / 100, "too few writes that failed"

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from operator_makers import (
     FOUND,
-    NOW,
     SETTINGS,
     ago,
     deployment_status,
@@ -29,7 +28,6 @@ from keras_api.resource import KerasModelStatus, SpecError
 from keras_operator.act import Problem
 from keras_operator.decide import decide
 from keras_operator.kinds import DEPLOYMENT, JOB, POD, SERVICE, SERVICE_MONITOR, Object, Ref
-from keras_operator.observe import Observed
 from keras_operator.render.deployment import deployment
 from keras_operator.render.service import service
 from keras_operator.render.service_monitor import service_monitor
@@ -348,12 +346,32 @@ def test_the_url_is_told_once_there_is_a_service() -> None:
     assert say((SERVICE, live(SERVICE, service(model())))).url == "http://digits.team-a.svc:8080"
 
 
-def test_a_spec_error_stalls_and_leaves_what_else_was_said() -> None:
-    served = say(deployed(), pods=(NEW,), status=PREPARED)
-    subject = model(msgspec.to_builtins(served))
-    seen = Observed(now=NOW, resolution=FOUND)
-    status = spec_invalid(subject, SpecError("spec.serving: what?"), seen)
+def refuse(*children: Any, pods: tuple[Object, ...] = ()) -> KerasModelStatus:
+    """What is said of a model that was served, whose spec has come to mean nothing."""
+    before = say(MONITOR, deployed(), pods=(NEW,), status=PREPARED, service_monitors=True)
+    assert said(before, ConditionType.READY) == ("True", "Serving")
+    subject = model(msgspec.to_builtins(before))
+    seen = scene(subject, *children, pods=pods, service_monitors=True)
+    return spec_invalid(subject, SpecError("spec.serving: what?"), seen)
+
+
+def test_a_spec_error_stalls_and_leaves_what_was_prepared() -> None:
+    status = refuse(MONITOR, deployed(), pods=(NEW,))
     assert said(status, ConditionType.STALLED) == ("True", "SpecInvalid")
     assert said(status, ConditionType.READY) == ("False", "SpecInvalid")
+    assert said(status, ConditionType.MODEL_PREPARED) == ("True", "Prepared")
+    assert (status.prepared_revision, status.model) == (REVISION, summary())
+
+
+def test_a_spec_error_does_not_end_what_is_served() -> None:
+    status = refuse(MONITOR, deployed(), pods=(NEW,))
     assert said(status, ConditionType.AVAILABLE) == ("True", "Serving")
-    assert status.serving_revision == REVISION
+    assert said(status, ConditionType.MONITORING_READY) == ("True", "ServiceMonitorApplied")
+    assert (status.serving_revision, status.replicas, status.ready_replicas) == (REVISION, 1, 1)
+
+
+def test_after_a_spec_error_nothing_is_said_to_be_served_that_is_not() -> None:
+    status = refuse()
+    assert said(status, ConditionType.AVAILABLE) == ("False", "NoReplicaReady")
+    assert said(status, ConditionType.MONITORING_READY) == ("False", "Progressing")
+    assert (status.serving_revision, status.replicas, status.ready_replicas, status.url) == ("", 0, 0, "")
