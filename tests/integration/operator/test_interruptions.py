@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Event
+from types import MappingProxyType
 
 import pytest
 from cluster.apiserver import ApiServer
@@ -12,8 +13,10 @@ from kube import Kube, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
+from test_children import SERVICE_MONITOR_CRD
 
 CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
+SERVICE_MONITORS = "/apis/monitoring.coreos.com/v1"
 LABEL = "keras-operator.dev/model"
 SLOW_SECONDS = 10
 
@@ -55,6 +58,16 @@ def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
     return Scene(kube, namespace)
 
 
+@pytest.fixture
+def monitored(scene: Scene, operator: OperatorProcess) -> Iterator[Scene]:
+    """Where there are ServiceMonitors."""
+    with operator.begun_again():
+        scene.kube.create(SERVICE_MONITOR_CRD)
+        yield scene
+        scene.kube.delete_crd("servicemonitors.monitoring.coreos.com")
+        wait_until(lambda: not scene.kube.serves(SERVICE_MONITORS), "ServiceMonitors to be unknown")
+
+
 def _upgrade(scene: Scene, **spec: object) -> str:
     """Bring a served model to its next revision. Returns that."""
     first = scene.status()["servingRevision"]
@@ -66,7 +79,7 @@ def _upgrade(scene: Scene, **spec: object) -> str:
 
 def _wanted_after(scene: Scene, first: str) -> str:
     found: str = wait_until(
-        lambda: (found := scene.status()["desiredRevision"]) != first and found, "another revision to be wanted"
+        lambda: (found := scene.status().get("desiredRevision")) != first and found, "another revision to be wanted"
     )
     return found
 
@@ -86,12 +99,14 @@ def _assert_no_orphans(scene: Scene, revision: str) -> None:
     assert found == [(name, owner) for name in ("digits", "digits", "digits", f"digits-prepare-{revision}")]
 
 
-def _assert_nothing_twice(api: FaultyApi, scene: Scene, first: str, second: str) -> None:
+def _assert_nothing_twice(
+    api: FaultyApi, scene: Scene, first: str, second: str, more: Mapping[str, int] = MappingProxyType({})
+) -> None:
     """Two revisions took one Job each, and no child was applied without need."""
     jobs = [f"digits-prepare-{revision}" for revision in (first, second)]
     assert api.created("jobs", scene.namespace) == dict.fromkeys(jobs, 1)
     applied = {f"jobs {job}": 1 for job in jobs}
-    applied |= {"serviceaccounts digits": 1, "services digits": 1, "deployments digits": 2}
+    applied |= {"serviceaccounts digits": 1, "services digits": 1, "deployments digits": 2, **more}
     assert api.applied(scene.namespace) == applied
     _assert_no_orphans(scene, second)
 
@@ -112,10 +127,13 @@ def _failed_turns(operator: OperatorProcess) -> float:
 @pytest.mark.parametrize(
     ("what", "skip"),
     [
+        ("apply serviceaccounts", 0),
+        ("apply services", 0),
         ("apply jobs", 0),
         ("patch kerasmodels/status", 0),  # says that the model is being prepared
         ("patch kerasmodels/status", 1),  # remembers what preparing has found
         ("apply deployments", 0),
+        ("create events", 0),
         ("delete jobs", 0),
     ],
 )
@@ -128,6 +146,21 @@ def test_killed_at_a_write_it_goes_on_where_it_was(
     wait_until(operator.is_ready, "the operator to be back")
     assert death.is_over
     _assert_nothing_twice(api, scene, first, second)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("verb", ["apply", "delete"])
+def test_killed_at_a_write_to_a_service_monitor_it_goes_on_where_it_was(
+    monitored: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, verb: str, moment: str
+) -> None:
+    death = api.plan(f"{verb} servicemonitors", kills(operator, moment))
+    first = monitored.serve(source.url)
+    monitored.wait_for("MonitoringReady", "True", "ServiceMonitorApplied")
+    second = _upgrade(monitored, serving={"runtime": "onnxruntime"}, monitoring={"serviceMonitor": {"enabled": False}})
+    wait_until(lambda: monitored.child("servicemonitors") is None, "the ServiceMonitor to go")
+    wait_until(operator.is_ready, "the operator to be back")
+    assert death.is_over
+    _assert_nothing_twice(api, monitored, first, second, {"servicemonitors digits": 1})
 
 
 def test_what_was_deleted_behind_its_back_is_noticed_after_410_gone(
