@@ -19,13 +19,14 @@ sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
 
 import kubectl as k8s  # noqa: E402
 import s3  # noqa: E402
+from explanation import namespaces_of, pytest_runtest_makereport  # noqa: E402, F401 - a hook
 from keras_models import Model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def new_namespace() -> Iterator[Callable[[], str]]:
+def new_namespace(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
     """Makes namespaces that admit only pods of the restricted Pod Security standard."""
-    names = []
+    names = namespaces_of(request.node)
 
     def make() -> str:
         names.append(f"e2e-{uuid.uuid4().hex[:8]}")
@@ -66,26 +67,3 @@ def model(namespace: str, bucket: S3Store) -> Iterator[Model]:
     subject = Model(f"km-{uuid.uuid4().hex[:6]}", namespace, bucket)
     yield subject
     subject.delete()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """A failing test prints the resource, the pods, the events and the logs that explain it."""
-    report = yield
-    space = getattr(item, "funcargs", {}).get("namespace")
-    if report.failed and space:
-        report.sections.append(("what the cluster says", explain(space)))
-    return report
-
-
-def explain(namespace: str) -> str:
-    """Resources, events and last log lines of a namespace, and the operator's."""
-    logs = ("logs", "--prefix", "--all-containers")
-    questions = [
-        ("get", "kerasmodels", "-n", namespace, "-o", "yaml", "--show-managed-fields=false"),
-        ("get", "all,pvc,servicemonitors", "-n", namespace, "-o", "wide"),
-        ("get", "events", "-n", namespace, "--sort-by=.lastTimestamp"),
-        (*logs, "--tail=30", "--ignore-errors", "-n", namespace, "-l", "app.kubernetes.io/managed-by=keras-operator"),
-        (*logs, "--tail=60", "-n", "keras-system", "-l", "app.kubernetes.io/part-of=keras-operator"),
-    ]
-    return "\n\n".join(f"$ kubectl {' '.join(q)}\n{k8s.kubectl(*q, check=False)}" for q in questions)

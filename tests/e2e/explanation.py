@@ -1,0 +1,49 @@
+"""What explains a failing e2e test: all that the cluster says of the namespaces that were made for its module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import kubectl as k8s
+import pytest
+
+_NAMESPACES = pytest.StashKey[list[str]]()
+
+
+def namespaces_of(node: pytest.Item | pytest.Collector) -> list[str]:
+    """The namespaces of a test's module; whoever makes one adds it."""
+    module = node.getparent(pytest.Module)
+    assert module is not None
+    return module.stash.setdefault(_NAMESPACES, [])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that fails, or whose fixture does, prints what explains it."""
+    report = yield
+    if report.failed and (namespaces := namespaces_of(item)):
+        report.sections.append(("what the cluster says", explain(namespaces)))
+    return report
+
+
+def explain(namespaces: Sequence[str]) -> str:
+    """Resources, events and last log lines of the namespaces, and the operator's."""
+    logs = ("logs", "--prefix", "--all-containers")
+    questions: list[tuple[str, ...]] = []
+    for name in namespaces:
+        questions += [
+            ("get", "kerasmodels", "-n", name, "-o", "yaml", "--show-managed-fields=false"),
+            ("get", "all,pvc,servicemonitors", "-n", name, "-o", "wide"),
+            ("get", "events", "-n", name, "--sort-by=.lastTimestamp"),
+            (*logs, "--tail=30", "--ignore-errors", "-n", name, "-l", "app.kubernetes.io/managed-by=keras-operator"),
+        ]
+    questions.append((*logs, "--tail=60", "-n", "keras-system", "-l", "app.kubernetes.io/part-of=keras-operator"))
+    return "\n\n".join(f"$ kubectl {' '.join(question)}\n{_answer(question)}" for question in questions)
+
+
+def _answer(question: tuple[str, ...]) -> str:
+    """What kubectl says, or why it says nothing: the test's own failure must not be lost over it."""
+    try:
+        return k8s.kubectl(*question, check=False)
+    except (k8s.CommandError, OSError, UnicodeDecodeError) as error:
+        return f"no answer: {error}"
