@@ -284,10 +284,11 @@ CASES: dict[str, Case] = {
 
 @dataclass(frozen=True)
 class Told:
-    """What a model's status says, and how far the step got."""
+    """What a model's status says, how far the step got, and the revision that was served before."""
 
     status: Object
     log: str
+    served: str
 
     def condition(self, kind: str) -> Object:
         return next(each for each in self.status["conditions"] if each["type"] == kind)
@@ -301,9 +302,9 @@ class Preparer:
     namespace: str
     folder: Path
 
-    def create(self, name: str, suffix: str, spec: Object) -> Scene:
+    def create(self, name: str, **spec: Any) -> Scene:
         scene = Scene(self.kube, self.namespace, name)
-        scene.create(f"pvc://models/{name}{suffix}", **spec)
+        scene.create(f"pvc://models/{name}.keras", **spec)
         return scene
 
     def prepare(self, scene: Scene, data: bytes, suffix: str, csv: bytes | None) -> str:
@@ -337,11 +338,17 @@ def preparer(kube: Kube, operator: OperatorProcess, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def told(preparer: Preparer) -> dict[str, Told]:
-    """Every case, gone through."""
-    scenes = {
-        what: preparer.create(f"model-{number}", case.suffix, case.spec)
-        for number, (what, case) in enumerate(CASES.items())
-    }
+    """Every case, gone through: a good model is served before each."""
+    scenes = {what: preparer.create(f"model-{number}") for number, what in enumerate(CASES)}
+    for scene in scenes.values():
+        scene.kubelet.prepares(scene.name)
+    for scene in scenes.values():
+        scene.kubelet.serves(scene.name)
+    served = {}
+    for what, scene in scenes.items():
+        scene.wait_for("Ready", "True")
+        served[what] = scene.status()["servingRevision"]
+        scene.change(source={"uri": f"pvc://models/wrong{CASES[what].suffix}"}, **CASES[what].spec)
     made = {what: case.make() for what, case in CASES.items()}
     CANARY.unlink(missing_ok=True)
     logs = {
@@ -351,7 +358,7 @@ def told(preparer: Preparer) -> dict[str, Told]:
     for what, scene in scenes.items():
         with contextlib.suppress(AssertionError):  # the test of this case will fail, and no other
             wait_until(partial(_failed, scene), f"{scene.name} to fail")
-        found[what] = Told(scene.status(), logs[what])
+        found[what] = Told(scene.status(), logs[what], served[what])
     return found
 
 
@@ -370,6 +377,14 @@ def test_a_wrong_model_is_refused_with_culprit_and_remedy(told: dict[str, Told],
 @pytest.mark.parametrize("what", CASES)
 def test_a_wrong_model_waits_for_a_human(told: dict[str, Told], what: str) -> None:
     assert told[what].condition("Stalled")["status"] == "True"
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_what_is_served_goes_on_while_a_model_is_refused(told: dict[str, Told], what: str) -> None:
+    found = told[what]
+    assert found.condition("Available")["status"] == "True"
+    assert (found.status["servingRevision"], found.status["readyReplicas"]) == (found.served, 1)
+    assert found.status["desiredRevision"] != found.served
 
 
 @pytest.mark.parametrize("what", [what for what, case in CASES.items() if not case.late])
@@ -425,7 +440,7 @@ def test_what_slipped_through_the_inspection_would_not_run_either(
 def test_what_onnx_cannot_is_served_by_tensorflow_and_the_status_says_why(
     preparer: Preparer, make: Callable[[], Any], why: list[str]
 ) -> None:
-    scene = preparer.create(f"by-tensorflow-{make.__name__}", ".keras", {})
+    scene = preparer.create(f"by-tensorflow-{make.__name__}")
     preparer.prepare(scene, wrong.saved(make()), ".keras", None)
     scene.wait_for("ModelPrepared", "True")
     model = scene.status()["model"]
