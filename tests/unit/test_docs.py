@@ -12,6 +12,7 @@ from keras_api import __version__
 from keras_api.bundle import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
+from keras_operator.render.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
 from keras_pipeline import validation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,11 @@ def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
     assert found.inputs["age"].tolist() == [[37], [52]]
     assert found.inputs["pixels"].shape == (2, 3)
     assert found.inputs["title"].tolist() == ["A night, at sea", "Roses"]
+
+
+def test_the_time_that_a_server_has_to_end_is_the_one_that_is_told():
+    (told,) = re.findall(r"^## When a server ends\n\n(.*?)\n\n", (ROOT / "docs/serving.md").read_text(), re.M | re.S)
+    assert re.findall(r"\d+(?=\sseconds)", told) == [str(DRAIN_DELAY_SECONDS), str(DRAIN_TIMEOUT_SECONDS)]
 
 
 @pytest.mark.parametrize("reason", Reason)
