@@ -27,7 +27,8 @@ cluster: ## start a real single-node Kubernetes on this machine, or heal it
 cluster-down: ## stop the cluster and all that runs in it; what was built stays cached
 	python3 hack/cluster down
 
-down: cluster-down ## the same: ends what `make demo` left running
+down: ## end what `make demo` left running (CLUSTER=current: remove it from your cluster)
+	python3 hack/down.py
 
 images: ## build the three images and push them to IMAGE_REGISTRY (default: the cluster's)
 	hack/images.sh

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 
 import kubectl as k8s
 import s3
+from cluster.console import ClusterError
+from cluster.target import Target
 from kubectl import OWN_CLUSTER, ROOT, CommandError, kubectl, port_forward
+from obstore.exceptions import BaseError as StoreError
 
 DIGITS = ROOT / "examples/digits"
 FILES = ROOT / ".build/digits"
 NAMESPACE = "default"
+# The first run builds Kubernetes and the add-ons from source, images with TensorFlow from wheels. A step of a warm
+# cache takes a minute or two.
+BUILD_SECONDS = 2 * 3600
+STEP_SECONDS = 900
 START = time.monotonic()
 
 
@@ -27,11 +36,33 @@ def say(text: str) -> None:
     print(f"\n\033[1m{line}\033[0m" if sys.stdout.isatty() else f"\n{line}", flush=True)
 
 
-def script(*command: str) -> None:
-    """Run one of the project's scripts with its output shown."""
-    result = subprocess.run(command, cwd=ROOT, env=k8s.environment(), check=False)
-    if result.returncode:
-        raise CommandError(f"`{' '.join(command)}` failed with exit code {result.returncode}")
+def script(*command: str, timeout: float = STEP_SECONDS) -> None:
+    """Run one of the project's scripts with its output shown.
+
+    Raises:
+        CommandError: when it fails, or does not end within `timeout` seconds: then it is killed, with all its own.
+    """
+    shown = f"`{' '.join(command)}`"
+    # A group of its own, since what is to be ended is mostly what it started.
+    with subprocess.Popen(command, cwd=ROOT, env=k8s.environment(), start_new_session=True) as process:
+        try:
+            code = process.wait(timeout)
+        except BaseException as error:
+            _end(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CommandError(f"{shown} did not end within {timeout / 60:.0f} minutes") from error
+            raise
+    if code:
+        raise CommandError(f"{shown} failed with exit code {code}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its group as Ctrl-C does, and then whatever is left of them."""
+    os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def train() -> None:
@@ -43,10 +74,19 @@ def train() -> None:
 
 
 def upload() -> None:
-    """Put the model and the held-out digits into the bucket, and its credentials into a Secret."""
+    """Put the model and the held-out digits into the bucket, and its credentials into a Secret.
+
+    Raises:
+        CommandError: when the S3 service does not take them.
+    """
     with s3.bucket() as bucket:
         for name in ("digits.keras", "digits-test.csv"):
-            bucket.put(f"digits/{name}", FILES / name)
+            try:
+                bucket.put(f"digits/{name}", FILES / name)
+            except StoreError as error:
+                # Behind the first line comes what Rust knows of it.
+                why = str(error).partition("\n")[0]
+                raise CommandError(f"the S3 service does not take s3://models/digits/{name}: {why}") from error
             print(f"s3://models/digits/{name}: {(FILES / name).stat().st_size:,} bytes")
     k8s.apply(s3.reader_secret(), namespace=NAMESPACE)
 
@@ -104,6 +144,9 @@ def prometheus_figure(query: str, timeout: float = 90) -> float:
 
 def show_prometheus() -> None:
     """Print figures that Prometheus scraped from the model's pods."""
+    if has_others_prometheus():
+        print("see the cluster's own Prometheus: keras_server_requests_total")
+        return
     selector = f'{{namespace="{NAMESPACE}",service="digits"}}'
     for label, query in (
         ("requests answered", f"sum(keras_server_requests_total{selector})"),
@@ -116,25 +159,59 @@ def show_prometheus() -> None:
         print(f"    {label:<28}{prometheus_figure(query):10.2f}    {query}", flush=True)
 
 
+def has_others_prometheus() -> bool:
+    """Whether somebody's Prometheus operator is in the cluster already: a second one would disturb it."""
+    return not OWN_CLUSTER and Target.from_environment().is_others("crd/servicemonitors.monitoring.coreos.com")
+
+
+def install_monitoring() -> None:
+    """The Prometheus operator and a Prometheus, unless the cluster has its own."""
+    if has_others_prometheus():
+        print("the cluster has a Prometheus operator of its own, which finds the model's ServiceMonitor: none is added")
+        return
+    script("python3", "hack/cluster", "addon", "monitoring", timeout=BUILD_SECONDS)
+
+
 STEPS: list[tuple[str, Callable[[], None]]] = [
-    ("images: operator, server, pipeline", lambda: script("hack/images.sh")),
-    (
-        "monitoring: the Prometheus operator and a Prometheus",
-        lambda: script("python3", "hack/cluster", "addon", "monitoring"),
-    ),
-    ("an S3 service", lambda: script("python3", "hack/cluster", "addon", "s3")),
+    ("images: operator, server, pipeline", lambda: script("hack/images.sh", timeout=BUILD_SECONDS)),
+    ("monitoring: the Prometheus operator and a Prometheus", install_monitoring),
+    ("an S3 service", lambda: script("python3", "hack/cluster", "addon", "s3", timeout=BUILD_SECONDS)),
     ("helm install keras-operator", lambda: script("hack/install.sh")),
     ("train a small CNN on handwritten digits", train),
     ("put it into the bucket", upload),
     (
         "kubectl apply -f examples/digits/model.yaml",
-        lambda: print(kubectl("apply", "-f", str(DIGITS / "model.yaml")), end=""),
+        lambda: print(kubectl("apply", "-n", NAMESPACE, "-f", str(DIGITS / "model.yaml")), end=""),
     ),
     ("wait for Ready", lambda: wait_until_ready("digits")),
     ("ask it", ask),
-    ("kubectl get kerasmodels", lambda: print(kubectl("get", "kerasmodels"), end="")),
+    ("kubectl get kerasmodels", lambda: print(kubectl("get", "kerasmodels", "-n", NAMESPACE), end="")),
     ("what Prometheus scraped", show_prometheus),
 ]
+
+# What explains a failure, from the model to the nodes.
+LOOKS = (
+    ("get", "kerasmodels,jobs,deployments,pods", "-n", NAMESPACE),
+    ("describe", "kerasmodel", "digits", "-n", NAMESPACE),
+    ("get", "events", "-n", NAMESPACE, "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
+    ("get", "pods", "-n", "keras-system"),
+    ("logs", "-n", "keras-system", "--tail=20", "--prefix", "-l", "app.kubernetes.io/part-of=keras-operator"),
+    ("get", "pods", "-n", "s3"),
+    ("get", "pods", "-n", "monitoring"),
+    ("get", "nodes"),
+)
+
+
+def explain() -> None:
+    """Print what kubectl shows; what it does not show is no other failure."""
+    for look in LOOKS:
+        try:
+            shown = kubectl(*look, timeout=20, check=False)
+        except CommandError as error:
+            print(error, file=sys.stderr)
+            return
+        if shown.strip():
+            print(f"\n$ kubectl {' '.join(look)}\n{shown.rstrip()}", file=sys.stderr)
 
 
 def main() -> int:
@@ -142,7 +219,7 @@ def main() -> int:
     if OWN_CLUSTER:
         say("a Kubernetes cluster on this machine")
         try:
-            script("python3", "hack/cluster", "up")
+            script("python3", "hack/cluster", "up", timeout=BUILD_SECONDS)
         except CommandError as error:
             print(error, file=sys.stderr)
             return 1
@@ -153,24 +230,33 @@ def main() -> int:
         say(title)
         try:
             step()
-        except (CommandError, OSError) as error:
-            print(f"\n{error}", file=sys.stderr)
+        except (CommandError, ClusterError, OSError) as error:
+            explain()
+            print(f"\n{title}: {error}", file=sys.stderr)
             return 1
     say("it works, and keeps running")
-    prefix = (
+    print(how_to_go_on())
+    return 0
+
+
+def how_to_go_on() -> str:
+    """How to look around, and how to stop."""
+    here = (
         'export KUBECONFIG="$PWD/hack/cluster/kubeconfig" PATH="$PWD/hack/cluster/bin:$PATH"\n    '
         if OWN_CLUSTER
         else ""
     )
-    print(f"""    {prefix}kubectl get kerasmodels,pods,services,servicemonitors
+    return f"""    {here}kubectl get kerasmodels,pods,services,servicemonitors
     kubectl describe kerasmodel digits
     kubectl port-forward service/digits 8080   # then: curl http://127.0.0.1:8080/v2/models/digits
     kubectl -n monitoring port-forward service/prometheus 9090
-    kubectl delete kerasmodel digits
 
-to stop: {"make down" if OWN_CLUSTER else "helm uninstall keras-operator -n keras-system"}""")
-    return 0
+how to ask it: docs/serving.md
+to stop: {"make down" if OWN_CLUSTER else "CLUSTER=current make down"}"""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -35,7 +35,8 @@ if [ -n "$buildah" ]; then
   build=("$buildah" bud --layers)
 elif command -v docker > /dev/null; then
   builder=(docker)
-  build=(docker build)
+  # Before version 23 its old builder is the default, which knows no secrets.
+  build=(env DOCKER_BUILDKIT=1 docker build)
 else
   echo "neither buildah nor docker is installed: install one of them to build images" >&2
   exit 1

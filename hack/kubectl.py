@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+# kubectl asks the API server for a pod, and the kubelet for the connection, before it says its first word.
+FORWARD_SECONDS = 30
 OWN_CLUSTER = os.environ.get("CLUSTER") != "current"
 _BIN = ROOT / "hack/cluster/bin"
 _KUBECONFIG = ROOT / "hack/cluster/kubeconfig"
@@ -78,13 +81,20 @@ def get_list(kind: str, namespace: str, selector: str = "") -> list[dict[str, An
 
 @contextmanager
 def port_forward(target: str, namespace: str, port: int) -> Iterator[str]:
-    """Forward a free port of 127.0.0.1 to a pod or service for as long as the context lasts; gives the address."""
+    """Forward a free port of 127.0.0.1 to a pod or service for as long as the context lasts; gives the address.
+
+    Raises:
+        CommandError: when kubectl cannot, or does not within 30 s.
+    """
     command = ["kubectl", "port-forward", "-n", namespace, target, f":{port}"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
     ) as process:
         try:
             assert process.stdout is not None
+            spoken, _, _ = select.select([process.stdout], [], [], FORWARD_SECONDS)
+            if not spoken:
+                raise CommandError(f"`{' '.join(command)}` says nothing for {FORWARD_SECONDS} s: is the pod there?")
             line = process.stdout.readline()
             match = re.search(r"127\.0\.0\.1:(\d+)", line)
             if not match:
@@ -92,3 +102,7 @@ def port_forward(target: str, namespace: str, port: int) -> Iterator[str]:
             yield f"http://127.0.0.1:{match[1]}"
         finally:
             process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import ssl
-import tempfile
-from base64 import b64decode
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
+
+from cluster import pki
 
 Object = dict[str, Any]
 
@@ -34,7 +36,7 @@ class Client:
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
         self._server = config["clusters"][0]["cluster"]["server"]
-        self._tls = _tls(config)
+        self._tls = pki.client_tls(config)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,14 +87,3 @@ class Client:
                     raise RuntimeError(f"watching {path}: {event['object']}")
                 yield event
         raise RuntimeError(f"watching {path}: the API server ended the watch")
-
-
-def _tls(config: Object) -> ssl.SSLContext:
-    authority = b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
-    context = ssl.create_default_context(cadata=authority)
-    user = config["users"][0]["user"]
-    with tempfile.NamedTemporaryFile() as pair:
-        pair.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
-        pair.flush()
-        context.load_cert_chain(pair.name)
-    return context

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "hack"), str(HERE)]
 
 from audit import AuditLog  # noqa: E402
 from client import CONNECTIONS, DEPLOYMENTS, MODELS, Client, Object  # noqa: E402
-from cluster.apiserver import ApiServer  # noqa: E402
+from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer  # noqa: E402
 from processes import Process, free_port  # noqa: E402
 
 NAMESPACE = "keras-system"
@@ -137,7 +137,7 @@ class Stage:
 
     async def _install(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        for definition in (custom_resource_definition(), SERVICE_MONITORS):
+        for definition in (custom_resource_definition(), SERVICE_MONITOR_CRD):
             await self.client.create(definitions, definition)
         for path in (MODELS, "/apis/monitoring.coreos.com/v1/servicemonitors"):
             await self._wait_until_served(path)
@@ -227,23 +227,3 @@ def _with_token(admin: Path, token: str, kubeconfig: Path) -> Path:
 def _get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=30) as reply:
         return str(reply.read().decode())
-
-
-SERVICE_MONITORS: Object = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}

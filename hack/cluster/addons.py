@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from cluster import build, components, images
+from cluster.console import step
 from cluster.paths import HERE, STATE
 from cluster.target import Target
 
@@ -38,9 +39,9 @@ def install_cluster_set(target: Target) -> None:
 def install_monitoring(target: Target) -> None:
     """The Prometheus operator and a Prometheus that scrapes every ServiceMonitor; returns when both are ready."""
     references = images.push_programs(target.registry, build.SETS["monitoring"])
-    source = build.source_of("prometheus-operator")
-    module = "github.com/prometheus-operator/prometheus-operator"
-    target.apply(build.module_files(source, module, "example/prometheus-operator-crd/*.yaml"))
+    definitions = _monitoring_definitions()
+    target.require_ours(f"{definitions}\n---\n{_names('prometheus-operator')}\n---\n{_names('prometheus')}")
+    target.apply(definitions)
     target.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all", timeout=70)
     values = {
         "PROMETHEUS_OPERATOR": references["prometheus-operator"],
@@ -61,6 +62,7 @@ def install_s3(target: Target) -> None:
     """An S3 service with a bucket `models` and credentials of its own in the Secret s3/s3-credentials."""
     references = images.push_programs(target.registry, ["versitygw"])
     values = {"VERSITYGW": references["versitygw"], "BUSYBOX": images.push_busybox(target.registry)}
+    target.require_ours(_names("s3"))
     namespace, _, rest = manifest("s3", values).partition("\n---\n")
     target.apply(namespace)
     if not target.kubectl("get", "secret", "s3-credentials", "-n", "s3", "--ignore-not-found", "-o", "name").strip():
@@ -80,6 +82,31 @@ def _new_credentials() -> dict[str, object]:
             "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
         },
     }
+
+
+def remove(target: Target, name: str) -> None:
+    """Take an add-on out of the cluster again; what others made under its names stays."""
+    with step(f"removing {name}"):
+        if name == "monitoring":
+            # What the operator made goes before the operator, and with it the kinds.
+            target.delete(_names("prometheus"))
+            target.delete(_names("prometheus-operator"))
+            target.delete(_monitoring_definitions())
+        else:
+            target.delete(_names(name))
+
+
+def _names(name: str) -> str:
+    """The YAML of an add-on as far as it names objects: with nothing in the places of images and settings."""
+    text = Path(MANIFESTS, f"{name}.yaml").read_text()
+    return manifest(name, dict.fromkeys(Template(text).get_identifiers(), "unknown"))
+
+
+def _monitoring_definitions() -> str:
+    """The definitions of the Prometheus operator's kinds."""
+    source = build.source_of("prometheus-operator")
+    module = "github.com/prometheus-operator/prometheus-operator"
+    return build.module_files(source, module, "example/prometheus-operator-crd/*.yaml")
 
 
 ADDONS = {"monitoring": install_monitoring, "s3": install_s3}

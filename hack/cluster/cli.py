@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from cluster import base_image, build, lifecycle
-from cluster.addons import ADDONS
+from cluster.addons import ADDONS, remove
 from cluster.console import ClusterError, say, step
 from cluster.target import Target
 
@@ -43,8 +43,11 @@ def _run(options: argparse.Namespace) -> None:
         case "base-image":
             print(base_image.ensure())
         case "addon":
-            target = Target.from_environment()
+            target = Target.from_environment(pushes=not options.remove)
             for name in options.names:
+                if options.remove:
+                    remove(target, name)
+                    continue
                 with step(f"installing {name}"):
                     ADDONS[name](target)
 
@@ -63,5 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(build.SETS)} or a program's name")
     verbs.add_parser("base-image", help="make the Debian image that ours are built on; print its name")
     addon = verbs.add_parser("addon", help="install into the cluster of $KUBECONFIG, or this clone's")
+    addon.add_argument("--remove", action="store_true", help="take them out again")
     addon.add_argument("names", nargs="+", choices=sorted(ADDONS), metavar="NAME", help=", ".join(sorted(ADDONS)))
     return parser

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NODE = "keras-operator"
+NETWORK = "keras-operator"  # as CNI knows it
 NODE_ADDRESS = "10.250.0.1"
 POD_RANGE = "10.244.0.0/24"
 SERVICE_RANGE = "10.96.0.0/16"
@@ -240,7 +241,7 @@ def cni_config() -> dict[str, object]:
     """Point-to-point links: on a bridge, replies between pods would bypass NAT and break Services."""
     return {
         "cniVersion": "0.4.0",
-        "name": "keras-operator",
+        "name": NETWORK,
         "plugins": [
             {
                 "type": "ptp",

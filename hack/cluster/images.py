@@ -68,6 +68,7 @@ def push_programs(registry: str, programs: Sequence[str]) -> dict[str, str]:
 
 def push_busybox(registry: str) -> str:
     """A small image with a shell, for the helper that makes folders of volumes; runs as root, as that must."""
+    toolchain.ensure_packages({str(BUSYBOX): "busybox-static"})
     version = re.search(r"v(\d+\.\d+\.\d+)", run([BUSYBOX, "--help"]))
     name = f"{registry}/cluster/busybox:{version[1] if version else 'unknown'}"
     if not in_registry(name):
@@ -78,7 +79,6 @@ def push_busybox(registry: str) -> str:
 
 def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str) -> None:
     """An image that holds nothing but `files` (place in the image -> file here), pushed as `name`."""
-    buildah = buildah_command()
     with tempfile.TemporaryDirectory(prefix="keras-operator-image-") as context:
         lines = ["FROM scratch"]
         for number, (place, file) in enumerate(files.items()):
@@ -87,7 +87,11 @@ def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str
         words = ", ".join(f'"{word}"' for word in entrypoint)
         lines += [f"USER {user}", f"ENTRYPOINT [{words}]"]
         Path(context, "Containerfile").write_text("\n".join(lines) + "\n")
-        run([buildah, "build", "--quiet", "--tag", name, context], timeout=300)
+        run(
+            [_builder(name), "build", "--quiet", "--tag", name, "--file", f"{context}/Containerfile", context],
+            timeout=300,
+            env={"DOCKER_BUILDKIT": "1"},
+        )
     push(name)
 
 
@@ -104,7 +108,20 @@ def clear_away() -> None:
 
 def push(name: str) -> None:
     """Push a local image to the registry that its name begins with; plain HTTP on loopback only."""
-    run([buildah_command(), "push", "--quiet", f"--tls-verify={not _is_loopback(name)}".lower(), name], timeout=900)
+    builder = _builder(name)
+    # docker knows by itself which registries speak plain HTTP.
+    options = [f"--tls-verify={not _is_loopback(name)}".lower()] if builder.name == "buildah" else []
+    run([builder, "push", "--quiet", *options, name], timeout=900)
+
+
+def _builder(name: str) -> Path:
+    """What builds and pushes the image `name`: where another cluster is served, docker is as good as buildah.
+
+    As in hack/images.sh: buildah if it is there, else docker; and without either, buildah is installed.
+    """
+    docker = shutil.which("docker")
+    has_buildah = (BIN / "buildah").exists() or BUILDAH_PROGRAM.exists()
+    return Path(docker) if docker and not has_buildah and not _is_loopback(name) else buildah_command()
 
 
 def in_registry(name: str) -> bool:

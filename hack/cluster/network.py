@@ -1,18 +1,32 @@
 """The node's side of the network: one address that pods reach, the kernel's switches, and leaving none of it behind."""
 
 import json
+import re
 import shutil
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from cluster.commands import attempt, run
-from cluster.components import NODE_ADDRESS, SERVICE_RANGE
+from cluster.components import NETWORK, NODE_ADDRESS, SERVICE_RANGE
 from cluster.paths import RUN
 
 # A bridge without ports: these machines have no dummy device, and loopback's addresses are not for pods.
 DEVICE = "keras0"
 # Forwarding carries packets between pods and the node; route_localnet lets NodePorts answer on 127.0.0.1.
 SWITCHES = {"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/route_localnet": "1"}
-_OURS = ("KUBE-", "CNI-")
+
+# The chains of kube-proxy and the kubelet, of which a machine has one each: their ports were free when ours began.
+_KUBERNETES = re.compile(
+    r"KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|POSTROUTING|MARK-MASQ|MARK-DROP|FORWARD|FIREWALL|PROXY-FIREWALL"
+    r"|PROXY-CANARY|KUBELET-CANARY|IPTABLES-HINT|(SVC|SVL|EXT|SEP|FW)-[A-Z0-9]{16})"
+)
+# What the CNI plugins make for a pod names its network in a comment, as here; podman's and others' have another one.
+_MARK = f'name: \\"{NETWORK}\\" id: '
+_OF_A_POD = re.compile(r"CNI-(DN-)?[0-9a-f]+")
+# Made by the plugin for host ports when it first needs them, and again if they are gone; all networks share them.
+_HOST_PORTS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ")
+
 _BEFORE = RUN / "sysctls.json"
 
 
@@ -33,10 +47,10 @@ def create() -> None:
 
 
 def remove() -> None:
-    """Take away the device, the chains of kube-proxy and CNI, and set the switches back."""
+    """Take away the device and our chains, and set the switches back."""
     attempt(["ip", "link", "delete", DEVICE])
     for family in ("iptables", "ip6tables"):
-        _remove_chains(family)
+        remove_chains(family)
     if _BEFORE.exists():
         for name, value in json.loads(_BEFORE.read_text()).items():
             _switch(name).write_text(value)
@@ -45,17 +59,57 @@ def remove() -> None:
         results.unlink()
 
 
-def without_our_chains(rules: str) -> str:
-    """What iptables-save printed, less every chain and rule of kube-proxy, the kubelet and CNI."""
-    return "".join(line for line in rules.splitlines(keepends=True) if not any(ours in line for ours in _OURS))
-
-
-def _remove_chains(family: str) -> None:
+def remove_chains(family: str) -> None:
+    """Take the chains and rules that our cluster made out of `iptables` or `ip6tables`."""
     if shutil.which(f"{family}-save") is None:
         return
-    rules = run([f"{family}-save"])
-    if (kept := without_our_chains(rules)) != rules:
-        run([f"{family}-restore", "-w", "10"], stdin=kept)
+    if changes := removal(run([f"{family}-save"])):
+        run([f"{family}-restore", "--noflush", "-w", "10"], stdin=changes)
+
+
+def removal(rules: str) -> str:
+    """What lets `iptables-restore --noflush` remove what is ours, from what iptables-save printed; empty for nothing.
+
+    Nothing else is touched, even if it changes in between.
+    """
+    return "".join(_removal(table) for table in re.findall(r"^\*.+?^COMMIT$", rules, re.MULTILINE | re.DOTALL))
+
+
+def _removal(table: str) -> str:
+    name, *lines = table.splitlines()
+    chains = [line[1:].split()[0] for line in lines if line.startswith(":")]
+    rules = [line for line in lines if line.startswith("-A ")]
+    ours = _ours(chains, rules)
+    jumps = [rule for rule in rules if rule.split()[1] not in ours and (_MARK in rule or _target(rule) in ours)]
+    if not ours and not jumps:
+        return ""
+    emptied = [f":{chain} - [0:0]" for chain in ours]
+    removed = [*(f"-D{rule.removeprefix('-A')}" for rule in jumps), *(f"-X {chain}" for chain in ours)]
+    return "\n".join([name, *emptied, *removed, "COMMIT", ""])
+
+
+def _ours(chains: Iterable[str], rules: Iterable[str]) -> list[str]:
+    """The chains of a table that our cluster made."""
+    held = defaultdict(list)
+    marked = set()
+    for rule in rules:
+        held[chain := rule.split()[1]].append(rule)
+        if _MARK in rule:
+            marked |= {chain, _target(rule)}
+    are_left = all(_MARK in rule for rule in held[_HOST_PORTS[0]])
+    return [
+        chain
+        for chain in chains
+        if _KUBERNETES.fullmatch(chain)
+        or (chain in marked and _OF_A_POD.fullmatch(chain))
+        or (chain in _HOST_PORTS and are_left)
+    ]
+
+
+def _target(rule: str) -> str:
+    """Where a rule leads; empty when it only counts."""
+    found = re.search(r" -[jg] (\S+)", re.sub(r'"(\\.|[^"\\])*"', '""', rule))
+    return found[1] if found else ""
 
 
 def _switch(name: str) -> Path:

@@ -1,10 +1,13 @@
 """The cluster's certificates and kubeconfigs; made by openssl, with keys that are quick to make."""
 
 import json
-from base64 import b64encode
+import ssl
+import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.commands import run
 
@@ -111,3 +114,15 @@ def kubeconfig(folder: Path, client: str, server: str) -> str:
         "current-context": name,
     }
     return json.dumps(config, indent=2) + "\n"
+
+
+def client_tls(config: Mapping[str, Any]) -> ssl.SSLContext:
+    """TLS as the only user of a kubeconfig like those above, for a client that takes no kubeconfig."""
+    authority = b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+    user = config["users"][0]["user"]
+    with tempfile.NamedTemporaryFile() as pair:
+        pair.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    return context

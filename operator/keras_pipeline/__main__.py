@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_api.limits import memory_limit
 from keras_api.reasons import Reason
 from keras_api.report import Failure, StepReport
 from keras_api.request import RequestError, decode_request
@@ -53,7 +54,7 @@ def step_report(request_text: str, work: Path, code: Path | None = None) -> Step
     except RequestError as error:
         failure = Failure(reason=Reason.PREPARE_FAILED, message=str(error))
     except MemoryError as error:
-        limit = environment.memory_limit()
+        limit = memory_limit()
         allowed = f" within its limit of {limit >> 20} MiB" if limit else ""
         message = f"the prepare step cannot get the memory that the model needs{allowed} ({error})"
         failure = Failure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model, or its inputs, smaller")

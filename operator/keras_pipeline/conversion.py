@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keras_api.bundle import Attempt, Parity
+from keras_api.limits import memory_limit
 from keras_api.reasons import Reason
 from keras_pipeline import onnx_graph, saved_model
 from keras_pipeline.arrays import Arrays
-from keras_pipeline.environment import memory_limit
 from keras_pipeline.errors import ConversionError, ParityError, PrepareError
 from keras_pipeline.inspection import Facts
 from keras_pipeline.loading import Model, first_lines

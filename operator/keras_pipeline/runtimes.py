@@ -10,8 +10,8 @@ import onnxruntime
 import tensorflow as tf
 
 from keras_api.bundle import Tensor
+from keras_api.limits import cpu_limit
 from keras_pipeline.arrays import Arrays, to_numpy
-from keras_pipeline.environment import cpu_limit
 from keras_pipeline.errors import ConversionError
 from keras_pipeline.loading import first_lines
 from keras_pipeline.saved_model import SIGNATURE

@@ -1,1 +1,1 @@
-"""Data plane: serves one bundle folder; knows nothing of stores, clusters or Keras."""
+"""Data plane: gets one bundle from its store and serves it; knows nothing of clusters or Keras."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_server.cpus import available_cpus
+from keras_api.limits import cpu_limit
 
 ENVIRONMENT_PREFIX = "KERAS_SERVER_"
 
@@ -43,7 +43,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
 
     A fault ends the process with status 2 and one line that names the option.
     """
-    cpus = available_cpus()
+    cpus = cpu_limit()
     parser = argparse.ArgumentParser(prog="python -m keras_server", description="Serve one bundle.")
 
     def option(flag: str, kind: Callable[[str], Any], default: Any, text: str) -> None:

@@ -111,6 +111,15 @@ def test_prometheus_scrapes_the_model_through_its_service_monitor(served, files)
         until(scraped, "Prometheus has a figure", timeout=240)
 
 
+@pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs metrics-server, which not every cluster has")
+def test_kubectl_top_shows_what_the_servers_use(served):
+    def shown() -> bool:
+        lines = k8s.kubectl("top", "pods", "-n", served.namespace, "--no-headers", check=False).splitlines()
+        return sum(line.startswith("digits-") and line.endswith("Mi") for line in map(str.strip, lines)) >= 2
+
+    until(shown, "metrics of both servers", timeout=120)
+
+
 def test_kubectl_scale_changes_the_replicas(served):
     k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=1", "-n", served.namespace)
     until(lambda: served.status.get("readyReplicas") == 1, "one replica is left")

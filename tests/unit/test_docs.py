@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from keras_api import __version__
+from keras_api.bundle import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
+from keras_operator.render.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
+from keras_pipeline import validation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,11 +42,37 @@ def test_readme_shows_a_kerasmodel():
     assert "README.md" in {source for source, _ in shown()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/guarantees.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/guarantees.md", "docs/serving.md"]
+)
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{page} links to {target}, which is not there"
+
+
+def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
+    page = (ROOT / "docs/serving.md").read_text()
+    one, several = re.findall(r"^```csv\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "data.csv"
+    file.write_text(one)
+    found = validation.read(file, "label", [Tensor(name="measures", dtype="float32", shape=[-1, 4])])
+    assert found.inputs["measures"].shape == (2, 4)
+    assert found.labels.tolist() == [0, 2]
+
+    file.write_text(several)
+    inputs = {"age": ("float32", [-1, 1]), "pixels": ("float32", [-1, 3]), "title": ("string", [-1])}
+    found = validation.read(
+        file, "label", [Tensor(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in inputs.items()]
+    )
+    assert found.inputs["age"].tolist() == [[37], [52]]
+    assert found.inputs["pixels"].shape == (2, 3)
+    assert found.inputs["title"].tolist() == ["A night, at sea", "Roses"]
+
+
+def test_the_time_that_a_server_has_to_end_is_the_one_that_is_told():
+    (told,) = re.findall(r"^## When a server ends\n\n(.*?)\n\n", (ROOT / "docs/serving.md").read_text(), re.M | re.S)
+    assert re.findall(r"\d+(?=\sseconds)", told) == [str(DRAIN_DELAY_SECONDS), str(DRAIN_TIMEOUT_SECONDS)]
 
 
 @pytest.mark.parametrize("reason", Reason)

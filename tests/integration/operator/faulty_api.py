@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import ssl
-import tempfile
 import threading
 import time
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +19,7 @@ from typing import Any, Self
 import aiohttp
 import yaml
 from aiohttp import hdrs, web
+from cluster import pki
 from kube import wait_until
 from operator_process import OperatorProcess
 
@@ -74,7 +72,7 @@ class FaultyApi:
         self.calls: list[Call] = []
         config = yaml.safe_load(upstream.read_text())
         self._upstream: str = config["clusters"][0]["cluster"]["server"]
-        self._tls = _client_tls(config)
+        self._tls = pki.client_tls(config)
         self._planned: list[Planned] = []
         self._watches: dict[asyncio.Task[Any], web.Request] = {}
         self._sockets: list[socket.socket] = []
@@ -325,15 +323,3 @@ def _read(request: web.Request) -> tuple[str, str, str]:
     else:
         verb = {"POST": "create", "PUT": "update"}.get(request.method, request.method.lower())
     return f"{verb} {plural}{'/' if subresource else ''}{subresource}", namespace, name
-
-
-def _client_tls(config: Any) -> ssl.SSLContext:
-    """TLS with the certificate of a kubeconfig's only user."""
-    authority = b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
-    context = ssl.create_default_context(cadata=authority)
-    user = config["users"][0]["user"]
-    with tempfile.NamedTemporaryFile() as pair:
-        pair.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
-        pair.flush()
-        context.load_cert_chain(pair.name)
-    return context

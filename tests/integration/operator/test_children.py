@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from cluster.apiserver import SERVICE_MONITOR_CRD
 from kube import Kube, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
@@ -158,30 +159,3 @@ def _essence(obj: Object) -> Object:
 def _server(scene: Scene) -> Object:
     found: Object = scene.wait_for_child("deployments")["spec"]["template"]["spec"]["containers"][0]
     return found
-
-
-SERVICE_MONITOR_CRD: Object = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {
-            "kind": "ServiceMonitor",
-            "listKind": "ServiceMonitorList",
-            "plural": "servicemonitors",
-            "singular": "servicemonitor",
-        },
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                },
-            }
-        ],
-    },
-}

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.apiserver import ApiServer
+from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
 from kube import Kube, KubeError, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
-from test_children import SERVICE_MONITOR_CRD
 
 from keras_api.crd import custom_resource_definition
 

@@ -1,28 +1,22 @@
-"""The operator with the rights of its chart, in some namespaces only, and through an outage of the API."""
+"""The operator with too few rights, through an outage of the API, before its definition is there, and at its end."""
 
 from __future__ import annotations
 
 import copy
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from cluster import build
+from chart import login, roles
 from cluster.apiserver import ApiServer
-from kube import Kube, Object, wait_until
+from kube import Kube, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
 
 from keras_api.crd import custom_resource_definition
-
-ROOT = Path(__file__).resolve().parents[3]
-RBAC = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 
 
 def _namespace(kube: Kube, name: str) -> str:
@@ -30,76 +24,15 @@ def _namespace(kube: Kube, name: str) -> str:
     return name
 
 
-def _chart(*options: str) -> list[Object]:
-    helm = build.ensure(["helm"])["helm"]
-    command = [helm, "template", "keras-operator", ROOT / "charts/keras-operator", "-n", "keras-system", *options]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    return [obj for obj in yaml.safe_load_all(output) if obj]
-
-
-def _login(kube: Kube, server: ApiServer, folder: Path) -> Path:
-    """A kubeconfig with the token of the chart's ServiceAccount."""
-    token = kube.token("keras-system", "keras-operator")
-    config: dict[str, Any] = yaml.safe_load(server.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    path = folder / "operator.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-def _forbidden(operator: OperatorProcess) -> list[str]:
-    """Requests that were refused for want of rights."""
-    return [name for name in operator.metrics() if 'code="403"' in name]
-
-
-@pytest.mark.parametrize(
-    ("options", "works_elsewhere"),
-    [((), True), (("--set=watchNamespaces={team-a}",), False)],
-    ids=["cluster-wide", "one namespace"],
-)
-def test_the_rights_of_the_chart_are_enough(
-    own_api: ApiServer,
-    own_kube: Kube,
-    source: Source,
-    tmp_path: Path,
-    options: tuple[str, ...],
-    works_elsewhere: bool,
-) -> None:
-    for name in ("keras-system", "team-a", "team-b"):
-        _namespace(own_kube, name)
-    for obj in _chart(*options):
-        if obj["kind"] in RBAC:
-            own_kube.create(obj)
-    login = _login(own_kube, own_api, tmp_path)
-    settings = {"lease": "keras-system/keras-operator"}
-    settings |= {} if works_elsewhere else {"watch_namespaces": "team-a"}
-    with OperatorProcess(login, tmp_path / "log", pod_name="before", **settings) as operator:
-        assert _forbidden(operator) == []
-    with OperatorProcess(login, tmp_path / "log", pod_name="after", **settings) as operator:
-        here, elsewhere = Scene(own_kube, "team-a"), Scene(own_kube, "team-b")
-        elsewhere.create(source.url)
-        here.serve(source.url, replicas=1)
-        here.kube.delete("deployments", "team-a", "digits")
-        here.wait_for_child("deployments")
-        events = [each["reason"] for each in own_kube.list("events", "team-a") if each["reason"] == "Serving"]
-        assert events == ["Serving"]
-        lease = own_kube.get("leases", "keras-system", "keras-operator")
-        assert lease is not None
-        assert lease["spec"]["holderIdentity"] == "after"
-        assert bool(elsewhere.status()) is works_elsewhere
-        assert _forbidden(operator) == []
-
-
 @contextmanager
 def _without(kube: Kube, resource: str, verbs: set[str], namespace: str = "") -> Iterator[None]:
     """The chart's rights but for some verbs on a resource, which are granted when the context ends."""
     _namespace(kube, "keras-system")
-    granted = [obj for obj in _chart() if obj["kind"] in RBAC]
-    roles = []
-    for obj in granted:
+    changed = []
+    for obj in roles():
         less = copy.deepcopy(obj)
         if obj["kind"] == "ClusterRole":
-            roles.append(obj)
+            changed.append(obj)
             kept = []
             for rule in less["rules"]:
                 for each in rule["resources"]:
@@ -108,7 +41,7 @@ def _without(kube: Kube, resource: str, verbs: set[str], namespace: str = "") ->
             less["rules"] = [rule for rule in kept if rule["verbs"]]
         kube.create(less)
     yield
-    for role in roles:
+    for role in changed:
         kube.patch("clusterroles", "", role["metadata"]["name"], {"rules": role["rules"]})
 
 
@@ -129,8 +62,8 @@ def test_a_missing_right_is_named_and_used_once_it_is_granted(
     scene = Scene(own_kube, "team-a")
     with ExitStack() as stack:
         with _without(own_kube, resource, verbs):
-            login = _login(own_kube, own_api, tmp_path)
-            operator = stack.enter_context(OperatorProcess(login, tmp_path / "log"))
+            account = login(own_kube, own_api, tmp_path)
+            operator = stack.enter_context(OperatorProcess(account, tmp_path / "log"))
             scene.create(source.url)
             message = scene.wait_for("Ready", "False", "Forbidden")["message"]
             assert words in message

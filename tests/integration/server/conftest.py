@@ -145,6 +145,17 @@ def classifier() -> ModelProto:
     )
 
 
+def flowers() -> ModelProto:
+    """measures float32 [-1, 4] -> scores float32 [-1, 3]: of whole numbers the same on every machine."""
+    weights = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]], np.float32)
+    return onnx_model(
+        [helper.make_node("MatMul", ["measures", "w"], ["scores"])],
+        [value("measures", "float32", "n", 4)],
+        [value("scores", "float32", "n", 3)],
+        w=weights,
+    )
+
+
 def two_by_two() -> ModelProto:
     """Two inputs, two outputs, of different types: total = a[:, 0] + a[:, 1], next = b + 1."""
     return onnx_model(
@@ -230,6 +241,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name, model, golden, wrong in (
             ("classifier", classifier(), {"pixels": PIXELS}, {}),
             ("liar", classifier(), {"pixels": PIXELS}, {"scores": np.full((8, 3), 0.5, np.float32)}),
+            ("flowers", flowers(), {"measures": np.ones((2, 4), np.float32)}, {}),
             ("two-by-two", two_by_two(), {"a": np.ones((8, 2), np.float32), "b": np.arange(8)}, {}),
             ("every-dtype", every_dtype(), _every_dtype_golden(), {}),
             ("logarithm", logarithm(), {"x": np.array([0.5, 0.0, -1.0], np.float32)}, {}),

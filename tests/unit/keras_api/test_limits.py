@@ -1,4 +1,4 @@
-"""Limits of the pod, as the kernel shows them in either version of cgroups."""
+"""Limits of a container, as the kernel shows them in either version of cgroups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from keras_pipeline.environment import cpu_limit, memory_limit
+from keras_api.limits import cpu_limit, memory_limit
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -31,11 +31,13 @@ def cgroup(tmp_path):
         ({"cpu.max": "100000 100000\n"}, 1),
         ({"cpu.max": "150000 100000\n"}, min(CORES, 2)),
         ({"cpu.max": "6400000 100000\n"}, min(CORES, 64)),
+        ({"cpu.max": "nonsense\n"}, CORES),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, CORES),
         ({"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "0\n"}, CORES),
     ],
 )
-def test_threads_are_bounded_by_the_cpu_limit(files, cores, cgroup):
+def test_the_cpu_limit_counts_when_it_is_less_than_what_is_there(files, cores, cgroup):
     assert cpu_limit(cgroup(files)) == cores
 
 
