@@ -13,10 +13,11 @@ from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.decide import Plan
 from keras_operator.drift import annotated, holds, owned_digest
 from keras_operator.kinds import CHILDREN, JOB, SERVICE_ACCOUNT, SERVICE_MONITOR, Key, Object, Ref
+from keras_operator.live import Child, controller_of
 from keras_operator.metrics import Metrics
 from keras_operator.observe import Observed
 from keras_operator.problem import Problem, missing_right
-from keras_operator.world import Child, World, controller_of
+from keras_operator.world import World
 
 _KINDS = {kind.name: kind for kind in CHILDREN}
 

@@ -10,11 +10,12 @@ from keras_api.bundle import ModelSummary
 from keras_api.resource import KerasModel
 from keras_api.revision import revision_of
 from keras_operator.kinds import DEPLOYMENT, JOB, Key, Kind, Ref
+from keras_operator.live import Child, Pod
 from keras_operator.problem import Problem
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution
 from keras_operator.status.pods import Clue
-from keras_operator.world import Child, Pod, World
+from keras_operator.world import World
 
 
 @dataclass(frozen=True)

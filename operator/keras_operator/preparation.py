@@ -9,6 +9,7 @@ from typing import Literal
 from keras_api.bundle import ModelSummary
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel
+from keras_operator.live import Child, Pod
 from keras_operator.observe import Observed
 from keras_operator.render.sizing import USUAL, Memory, prepare_mib
 from keras_operator.status.failure import Failure, needs_human
@@ -24,7 +25,6 @@ from keras_operator.status.pods import (
     step_report,
 )
 from keras_operator.times import later, read
-from keras_operator.world import Child, Pod
 from keras_store.http import public_url
 
 # The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from keras_api.reasons import Reason
 from keras_api.report import DOWNLOADING, ReportError, StepReport, decode_report
 from keras_operator.kinds import Object
+from keras_operator.live import Pod
 from keras_operator.times import later, read
-from keras_operator.world import Pod
 
 # A pod that has said nothing for so long is asked about by its events.
 SILENCE_SECONDS = 5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keras_api.resource import KerasModel
 from keras_operator.kinds import Object
+from keras_operator.live import Child
 from keras_operator.observe import Observed
 from keras_operator.render.deployment import serving_hash
-from keras_operator.world import Child
 
 
 def ready_revisions(seen: Observed) -> list[str]:

@@ -17,6 +17,7 @@ from keras_api.resource import (
 )
 from keras_operator.decide import Plan
 from keras_operator.kinds import JOB, SERVICE, SERVICE_MONITOR, Key, Ref
+from keras_operator.live import Child
 from keras_operator.observe import Observed
 from keras_operator.problem import Problem
 from keras_operator.render.labels import server_selector
@@ -33,7 +34,6 @@ from keras_operator.status.rollout import (
     wanted_replicas,
 )
 from keras_operator.times import written
-from keras_operator.world import Child
 from keras_store.http import public_url
 
 HISTORY_LENGTH = 5

@@ -8,8 +8,9 @@ from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 from keras_api.reasons import Reason
 from keras_api.report import DOWNLOADING
 from keras_operator.kinds import POD, Object
+from keras_operator.live import Pod
 from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, tells, unready_from
-from keras_operator.world import Pod, World
+from keras_operator.world import World
 
 
 def seen(obj: Object) -> Pod:
