@@ -203,7 +203,7 @@ CASES: dict[str, Case] = {
         lambda: wrong.saved(wrong.with_layer(wrong.Doubled(name="twice"))),
         "'acme>Doubled' (layer 'twice')",
         "Their code is not in the file",
-        "keras.ops",
+        "name that in spec.source.customObjects.configMapRef",
     ),
     "NaN where no probe looks": unsupported(
         lambda: wrong.changed(wrong.saved(wrong.embedding()), weights=wrong.nan_where_no_probe_looks),
@@ -425,7 +425,7 @@ def test_what_slipped_through_the_inspection_would_not_run_either(
     file.write_bytes(make())
     CANARY.unlink(missing_ok=True)
     with pytest.raises(PrepareError):
-        loading.load(file, "3.15.1")
+        loading.load(file, "3.15.1", {})
     assert not CANARY.exists()
 
 
