@@ -7,13 +7,12 @@ from threading import Event
 from types import MappingProxyType
 
 import pytest
-from cluster.apiserver import ApiServer
+from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
 from faulty_api import FaultyApi, answers, comes_after, comes_late, kills, never_answers
 from kube import Kube, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
-from test_children import SERVICE_MONITOR_CRD
 
 CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
 SERVICE_MONITORS = "/apis/monitoring.coreos.com/v1"
