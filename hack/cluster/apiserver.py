@@ -7,7 +7,6 @@ Several run side by side. The processes end with the thread that started them, e
 """
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from cluster import build, components, pki, toolchain
 from cluster.commands import wait_until
 from cluster.console import ClusterError
 from cluster.health import answers
+from cluster.ports import Port
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -55,6 +55,7 @@ class ApiServer:
         self.controller_manager = controller_manager
         self.flags = flags
         self.kubeconfig = self.folder / "admin.kubeconfig"
+        self._ports = [Port() for _ in range(3)]
         self._layout: components.Layout | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -110,7 +111,7 @@ class ApiServer:
 
     def _prepare(self) -> components.Layout:
         toolchain.ensure_packages(toolchain.CERTIFICATE_PACKAGES)
-        etcd, peer, api = _free_ports(3)
+        etcd, peer, api = (port.number for port in self._ports)
         layout = components.Layout(self.folder, etcd_port=etcd, etcd_peer_port=peer, api_port=api)
         wanted = pki.certificates(components.NODE, ["127.0.0.1"], components.API_SERVICE)
         pki.issue(layout.pki, [each for each in wanted if each.name not in ("kubelet-server", "kubelet", "kube-proxy")])
@@ -146,13 +147,3 @@ class ApiServer:
             return answers(url, credentials)
 
         wait_until(ready, f"{name} was not ready", timeout=START_SECONDS, interval=0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    """`count` loopback ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -108,7 +108,7 @@ def test_prometheus_scrapes_the_model_through_its_service_monitor(served, files)
             result = fetch(f"{prometheus}/api/v1/query?query={query}")["data"]["result"]
             return bool(result) and float(result[0]["value"][1]) >= 1
 
-        until(scraped, "Prometheus has a figure", timeout=240)
+        until(scraped, "Prometheus has a figure", timeout=90)
 
 
 @pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs metrics-server, which not every cluster has")

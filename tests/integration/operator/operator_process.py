@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cluster.ports import Port
 from kube import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 class OperatorProcess:
     def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._port = Port()
+        self.address = f"127.0.0.1:{self._port.number}"
         self._log = log
         self._dying = threading.Lock()
         self._is_kept = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import build
+from cluster.ports import Port
 from kube import wait_until
 
 ACCESS_KEY, SECRET_KEY = "root-key", "root-secret"
@@ -33,12 +33,11 @@ class S3Service:
 @contextmanager
 def s3_service() -> Iterator[S3Service]:
     program = build.ensure(["versitygw"])["versitygw"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
+    port = Port()
+    endpoint = f"http://127.0.0.1:{port.number}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "models").mkdir()
-        command = [program, "--port", f"127.0.0.1:{port}", "--health", "/health", "posix", folder]
+        command = [program, "--port", f"127.0.0.1:{port.number}", "--health", "/health", "posix", folder]
         keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
         with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as process:
             try:

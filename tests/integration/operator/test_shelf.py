@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from cluster.apiserver import ApiServer
+from cluster.ports import Port
 from kube import Kube, wait_until
 from kubelet import builtins, summary
 from operator_process import ROOT, OperatorProcess
@@ -26,13 +26,12 @@ class Store:
     """The embedded store as a process, without tokens."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self._port = Port()
+        self.url = f"http://127.0.0.1:{self._port.number}"
         self._folder = folder
         self._command = [
             *(sys.executable, "-m", "keras_store", "serve", "--insecure-no-auth"),
-            *("--root", str(folder / "data"), "--host", "127.0.0.1", "--port", str(port)),
+            *("--root", str(folder / "data"), "--host", "127.0.0.1", "--port", str(self._port.number)),
         ]
 
     def __enter__(self) -> Store:

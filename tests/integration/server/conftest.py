@@ -247,7 +247,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             ("logarithm", logarithm(), {"x": np.array([0.5, 0.0, -1.0], np.float32)}, {}),
             ("embedding", embedding(), {"token": np.array([0, 1, 2])}, {}),
             ("counter", counter(), {"steps": np.array([3, 3])}, {}),
-            ("sleepyhead", counter(), {"steps": np.array([SECOND])}, {}),
+            ("sleepyhead", counter(), {"steps": np.array([3 * SECOND])}, {}),
         )
     }
 

@@ -67,16 +67,12 @@ async def put(url: str, bundle: Path) -> None:
 
 @contextmanager
 def embedded(data: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    options = ["--root", data, "--host", "127.0.0.1", "--port", str(port), "--insecure-no-auth"]
-    url = f"http://127.0.0.1:{port}"
+    options = ["--root", data, "--host", "127.0.0.1", "--port", "0", "--insecure-no-auth"]
     with subprocess.Popen([sys.executable, "-m", "keras_store", "serve", *options], stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
-            for line in process.stderr:
-                if b"Running on" in line:
-                    break
+            said = next(line for line in process.stderr if b"Running on" in line).decode()
+            url = said.partition("Running on ")[2].split()[0]
             with urllib.request.urlopen(f"{url}/healthz", timeout=30) as answer:
                 assert answer.status == 200
             yield url
@@ -162,12 +158,13 @@ def test_a_bundle_that_cannot_be_got_ends_the_process_with_a_report(
 def test_a_store_that_is_down_is_asked_a_few_times(
     start: Start, tmp_path: Path, report: Callable[[], StepReport]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
 
-    server = start(tmp_path / "classifier", "--store", url, "--path", PATH)
+        server = start(tmp_path / "classifier", "--store", url, "--path", PATH)
 
-    assert server.exit_status() == 1
+        assert server.exit_status() == 1
     server.wait_for("end")
     assert len([record for record in server.log if "again in" in record["message"]]) == 4
     left = report()

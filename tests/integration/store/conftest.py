@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
 
 from cluster import build  # noqa: E402
 from cluster.apiserver import ApiServer  # noqa: E402
+from cluster.ports import Port  # noqa: E402
 
 STORE_NAMESPACE = "keras-system"
 READER = "operator"
@@ -94,9 +94,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
+    """Gives ports that nobody listens on, and that nobody but their servers will."""
+    kept: list[Port] = []
+
     def find() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return int(probe.getsockname()[1])
+        kept.append(Port())
+        return kept[-1].number
 
     return find
 
