@@ -25,8 +25,9 @@ STORE_PREFIX = "STORE_"
 
 MAX_MANIFEST_BYTES = 4 << 20
 _TRANSFERS_AT_ONCE = 4
-# The embedded store reads a bundle once more before it answers to its manifest.
-_STORE_TIMEOUTS = Timeouts(silence=300.0)
+# After twice this (see `keras_store.retry`) a step ends, and status says why. After once this a server's log says it,
+# before the operator asks for that (`UNREADY_SECONDS`).
+STORE_TIMEOUTS = Timeouts(silence=25.0)
 
 
 class BundleStore:
@@ -71,7 +72,15 @@ class BundleStore:
             await _gather(self._upload(path, folder, record) for record in manifest.files)
             seal = folder / MANIFEST_NAME
             size, sha256 = await asyncio.to_thread(lambda: (seal.stat().st_size, file_sha256(seal)))
-            await retrying(lambda: self._storage.write(f"{path}/{MANIFEST_NAME}", seal, size=size, sha256=sha256))
+            await retrying(
+                lambda: self._storage.write(
+                    f"{path}/{MANIFEST_NAME}",
+                    seal,
+                    size=size,
+                    sha256=sha256,
+                    vouches_for=sum(record.size_bytes for record in manifest.files),
+                )
+            )
         except StorageError as error:
             # Another run of the same inputs may have been quicker: its bundle serves as well as ours.
             if error.trouble is Trouble.CONFLICT and await self.manifest(path) is not None:
@@ -154,7 +163,7 @@ def bundle_store(url: str, environ: Mapping[str, str] = os.environ) -> BundleSto
     match scheme:
         case "http" | "https" if rest:
             token_file = environ.get(TOKEN_FILE_VARIABLE)
-            return BundleStore(HttpStorage(url, headers=lambda: _bearer(token_file), timeouts=_STORE_TIMEOUTS))
+            return BundleStore(HttpStorage(url, headers=lambda: _bearer(token_file), timeouts=STORE_TIMEOUTS))
         case "s3" if rest:
             # Only here: a server starts in less time, and less memory, without obstore.
             from keras_store.s3 import S3Storage
@@ -167,7 +176,7 @@ def bundle_store(url: str, environ: Mapping[str, str] = os.environ) -> BundleSto
                 endpoint=environ.get(f"{STORE_PREFIX}AWS_ENDPOINT_URL") or None,
                 region=environ.get(f"{STORE_PREFIX}AWS_REGION") or "us-east-1",
                 keys=s3_keys(environ, STORE_PREFIX),
-                timeouts=_STORE_TIMEOUTS,
+                timeouts=STORE_TIMEOUTS,
             )
             return BundleStore(storage)
         case "file" if rest.startswith("/"):

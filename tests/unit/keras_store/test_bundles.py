@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from keras_api.bundle import decode_manifest
 from keras_api.reasons import Reason
-from keras_store.bundles import BundleStore, bundle_store
+from keras_operator.status.pods import UNREADY_SECONDS
+from keras_store.bundles import STORE_TIMEOUTS, BundleStore, bundle_store
 from keras_store.errors import StepError
+from keras_store.http import HttpStorage
+from keras_store.retry import SILENCES
+from keras_store.storage import Timeouts
 
 MakeBundle = Callable[..., Path]
 FILES = {"model.onnx": b"onnx" * 100_000, "golden.npz": b"", "saved/variables/data 00:é#?.bin": b"x"}
@@ -164,3 +170,24 @@ async def test_a_store_that_is_down_is_named(make_bundle: MakeBundle):
         ) as caught:
             await store.put("ns/m/rev", make_bundle(FILES))
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_store_that_never_answers_is_asked_once_more(serve: Callable[..., Awaitable[str]]):
+    asked = []
+
+    async def never(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with BundleStore(HttpStorage(await serve(never), timeouts=Timeouts(silence=0.1))) as store:
+        with pytest.raises(StepError, match=r"not a byte for 0\.1 s\): look whether the store, its volume") as caught:
+            await store.manifest("ns/m/rev")
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert asked == ["/ns/m/rev/manifest.json"] * 2
+
+
+def test_whoever_waits_for_a_silent_store_is_told_within_a_minute():
+    assert STORE_TIMEOUTS.silence * SILENCES < 60
+    # And before the operator asks a server that is not ready for its log.
+    assert STORE_TIMEOUTS.silence < UNREADY_SECONDS
