@@ -202,7 +202,7 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     ),
     Reason.BUNDLE_INVALID: ReasonDoc(
         "The revision's bundle in the store is missing, incomplete or altered; it was not served.",
-        "Delete what is left of it in the store and the revision's prepare Job; the operator prepares it again.",
+        "Nothing: the operator prepares it again. If it happens often, look what deletes or alters files in the store.",
     ),
     Reason.IMAGE_PULL_FAILED: ReasonDoc(
         "The kubelet cannot pull an image.",

@@ -74,6 +74,7 @@ _SOURCE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
 }
 
+PREPARED_AGAIN = "the operator prepares it again while the spec asks for it"
 _CHECK_STORE = "check that the store runs; what is served already is not affected"
 _STORE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.MISSING: (Reason.STORE_UNAVAILABLE, "check the chart's store settings: the bucket or folder must exist"),
@@ -88,8 +89,8 @@ _STORE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.REFUSED: (Reason.STORE_UNAVAILABLE, "check the chart's store settings (URL, endpoint, region)"),
     Trouble.CONFLICT: (Reason.STORE_UNAVAILABLE, "another run writes the same bundle: the operator tries again"),
     Trouble.FULL: (Reason.STORE_UNAVAILABLE, "enlarge the store's volume, or delete old bundles"),
-    Trouble.CHANGED: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
-    Trouble.TOO_LARGE: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
+    Trouble.CHANGED: (Reason.BUNDLE_INVALID, PREPARED_AGAIN),
+    Trouble.TOO_LARGE: (Reason.BUNDLE_INVALID, PREPARED_AGAIN),
 }
 
 

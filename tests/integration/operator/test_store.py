@@ -15,6 +15,7 @@ from scene import Scene
 from source import Source
 from store_process import Store, make_bundle, run
 
+from keras_api.reasons import Reason
 from keras_api.report import StepReport, encode_report
 
 FILES = {"model.onnx": b"onnx" * 1000, "golden.npz": b"golden"}
@@ -139,5 +140,43 @@ def test_a_download_that_hangs_is_told_until_the_server_has_its_bundle(
     scene.kubelet.serves_again(pod, report)
     time.sleep(1)
     assert scene.condition("Ready") == ready
+    scene.kubelet.turns_ready(pod)
+    scene.wait_for("Ready", "True", "Serving")
+
+
+@pytest.mark.parametrize("lost", ["model.onnx", "golden.npz"])
+def test_a_bundle_that_lost_a_file_is_told_and_repaired(
+    scene: Scene, source: Source, store: Store, tmp_path: Path, lost: str
+) -> None:
+    scene.create(source.url, serving={"replicas": 2})
+    revision = prepare(scene, tmp_path / "first")
+    pods = scene.kubelet.serves("digits", 2)
+    scene.wait_for("Ready", "True", "Serving")
+    stored = store.data / scene.namespace / "digits" / revision
+    (stored / lost).unlink()
+    time.sleep(1.1)  # times in Kubernetes are whole seconds: the loss must come after the Job's end
+
+    scene.kube.delete("pods", scene.namespace, pods[0]["metadata"]["name"])
+    old = {pod["metadata"]["uid"] for pod in pods}
+    pod = wait_until(
+        lambda: next(
+            (each for each in scene.kubelet.server_pods("digits", 2) if each["metadata"]["uid"] not in old), None
+        ),
+        "another pod",
+    )
+    replaced = {"bundle": str(tmp_path / "bundle"), "port": free_port()}
+    report = ends_badly(server_container(pod), tmp_path, **replaced)
+    assert report.failure is not None
+    assert report.failure.reason is Reason.BUNDLE_INVALID
+    scene.kubelet.ends_serving(pod, report)
+
+    ready = scene.wait_for("Ready", "False", "BundleInvalid")
+    assert f"/{scene.namespace}/digits/{revision}/{lost}" in ready["message"]
+    assert "the operator prepares it again" in ready["message"]
+    assert scene.status()["lastFailure"]["reason"] == "BundleInvalid"
+    assert still_serves(scene, revision)
+
+    assert prepare(scene, tmp_path / "again") == revision
+    assert (stored / lost).read_bytes() == FILES[lost]
     scene.kubelet.turns_ready(pod)
     scene.wait_for("Ready", "True", "Serving")

@@ -61,6 +61,51 @@ async def test_an_absent_bundle_cannot_be_got(store: BundleStore, tmp_path: Path
     assert caught.value.reason is Reason.BUNDLE_INVALID
 
 
+def damage(file: str, content: bytes | None) -> Callable[[Path], object]:
+    """Write something else into a file of a stored bundle, or delete it."""
+    return lambda bundle: (bundle / file).unlink() if content is None else (bundle / file).write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a file lost": damage("golden.npz", None),
+    "a file altered": damage("model.onnx", b"ONNX" * 100_000),
+    "a file cut off": damage("model.onnx", b"onnx"),
+    "a file grown": damage("golden.npz", b"?"),
+    "the manifest cut off": damage("manifest.json", b"{"),
+    "the manifest empty": damage("manifest.json", b""),
+    "the manifest endless": damage("manifest.json", b"?" * (5 << 20)),
+    "all lost but the manifest": lambda bundle: [
+        path.unlink() for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"
+    ],
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("again", [FILES, {**FILES, "model.onnx": b"differs by a byte"}], ids=["same", "another"])
+async def test_a_damaged_bundle_is_written_anew(
+    store: BundleStore, make_bundle: MakeBundle, tmp_path: Path, harm: Callable[[Path], object], again: dict[str, bytes]
+):
+    await store.put("ns/m/rev", make_bundle(FILES))
+    harm(tmp_path / "archive/ns/m/rev")
+    assert await store.whole("ns/m/rev") is None
+    bundle = make_bundle(again, folder="again")
+    assert await store.put("ns/m/rev", bundle)
+    await store.get("ns/m/rev", tmp_path / "back")
+    assert content(tmp_path / "back") == content(bundle)
+    assert not await store.put("ns/m/rev", make_bundle(FILES))
+
+
+async def test_a_bundle_of_another_release_stays_as_it_is(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+    """Whether it is damaged nobody here can tell."""
+    await store.put("ns/m/rev", make_bundle(FILES))
+    seal = tmp_path / "archive/ns/m/rev/manifest.json"
+    seal.write_bytes(b'{"version":9}')
+    with pytest.raises(StepError, match=r"version 9 is not known here.*or use the release that wrote it") as caught:
+        await store.put("ns/m/rev", make_bundle({"model.onnx": b"another"}, folder="again"))
+    assert caught.value.reason is Reason.BUNDLE_INVALID
+    assert seal.read_bytes() == b'{"version":9}'
+
+
 async def test_without_its_manifest_a_bundle_is_not_there(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     await store.put("ns/m/rev", make_bundle(FILES))
     (tmp_path / "archive/ns/m/rev/manifest.json").unlink()
