@@ -197,8 +197,8 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         True,
     ),
     Reason.STORE_UNAVAILABLE: ReasonDoc(
-        "The artifact store does not answer, or refuses.",
-        "Check the store (`kubectl -n keras-system get pods`); running pods are not affected.",
+        "The artifact store does not answer, refuses, or is full; the message says which.",
+        "Check the store (`kubectl -n keras-system get pods`) and the room that its volume has; running pods are not affected.",
     ),
     Reason.BUNDLE_INVALID: ReasonDoc(
         "The revision's bundle in the store is missing, incomplete or altered; it was not served.",
