@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -382,20 +383,20 @@ def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, t
 def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(troubled, bucket):
     model = Model("powerless", troubled["killed"].namespace, bucket)
     source = f"http://strange-source.{model.namespace}.svc:8080/hangs/model.keras"
-    rules = k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")
-    with_less = json.loads(rules)
+    role = as_applied(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
+    with_less = deepcopy(role)
     for rule in with_less["rules"]:
         if "jobs" in rule["resources"]:
             rule["verbs"] = [verb for verb in rule["verbs"] if verb not in ("create", "patch")]
     try:
-        k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(with_less)))
+        apply_as_helm(with_less)
         model.apply(source)
         failure = model.wait_failure("Forbidden")
         assert "the operator may not patch jobs.batch" in failure["message"] or (
             "the operator may not create jobs.batch" in failure["message"]
         )
     finally:
-        k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(json.loads(rules))))
+        apply_as_helm(role)
     # The operator looks again every half a minute, and at once when the spec changes.
     model.apply(source, source={"pollInterval": "1h"})
     model.wait_reason("Ready", "Preparing", timeout=60)
@@ -526,9 +527,16 @@ def little_memory_for_prepare(namespace: str) -> list[dict[str, Any]]:
     return [policy, binding]
 
 
-def without_version(obj: dict[str, Any]) -> dict[str, Any]:
-    del obj["metadata"]["resourceVersion"]
-    return obj
+def as_applied(role: dict[str, Any]) -> dict[str, Any]:
+    """What the chart says of a role, without what the API server adds."""
+    metadata = {key: role["metadata"][key] for key in ("name", "labels", "annotations")}
+    return {**{key: role[key] for key in ("apiVersion", "kind", "rules")}, "metadata": metadata}
+
+
+def apply_as_helm(obj: dict[str, Any]) -> None:
+    """Under another name the next `helm upgrade` would find a conflict."""
+    options = ("--server-side", "--force-conflicts", "--field-manager=helm")
+    k8s.kubectl("apply", *options, "-f", "-", stdin=json.dumps(obj))
 
 
 def prepare_jobs(model: Model) -> list[dict[str, Any]]:
@@ -622,8 +630,11 @@ def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
             if "running" in container["state"] and not container["ready"]:
                 since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
                 yield since + timedelta(seconds=UNREADY_SECONDS)
+    placed = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
     for event in k8s.get_list("event", model.namespace):
         about = event["involvedObject"]
+        if event["reason"] == "FailedScheduling" and about["name"] in placed:
+            continue  # it had to wait, which is over
         # Probes fail while a server starts; they mean nothing yet.
         if event["metadata"]["uid"] in before or event["type"] != "Warning" or event["reason"] == "Unhealthy":
             continue
