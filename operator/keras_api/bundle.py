@@ -122,6 +122,10 @@ class ManifestError(ValueError):
     """A manifest that cannot be trusted; the text says why."""
 
 
+class UnknownVersionError(ManifestError):
+    """A manifest of another release, which may be right for all that is known here."""
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The manifest as JSON, indented for people. `version` is always written, though it equals its default."""
     content = {"version": MANIFEST_VERSION, **msgspec.to_builtins(manifest)}
@@ -132,12 +136,13 @@ def decode_manifest(data: bytes) -> Manifest:
     """Parse manifest.json strictly.
 
     Raises:
-        ManifestError: unknown version or field, wrong type, a file path that leaves the bundle, or one named twice.
+        UnknownVersionError: a version that is not known here.
+        ManifestError: unknown field, wrong type, a file path that leaves the bundle, or one named twice.
     """
     try:
         version = msgspec.json.decode(data, type=_Versioned).version
         if version != MANIFEST_VERSION:
-            raise ManifestError(
+            raise UnknownVersionError(
                 f"manifest version {version} is not known here (this is {MANIFEST_VERSION}): "
                 "prepare the model again, or use the release that wrote it"
             )

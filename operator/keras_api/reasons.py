@@ -197,12 +197,12 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
         True,
     ),
     Reason.STORE_UNAVAILABLE: ReasonDoc(
-        "The artifact store does not answer, or refuses.",
-        "Check the store (`kubectl -n keras-system get pods`); running pods are not affected.",
+        "The artifact store does not answer, refuses, or is full; the message says which.",
+        "Check the store (`kubectl -n keras-system get pods`) and the room that its volume has; running pods are not affected.",
     ),
     Reason.BUNDLE_INVALID: ReasonDoc(
         "The revision's bundle in the store is missing, incomplete or altered; it was not served.",
-        "Delete what is left of it in the store and the revision's prepare Job; the operator prepares it again.",
+        "Nothing: the operator prepares it again. If it happens often, look what deletes or alters files in the store.",
     ),
     Reason.IMAGE_PULL_FAILED: ReasonDoc(
         "The kubelet cannot pull an image.",

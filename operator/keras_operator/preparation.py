@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from keras_api.bundle import ModelSummary
 from keras_api.reasons import ConditionType, Reason
@@ -75,8 +75,8 @@ def preparation(model: KerasModel, seen: Observed) -> Preparation:
     job = seen.job(model)
     known = _known(model, seen)
     if known is not None:
-        lost = _bundle_lost_at(seen)
-        if lost is None or (job is not None and _succeeded_since(job, lost)):
+        lost = _loss(seen)
+        if lost is None or (job is not None and _succeeded_since(job, lost.at)):
             return Preparation("done", model=known)
         if job is not None and _succeeded_since(job, None):
             return Preparation("start")  # in place of the run whose bundle is lost
@@ -106,7 +106,7 @@ def may_be_stored(model: KerasModel, seen: Observed) -> bool:
     """
     job = seen.job(model)
     own = job is not None and job.controller == model.metadata.uid
-    return bool(seen.revision) and not own and _known(model, seen) is None and _bundle_lost_at(seen) is None
+    return bool(seen.revision) and not own and _known(model, seen) is None and _loss(seen) is None
 
 
 def podless_from(job: Child, seen: Observed) -> datetime | None:
@@ -122,10 +122,17 @@ def _known(model: KerasModel, seen: Observed) -> ModelSummary | None:
     return model.status.model if model.status.prepared_revision == seen.revision else None
 
 
-def _bundle_lost_at(seen: Observed) -> datetime | None:
-    """When a serving pod last found that the wanted revision's bundle is not whole in the store."""
-    times = [
-        last_end_time(container)
+class _Loss(NamedTuple):
+    """A serving pod has found that the wanted revision's bundle is not whole in the store."""
+
+    at: datetime
+    message: str
+
+
+def _loss(seen: Observed) -> _Loss | None:
+    """The latest loss; None when no pod tells of one."""
+    losses = [
+        _Loss(last_end_time(container), cause.message)
         for pod in seen.servers()
         if pod.revision == seen.revision and not pod.deleting
         for container in containers(pod)
@@ -134,7 +141,7 @@ def _bundle_lost_at(seen: Observed) -> datetime | None:
         # A container remembers how its last run ended; a pod that was ready since has its bundle.
         and not has_been_ready_since(pod, last_end_time(container))
     ]
-    return max(times, default=None)
+    return max(losses, default=None)
 
 
 def _succeeded_since(job: Child, time: datetime | None) -> bool:
@@ -146,8 +153,11 @@ def _running(model: KerasModel, job: Child, pods: list[Pod], seen: Observed) -> 
     if _is_ending_overdue(job):
         failure: Failure | None = _overdue(model, job, pods)
     else:
-        cause = _trouble(job, pods, seen)
-        failure = None if cause is None else Failure("prepare", cause.reason, cause.message, job.revision)
+        cause, loss = _trouble(job, pods, seen), _loss(seen)
+        if cause is not None:
+            failure = Failure("prepare", cause.reason, cause.message, job.revision)
+        else:
+            failure = Failure("serve", Reason.BUNDLE_INVALID, loss.message, job.revision) if loss else None
     return Preparation("running", failure=failure, attempt=job.attempt, memory=job.memory)
 
 

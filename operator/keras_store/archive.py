@@ -2,13 +2,15 @@
 
 Until its manifest comes, a bundle's files may be written again (a run that was killed leaves some, and the next run's
 may differ by a byte). The manifest is taken only when every file that it names is there, whole; from then on nothing
-in the bundle changes.
+in the bundle changes. A disk may lose or alter files all the same: a broken seal counts for nothing, so that the bundle
+can be written anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import re
 import shutil
 from contextlib import AbstractAsyncContextManager
@@ -16,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from keras_api.bundle import MANIFEST_NAME, ManifestError, decode_manifest
+from keras_api.bundle import MANIFEST_NAME, Manifest, ManifestError, UnknownVersionError, decode_manifest
 from keras_store.bundles import MAX_MANIFEST_BYTES, check_files
 from keras_store.drafts import Draft, draft, file_sha256, make_folder
+
+log = logging.getLogger(__name__)
 
 _INCOMING = ".incoming"
 _MAX_PATH_BYTES = 1024
@@ -49,6 +53,11 @@ class FilePath:
     namespace: str
     bundle: str  # namespace/model/revision
     file: str
+
+    @property
+    def revision(self) -> str:
+        """The last part of the bundle's path."""
+        return self.bundle.rpartition("/")[2]
 
     @classmethod
     def parse(cls, text: str) -> FilePath:
@@ -123,7 +132,11 @@ class Archive:
             if await asyncio.to_thread(self._sealed, path):
                 if await asyncio.to_thread(_same, self.locate(path), file):
                     return False
-                raise SealedError(f"the bundle {path.bundle} is complete and does not change: {path.file} differs")
+                damage = await asyncio.to_thread(self._damage, path)
+                if damage is None:
+                    raise SealedError(f"the bundle {path.bundle} is complete and does not change: {path.file} differs")
+                log.warning("%s is written anew, since it is damaged: %s", path.bundle, damage)
+                self._seal(path).unlink()
             if path.file == MANIFEST_NAME:
                 await asyncio.to_thread(self._check_complete, path, file)
             try:
@@ -132,16 +145,37 @@ class Archive:
                 raise BadPathError(f"{path.bundle}/{path.file}: a file and a folder cannot have one name") from error
             return True
 
+    def _seal(self, path: FilePath) -> Path:
+        return self.root / path.bundle / MANIFEST_NAME
+
     def _sealed(self, path: FilePath) -> bool:
-        return (self.root / path.bundle / MANIFEST_NAME).exists()
+        return self._seal(path).exists()
+
+    def _damage(self, path: FilePath) -> str | None:
+        """What is wrong with a sealed bundle; None when nothing is, as far as this release can tell."""
+        try:
+            self._read(path, self._seal(path))
+        except UnknownVersionError:
+            return None
+        except ManifestError as error:
+            return str(error)
+        return None
+
+    def _read(self, path: FilePath, seal: Path) -> Manifest:
+        """A manifest, after every file was checked against it."""
+        size = seal.stat().st_size
+        if size > MAX_MANIFEST_BYTES:
+            raise ManifestError(f"{size} bytes are too many for a manifest")
+        manifest = decode_manifest(seal.read_bytes())
+        if manifest.revision != path.revision:
+            raise ManifestError(f"the manifest is of revision {manifest.revision}")
+        check_files(self.root / path.bundle, manifest)
+        return manifest
 
     def _check_complete(self, path: FilePath, file: Draft) -> None:
         folder = self.root / path.bundle
-        if file.size > MAX_MANIFEST_BYTES:
-            raise IncompleteError(f"{path.bundle}: {file.size} bytes are too many for a manifest")
         try:
-            manifest = decode_manifest(file.path.read_bytes())
-            check_files(folder, manifest)
+            manifest = self._read(path, file.path)
         except ManifestError as error:
             raise IncompleteError(f"{path.bundle}: {error}") from error
         named = {record.path for record in manifest.files}

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from keras_api.bundle import MANIFEST_NAME, FileRecord, Manifest, ManifestError, decode_manifest
+from keras_api.bundle import (
+    MANIFEST_NAME,
+    FileRecord,
+    Manifest,
+    ManifestError,
+    UnknownVersionError,
+    decode_manifest,
+)
 from keras_api.reasons import Reason
 from keras_store.drafts import DRAFT_PREFIX, draft, file_sha256
-from keras_store.errors import StepError, StorageError, Trouble, store_failure
+from keras_store.errors import PREPARED_AGAIN, StepError, StorageError, Trouble, store_failure
 from keras_store.folder import FolderStorage
 from keras_store.http import HttpStorage
 from keras_store.retry import ATTEMPTS, retrying
@@ -25,8 +33,16 @@ STORE_PREFIX = "STORE_"
 
 MAX_MANIFEST_BYTES = 4 << 20
 _TRANSFERS_AT_ONCE = 4
-# The embedded store reads a bundle once more before it answers to its manifest.
-_STORE_TIMEOUTS = Timeouts(silence=300.0)
+# After twice this (see `keras_store.retry`) a step ends, and status says why. After once this a server's log says it,
+# before the operator asks for that (`UNREADY_SECONDS`).
+STORE_TIMEOUTS = Timeouts(silence=25.0)
+
+
+class _DamagedError(StepError):
+    """What stands in the place of a manifest is none."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.BUNDLE_INVALID, message)
 
 
 class BundleStore:
@@ -53,10 +69,31 @@ class BundleStore:
             if error.trouble is Trouble.MISSING:
                 return None
             raise store_failure(error) from error
-        return _decoded(data, path, self._storage.address(path))
+        return self._decoded(data, path)
+
+    async def whole(self, path: str) -> Manifest | None:
+        """The manifest of a bundle whose every file was read and is as it says.
+
+        Returns:
+            None when there is no such bundle, or when what is there is damaged and can only be written anew.
+        """
+        try:
+            manifest = await self.manifest(path)
+            if manifest is not None:
+                await _gather(self._check(path, record) for record in manifest.files)
+        except _DamagedError as error:
+            damage = str(error)
+        except StorageError as error:
+            if error.trouble not in (Trouble.MISSING, Trouble.CHANGED):
+                raise store_failure(error) from error
+            damage = error.message
+        else:
+            return manifest
+        log.warning("%s is in the store, but damaged: %s", path, damage)
+        return None
 
     async def put(self, path: str, folder: Path) -> bool:
-        """Upload a bundle from a folder, manifest last.
+        """Upload a bundle from a folder, manifest last; one that is there already stays, unless it is damaged.
 
         Returns:
             Whether it was uploaded: False when the store has the bundle already, perhaps from another run.
@@ -65,16 +102,24 @@ class BundleStore:
             manifest = await asyncio.to_thread(read_bundle, folder)
         except ManifestError as error:
             raise StepError(Reason.PREPARE_FAILED, f"the prepare step left a broken bundle: {error}") from error
-        if await self.manifest(path) is not None:
+        if await self.whole(path) is not None:
             return False
         try:
             await _gather(self._upload(path, folder, record) for record in manifest.files)
             seal = folder / MANIFEST_NAME
             size, sha256 = await asyncio.to_thread(lambda: (seal.stat().st_size, file_sha256(seal)))
-            await retrying(lambda: self._storage.write(f"{path}/{MANIFEST_NAME}", seal, size=size, sha256=sha256))
+            await retrying(
+                lambda: self._storage.write(
+                    f"{path}/{MANIFEST_NAME}",
+                    seal,
+                    size=size,
+                    sha256=sha256,
+                    vouches_for=sum(record.size_bytes for record in manifest.files),
+                )
+            )
         except StorageError as error:
             # Another run of the same inputs may have been quicker: its bundle serves as well as ours.
-            if error.trouble is Trouble.CONFLICT and await self.manifest(path) is not None:
+            if error.trouble is Trouble.CONFLICT and await self.whole(path) is not None:
                 return False
             raise store_failure(error) from error
         return True
@@ -86,16 +131,13 @@ class BundleStore:
         """
         try:
             data = await retrying(lambda: self._read_manifest(path))
-            manifest = _decoded(data, path, self._storage.address(path))
+            manifest = self._decoded(data, path)
             _refuse_foreign(folder, manifest)
             await _gather(self._download(path, folder, record) for record in manifest.files)
         except StorageError as error:
             if error.trouble is Trouble.MISSING:
-                raise StepError(
-                    Reason.BUNDLE_INVALID,
-                    f"{error.message}: the bundle is not whole or was deleted; delete the prepare Job of this revision "
-                    "and the operator prepares it again",
-                ) from error
+                message = f"{error.message}: the bundle is not whole or was deleted: {PREPARED_AGAIN}"
+                raise StepError(Reason.BUNDLE_INVALID, message) from error
             raise store_failure(error) from error
         async with draft(folder) as file:
             await file.write(data)
@@ -109,8 +151,43 @@ class BundleStore:
                 data += chunk
                 if len(data) > MAX_MANIFEST_BYTES:
                     address = self._storage.address(f"{path}/{MANIFEST_NAME}")
-                    raise StorageError(Trouble.TOO_LARGE, f"{address} is larger than a manifest can be")
+                    raise _DamagedError(f"{address} is larger than a manifest can be: {PREPARED_AGAIN}")
         return bytes(data)
+
+    def _decoded(self, data: bytes, path: str) -> Manifest:
+        address = self._storage.address(path)
+        try:
+            manifest = decode_manifest(data)
+        except UnknownVersionError as error:
+            remedy = "or delete the bundle in the store, then its prepare Job"
+            raise StepError(Reason.BUNDLE_INVALID, f"{address}: {error}, {remedy}") from error
+        except ManifestError as error:
+            raise _DamagedError(f"{address}: {error}: {PREPARED_AGAIN}") from error
+        if manifest.revision != path.rpartition("/")[2]:
+            wrong = f"its {MANIFEST_NAME} is of revision {manifest.revision}"
+            raise _DamagedError(f"{address}: {wrong}: {PREPARED_AGAIN}")
+        return manifest
+
+    async def _check(self, path: str, record: FileRecord) -> None:
+        await retrying(lambda: self._read_and_compare(f"{path}/{record.path}", record))
+
+    async def _read_and_compare(self, path: str, record: FileRecord) -> None:
+        size, digest = 0, hashlib.sha256()
+        async with self._storage.read(path) as reading:
+            async for chunk in reading.chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                if size > record.size_bytes:
+                    break
+        self._compare(path, record, size, digest.hexdigest())
+
+    def _compare(self, path: str, record: FileRecord, size: int, sha256: str) -> None:
+        if (size, sha256) != (record.size_bytes, record.sha256):
+            raise StorageError(
+                Trouble.CHANGED,
+                f"{self._storage.address(path)} is not the file that the bundle's manifest names "
+                f"(want {record.size_bytes} bytes with sha256 {record.sha256}; got {size} with {sha256})",
+            )
 
     async def _upload(self, path: str, folder: Path, record: FileRecord) -> None:
         file = folder / record.path
@@ -130,12 +207,7 @@ class BundleStore:
                 await file.write(chunk)
                 if file.size > record.size_bytes:
                     break
-            if (file.size, file.sha256) != (record.size_bytes, record.sha256):
-                raise StorageError(
-                    Trouble.CHANGED,
-                    f"{self._storage.address(path)} is not the file that the bundle's manifest names "
-                    f"(want {record.size_bytes} bytes with sha256 {record.sha256}; got {file.size} with {file.sha256})",
-                )
+            self._compare(path, record, file.size, file.sha256)
             await file.commit(target)
 
 
@@ -154,7 +226,7 @@ def bundle_store(url: str, environ: Mapping[str, str] = os.environ) -> BundleSto
     match scheme:
         case "http" | "https" if rest:
             token_file = environ.get(TOKEN_FILE_VARIABLE)
-            return BundleStore(HttpStorage(url, headers=lambda: _bearer(token_file), timeouts=_STORE_TIMEOUTS))
+            return BundleStore(HttpStorage(url, headers=lambda: _bearer(token_file), timeouts=STORE_TIMEOUTS))
         case "s3" if rest:
             # Only here: a server starts in less time, and less memory, without obstore.
             from keras_store.s3 import S3Storage
@@ -167,7 +239,7 @@ def bundle_store(url: str, environ: Mapping[str, str] = os.environ) -> BundleSto
                 endpoint=environ.get(f"{STORE_PREFIX}AWS_ENDPOINT_URL") or None,
                 region=environ.get(f"{STORE_PREFIX}AWS_REGION") or "us-east-1",
                 keys=s3_keys(environ, STORE_PREFIX),
-                timeouts=_STORE_TIMEOUTS,
+                timeouts=STORE_TIMEOUTS,
             )
             return BundleStore(storage)
         case "file" if rest.startswith("/"):
@@ -218,18 +290,6 @@ def _bearer(token_file: str | None) -> dict[str, str]:
         return {"Authorization": f"Bearer {Path(token_file).read_text().strip()}"}
     except OSError as error:
         raise StorageError(Trouble.DENIED, f"the store's token {token_file}: {error.strerror}") from error
-
-
-def _decoded(data: bytes, path: str, address: str) -> Manifest:
-    remedy = "delete the bundle in the store, then its prepare Job"
-    try:
-        manifest = decode_manifest(data)
-    except ManifestError as error:
-        raise StepError(Reason.BUNDLE_INVALID, f"{address}: {error}: {remedy}") from error
-    if manifest.revision != path.rpartition("/")[2]:
-        wrong = f"its {MANIFEST_NAME} is of revision {manifest.revision}"
-        raise StepError(Reason.BUNDLE_INVALID, f"{address}: {wrong}: {remedy}")
-    return manifest
 
 
 def _refuse_foreign(folder: Path, manifest: Manifest) -> None:

@@ -12,7 +12,8 @@ class Trouble(StrEnum):
 
     MISSING = "missing"  # it answers, and the file or bucket is not there
     DENIED = "denied"  # it wants other credentials
-    UNREACHABLE = "unreachable"  # no name, no connection, no answer
+    UNREACHABLE = "unreachable"  # no name, no connection
+    SILENT = "silent"  # it is connected, and for too long not a byte moves
     UNTRUSTED = "untrusted"  # TLS failed
     UNHEALTHY = "unhealthy"  # it answers that it cannot now, or breaks off
     REFUSED = "refused"  # it says that the request is wrong
@@ -23,7 +24,7 @@ class Trouble(StrEnum):
 
 
 # What can pass by itself within seconds, so that the same request is worth repeating.
-_TRANSIENT = {Trouble.UNREACHABLE, Trouble.UNHEALTHY}
+_TRANSIENT = {Trouble.UNREACHABLE, Trouble.SILENT, Trouble.UNHEALTHY}
 
 
 class StorageError(Exception):
@@ -57,6 +58,7 @@ _SOURCE: dict[Trouble, tuple[Reason, str]] = {
         "let spec.source.secretRef name a Secret with credentials that may read it",
     ),
     Trouble.UNREACHABLE: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
+    Trouble.SILENT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     Trouble.UNTRUSTED: (
         Reason.SOURCE_UNREACHABLE,
         "give the server a valid certificate of an authority that the images know, or write http:// if it has none",
@@ -72,18 +74,23 @@ _SOURCE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
 }
 
+PREPARED_AGAIN = "the operator prepares it again while the spec asks for it"
 _CHECK_STORE = "check that the store runs; what is served already is not affected"
 _STORE: dict[Trouble, tuple[Reason, str]] = {
     Trouble.MISSING: (Reason.STORE_UNAVAILABLE, "check the chart's store settings: the bucket or folder must exist"),
     Trouble.DENIED: (Reason.STORE_UNAVAILABLE, "check the credentials that the chart gives the store's clients"),
     Trouble.UNREACHABLE: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
+    Trouble.SILENT: (
+        Reason.STORE_UNAVAILABLE,
+        "look whether the store, its volume or the network hangs; what is served already is not affected",
+    ),
     Trouble.UNTRUSTED: (Reason.STORE_UNAVAILABLE, "give the store a certificate of an authority that the images know"),
     Trouble.UNHEALTHY: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
     Trouble.REFUSED: (Reason.STORE_UNAVAILABLE, "check the chart's store settings (URL, endpoint, region)"),
     Trouble.CONFLICT: (Reason.STORE_UNAVAILABLE, "another run writes the same bundle: the operator tries again"),
     Trouble.FULL: (Reason.STORE_UNAVAILABLE, "enlarge the store's volume, or delete old bundles"),
-    Trouble.CHANGED: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
-    Trouble.TOO_LARGE: (Reason.BUNDLE_INVALID, "delete the bundle in the store, then its prepare Job"),
+    Trouble.CHANGED: (Reason.BUNDLE_INVALID, PREPARED_AGAIN),
+    Trouble.TOO_LARGE: (Reason.BUNDLE_INVALID, PREPARED_AGAIN),
 }
 
 

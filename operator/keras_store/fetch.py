@@ -45,8 +45,8 @@ async def fetch(
 ) -> int | None:
     """Fill the work folder for the prepare step. Returns the bytes of the model file.
 
-    When the store already has the bundle, only its manifest is fetched (and None returned): the same inputs are not
-    prepared twice.
+    When the store already has the bundle, whole, only its manifest is fetched (and None returned): the same inputs are
+    not prepared twice.
 
     Args:
         request: what to fetch.
@@ -59,7 +59,7 @@ async def fetch(
     Raises:
         StepError: naming culprit and remedy.
     """
-    manifest = await store.manifest(request.bundle_path)
+    manifest = await store.whole(request.bundle_path)
     if manifest is not None:
         log.info("%s is in the store already", request.bundle_path)
         await _write(work / "bundle" / MANIFEST_NAME, encode_manifest(manifest))

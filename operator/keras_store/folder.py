@@ -51,7 +51,7 @@ class FolderStorage(Storage):
         stat = await self.stat(path)
         yield Reading(stat=stat, chunks=self._chunks(path))
 
-    async def write(self, path: str, file: Path, *, size: int, sha256: str) -> None:
+    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
         """Copy the file here."""
         with self._translated(path):
             target = self._inside(path)

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Self
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from keras_store.errors import StorageError, Trouble
@@ -29,7 +30,7 @@ _TROUBLES: list[tuple[type[BaseException], Trouble, str]] = [
     (aiohttp.ClientSSLError, Trouble.UNTRUSTED, "no TLS connection"),
     (aiohttp.ClientProxyConnectionError, Trouble.UNREACHABLE, "the proxy does not answer"),
     (aiohttp.ConnectionTimeoutError, Trouble.UNREACHABLE, "no connection in time"),
-    (TimeoutError, Trouble.UNREACHABLE, "no answer in time"),
+    (TimeoutError, Trouble.SILENT, "no answer in time"),
     (aiohttp.ClientConnectorError, Trouble.UNREACHABLE, "no connection"),
     (aiohttp.ClientPayloadError, Trouble.UNHEALTHY, "the answer broke off before its end"),
     (aiohttp.ServerDisconnectedError, Trouble.UNHEALTHY, "the server closed the connection"),
@@ -57,8 +58,41 @@ _HEAD_REFUSALS = {400, 401, 403, 404, 405, 501}
 
 _REASON_CHARACTERS = 300
 
+# Small, because only when one is taken is it known that an upload moves.
+_PIECE_BYTES = 64 << 10
+# The system takes no more than this before the peer does, about, for the same reason.
+_SEND_BUFFER_BYTES = 256 << 10
+
 _SECRETS_IN_URL = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*).*", re.DOTALL)
 _QUERY_IN_TEXT = re.compile(r"\?[^\s\"'<>]+")
+
+
+class _Upload(aiohttp.Payload):
+    """A file as the body of a request, which tells how far it is; sent again, it begins anew.
+
+    Args:
+        file: the content.
+        on_piece: called whenever a piece of it is taken.
+        on_end: called when all of it is taken.
+    """
+
+    def __init__(self, file: Path, *, on_piece: Callable[[], None], on_end: Callable[[], None]) -> None:
+        super().__init__(file)
+        self._file = file
+        self._on_piece = on_piece
+        self._on_end = on_end
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Not needed: it is no text."""
+        raise TypeError("a file to upload is no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it."""
+        with self._file.open("rb", buffering=0) as content:
+            while piece := await asyncio.to_thread(content.read, _PIECE_BYTES):
+                await writer.write(piece)
+                self._on_piece()
+        self._on_end()
 
 
 class HttpStorage(Storage):
@@ -87,9 +121,7 @@ class HttpStorage(Storage):
 
     async def __aenter__(self) -> Self:
         self._client = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.silence
-            ),
+            connector=aiohttp.TCPConnector(socket_factory=_socket),
             trust_env=self._use_proxy,
             auto_decompress=False,
             requote_redirect_url=False,  # signed addresses must stay as they are
@@ -123,27 +155,52 @@ class HttpStorage(Storage):
             await self._check(response, path)
             yield Reading(stat=_stat(response), chunks=self._chunks(response, path))
 
-    async def write(self, path: str, file: Path, *, size: int, sha256: str) -> None:
+    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
         """Upload by PUT, with the digest for the server to check (RFC 9530)."""
-        headers = {"Content-Digest": content_digest(sha256), "Content-Type": "application/octet-stream"}
-        with _translated(self.address(path)), file.open("rb") as content:
-            async with asyncio.timeout(self._timeouts.upload(size)):
-                async with self._request("PUT", path, headers, content) as response:
+        headers = {
+            "Content-Digest": content_digest(sha256),
+            "Content-Length": str(size),
+            "Content-Type": "application/octet-stream",
+        }
+        now, silence = asyncio.get_running_loop().time, self._timeouts.silence
+        with self._translated(path):
+            async with asyncio.timeout(self._timeouts.connect + silence) as patience:
+
+                def wait(seconds: float) -> None:
+                    with suppress(RuntimeError):  # the request has ended already
+                        patience.reschedule(now() + seconds)
+
+                upload = _Upload(
+                    file,
+                    on_piece=lambda: wait(silence),
+                    on_end=lambda: wait(self._timeouts.answer(size + vouches_for)),
+                )
+                async with self._request("PUT", path, headers, upload) as response:
                     await self._check(response, path)
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, upload: _Upload | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._client is None:
             raise RuntimeError("use the storage as an async context manager")
         # A compressed answer would have another length and another ETag.
         all_headers = {"Accept-Encoding": "identity", **self._headers(), **(headers or {})}
-        url = url_of(self._file_url(path))
-        with _translated(self.address(path)):
-            request = self._client.request(method, url, headers=all_headers, data=body, allow_redirects=method != "PUT")
+        request = self._client.request(
+            method,
+            url_of(self._file_url(path)),
+            headers=all_headers,
+            data=upload,
+            allow_redirects=method != "PUT",
+            # aiohttp's watch over silence begins when all is sent; `write` has its own.
+            timeout=self._client_timeout(silence=None if upload else self._timeouts.silence),
+        )
+        with self._translated(path):
             async with request as response:
                 yield response
+
+    def _client_timeout(self, silence: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self._timeouts.connect, sock_read=silence)
 
     async def _check(self, response: aiohttp.ClientResponse, path: str) -> None:
         status = response.status
@@ -157,9 +214,21 @@ class HttpStorage(Storage):
         raise StorageError(trouble, f"{self.address(path)} answers {status} {response.reason}{said}")
 
     async def _chunks(self, response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
-        with _translated(self.address(path)):
+        with self._translated(path):
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 yield chunk
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            trouble, phrase = next((trouble, phrase) for kind, trouble, phrase in _TROUBLES if isinstance(error, kind))
+            silent = trouble is Trouble.SILENT
+            detail = f"not a byte for {self._timeouts.silence:g} s" if silent else _detail(error)
+            raise StorageError(trouble, f"{self.address(path)}: {phrase}{f' ({detail})' if detail else ''}") from error
 
     def _file_url(self, path: str) -> str:
         return f"{self._url.rstrip('/')}/{quote(path)}" if path else self._url
@@ -192,16 +261,10 @@ def content_digest(sha256: str) -> str:
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
 
 
-@contextmanager
-def _translated(address: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except (aiohttp.ClientError, TimeoutError) as error:
-        trouble, phrase = next((trouble, phrase) for kind, trouble, phrase in _TROUBLES if isinstance(error, kind))
-        detail = _detail(error)
-        raise StorageError(trouble, f"{address}: {phrase}{f' ({detail})' if detail else ''}") from error
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    return made
 
 
 def _detail(error: BaseException) -> str:

@@ -8,11 +8,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keras_store.errors import StorageError
+from keras_api.report import TRYING_AGAIN
+from keras_store.errors import StorageError, Trouble
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
+# To be silent takes a storage long enough: whoever waits should hear of it after a minute.
+SILENCES = 2
 
 T = TypeVar("T")
 
@@ -24,7 +27,7 @@ async def retrying(
     first_pause: float = 0.5,
     longest_pause: float = 8.0,
 ) -> T:
-    """The operation's result. Transient storage errors are repeated, the last one is raised.
+    """The operation's result. Transient storage errors are repeated (silence once only), the last one is raised.
 
     Args:
         operation: what to do; it starts from the beginning each time.
@@ -32,14 +35,16 @@ async def retrying(
         first_pause: seconds before the second attempt, give or take half; doubled each time.
         longest_pause: seconds.
     """
+    silences = 0
     for attempt in range(1, attempts + 1):
         try:
             return await operation()
         except StorageError as error:
-            if not error.transient or attempt == attempts:
+            silences += error.trouble is Trouble.SILENT
+            if not error.transient or attempt == attempts or silences == SILENCES:
                 raise
             # Jitter, so that the pods of one Deployment do not come back all at once.
             pause = min(first_pause * 2 ** (attempt - 1), longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311
-            log.warning("%s; attempt %d of %d, again in %.1f s", error.message, attempt, attempts, pause)
+            log.warning("%s in %.1f s (attempt %d failed): %s", TRYING_AGAIN, pause, attempt, error.message)
             await asyncio.sleep(pause)
     raise AssertionError("attempts must be at least 1")

@@ -31,9 +31,9 @@ from keras_store.tokens import Account, InvalidTokenError, ReviewUnavailableErro
 
 log = logging.getLogger(__name__)
 
-# Transfers at once; the others wait for their turn this long.
+# Transfers at once; the others wait for their turn this long: with the look at their token less than a client does.
 TRANSFERS = 64
-TURN_SECONDS = 30.0
+TURN_SECONDS = 10.0
 # The longest silence of a client that uploads, and the longest download.
 SILENCE_SECONDS = 60.0
 DOWNLOAD_SECONDS = 3600.0

@@ -15,15 +15,18 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait for a storage, in seconds. No limit on a whole download: models are as large as they are."""
+    """How long to wait for a storage, in seconds.
+
+    There is no limit on a whole transfer, since models are as large as they are: what moves is not cut off.
+    """
 
     connect: float = 10.0
-    silence: float = 60.0  # between two pieces of an answer
-    slowest_bytes_per_second: float = 256 * 1024  # of an upload, which only its end answers
+    silence: float = 60.0  # without a byte in either direction
+    slowest_disk: float = 32 << 20  # bytes per second
 
-    def upload(self, size: int) -> float:
-        """Seconds after which an upload of so many bytes has failed."""
-        return self.connect + self.silence + size / self.slowest_bytes_per_second
+    def answer(self, size: int) -> float:
+        """Seconds until an upload must be answered, where the storage first syncs or reads so many bytes."""
+        return self.silence + size / self.slowest_disk
 
 
 @dataclass(frozen=True)
@@ -77,5 +80,13 @@ class Storage(ABC):
         """The file's content, in pieces."""
 
     @abstractmethod
-    async def write(self, path: str, file: Path, *, size: int, sha256: str) -> None:
-        """Upload a file of known size (bytes) and sha256 (hex); it appears whole or not at all."""
+    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
+        """Upload a file, which appears whole or not at all.
+
+        Args:
+            path: where to.
+            file: its content.
+            size: bytes.
+            sha256: in hex.
+            vouches_for: bytes of other files that the storage may read again before it answers.
+        """

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,11 +176,13 @@ def server_image() -> str:
 @pytest.fixture(scope="module")
 def troubled(new_namespace, bucket, files, server_image) -> Iterator[dict[str, Model]]:
     """Models that cannot be prepared, each for another reason; nobody waits for them here."""
-    common, crowded, cramped, hungry = (new_namespace() for _ in range(4))
+    common, crowded, limited, cramped, hungry = (new_namespace() for _ in range(5))
     run_strange_source(common, server_image)
     source = f"http://strange-source.{common}.svc:8080"
     k8s.apply(quota(pods=0), namespace=crowded)
-    k8s.apply(limit_range(**{"ephemeral-storage": "20Mi"}), namespace=cramped)
+    k8s.apply(limit_range(min={"cpu": "2"}), namespace=limited)
+    room = {"ephemeral-storage": "20Mi"}
+    k8s.apply(limit_range(default=room, defaultRequest=room), namespace=cramped)
     policy = little_memory_for_prepare(hungry)
     k8s.apply(*policy)
     k8s.apply(foreign_service("taken"), namespace=common)
@@ -189,10 +192,11 @@ def troubled(new_namespace, bucket, files, server_image) -> Iterator[dict[str, M
         "overdue": Model("overdue", common, bucket),
         "taken": Model("taken", common, bucket),
         "crowded": Model("crowded", crowded, bucket),
+        "limited": Model("limited", limited, bucket),
         "cramped": Model("cramped", cramped, bucket),
         "hungry": Model("hungry", hungry, bucket),
     }
-    for name in ("killed", "drained", "overdue", "taken", "crowded"):
+    for name in ("killed", "drained", "overdue", "taken", "crowded", "limited"):
         models[name].apply(f"{source}/hangs/model.keras")
     models["cramped"].apply(f"{source}/floods/model.keras")
     k8s.apply(s3.reader_secret(), namespace=hungry)
@@ -264,17 +268,25 @@ def test_a_rollout_that_cannot_work_is_explained_while_the_old_pods_serve(served
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_quota_that_refuses_the_new_pod_is_told_while_the_old_one_serves(served):
+    with rule(quota(pods=1), served.namespace):
+        until(lambda: k8s.get("resourcequota", "pods", served.namespace)["status"].get("used"), "the quota counts")
+        refuses_the_next_pod(served, "exceeded quota: pods, requested: pods=1")
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_a_limit_range_that_refuses_the_new_pod_is_told_while_the_old_one_serves(served):
+    with rule(limit_range(min={"cpu": "2"}), served.namespace):
+        refuses_the_next_pod(served, "minimum cpu usage per Container is 2, but request is 100m")
+
+
+def refuses_the_next_pod(served: Model, words: str) -> None:
     before = uids(served.namespace)
-    k8s.apply(quota(pods=1), namespace=served.namespace)
-    until(lambda: k8s.get("resourcequota", "pods", served.namespace)["status"].get("used"), "the quota counts")
-    try:
-        served.apply(served.address(), serving={"replicas": 1, "podTemplate": {"metadata": {"labels": {"new": "yes"}}}})
-        failure = served.wait_failure("PodRefused")
-        assert "exceeded quota: pods, requested: pods=1" in failure["message"]
-        assert "change that rule or quota" in failure["message"]
-        assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
-    finally:
-        k8s.kubectl("delete", "resourcequota", "pods", "-n", served.namespace)
+    labels = {"because": f"{crc32(words.encode()):x}"}
+    served.apply(served.address(), serving={"replicas": 1, "podTemplate": {"metadata": {"labels": labels}}})
+    failure = served.wait_failure("PodRefused")
+    assert words in failure["message"]
+    assert "change that rule or quota" in failure["message"]
+    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
 
 
 HOSTILE = {
@@ -310,10 +322,19 @@ def test_a_model_below_its_bound_is_refused_with_the_figures_while_the_old_one_i
     assert "0.9999" in failure["message"]
 
 
-def test_a_quota_that_refuses_the_prepare_pod_is_told(troubled):
-    failure = troubled["crowded"].wait_failure("PodRefused")
-    assert "exceeded quota: pods" in failure["message"]
-    assert seconds_to_tell(troubled["crowded"], failure) <= SECONDS_TO_TELL
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("crowded", "exceeded quota: pods"),
+        ("limited", "minimum cpu usage per Container is 2, but request is 50m"),
+    ],
+    ids=["a quota", "a limit range"],
+)
+def test_a_rule_that_refuses_the_prepare_pod_is_told(troubled, name, words):
+    failure = troubled[name].wait_failure("PodRefused")
+    assert words in failure["message"]
+    assert "change that rule or quota" in failure["message"]
+    assert seconds_to_tell(troubled[name], failure) <= SECONDS_TO_TELL
 
 
 def test_a_prepare_pod_evicted_by_the_kubelet_is_told_and_tried_again(troubled):
@@ -362,20 +383,20 @@ def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, t
 def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(troubled, bucket):
     model = Model("powerless", troubled["killed"].namespace, bucket)
     source = f"http://strange-source.{model.namespace}.svc:8080/hangs/model.keras"
-    rules = k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")
-    with_less = json.loads(rules)
+    role = as_applied(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
+    with_less = deepcopy(role)
     for rule in with_less["rules"]:
         if "jobs" in rule["resources"]:
             rule["verbs"] = [verb for verb in rule["verbs"] if verb not in ("create", "patch")]
     try:
-        k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(with_less)))
+        apply_as_helm(with_less)
         model.apply(source)
         failure = model.wait_failure("Forbidden")
         assert "the operator may not patch jobs.batch" in failure["message"] or (
             "the operator may not create jobs.batch" in failure["message"]
         )
     finally:
-        k8s.kubectl("replace", "-f", "-", stdin=json.dumps(without_version(json.loads(rules))))
+        apply_as_helm(role)
     # The operator looks again every half a minute, and at once when the spec changes.
     model.apply(source, source={"pollInterval": "1h"})
     model.wait_reason("Ready", "Preparing", timeout=60)
@@ -401,14 +422,63 @@ def test_a_store_that_is_down_is_told_by_all_who_need_it_and_missed_by_nobody_el
     served.wait_ready()
 
 
+def test_a_full_store_is_told_and_used_once_it_has_room(served, client):
+    first, before = served.wait_ready()["servingRevision"], uids(served.namespace)
+    with store_without_room():
+        served.apply(served.address(), serving={"replicas": 2, "runtime": "onnxruntime"})
+        failure = served.wait_failure("StoreUnavailable")
+        assert failure["step"] == "prepare"
+        assert "has no room for" in failure["message"]
+        assert f"of {served.namespace}/digits/{served.status['desiredRevision']}/" in failure["message"]
+        assert "enlarge the store's volume, or delete old bundles" in failure["message"]
+        assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+        assert served.status["servingRevision"] == first
+        assert served.condition("Available")["status"] == "True"
+    served.wait_ready()
+    assert served.status["servingRevision"] == served.status["desiredRevision"] != first
+    answered = client.answers
+    until(lambda: client.answers > answered, "the client is answered")
+    assert client.failures == []
+
+
 def quota(**hard: int) -> dict[str, Any]:
     spec = {"hard": {name: str(count) for name, count in hard.items()}}
     return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": spec}
 
 
-def limit_range(**default: str) -> dict[str, Any]:
-    spec = {"limits": [{"type": "Container", "default": default, "defaultRequest": default}]}
+def limit_range(**limits: dict[str, str]) -> dict[str, Any]:
+    spec = {"limits": [{"type": "Container", **limits}]}
     return {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": spec}
+
+
+@contextmanager
+def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
+    """A quota or limit range, for as long as the context lasts."""
+    k8s.apply(obj, namespace=namespace)
+    try:
+        yield
+    finally:
+        k8s.kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "-n", namespace)
+
+
+@contextmanager
+def store_without_room() -> Iterator[None]:
+    """The store has a volume that is too little for anything, and its own again afterwards."""
+    deployment = k8s.get("deployment", "keras-store", SYSTEM)
+    assert deployment
+    own = next(each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "data")
+    little = {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
+    mount_in_store({**dict.fromkeys(own), **little})
+    try:
+        yield
+    finally:
+        mount_in_store({**dict.fromkeys(little), **own})
+
+
+def mount_in_store(volume: dict[str, Any]) -> None:
+    patch = json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})
+    k8s.kubectl("patch", "deployment", "keras-store", "-n", SYSTEM, "--type=strategic", "-p", patch)
+    k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
 
 
 def foreign_service(name: str) -> dict[str, Any]:
@@ -457,9 +527,16 @@ def little_memory_for_prepare(namespace: str) -> list[dict[str, Any]]:
     return [policy, binding]
 
 
-def without_version(obj: dict[str, Any]) -> dict[str, Any]:
-    del obj["metadata"]["resourceVersion"]
-    return obj
+def as_applied(role: dict[str, Any]) -> dict[str, Any]:
+    """What the chart says of a role, without what the API server adds."""
+    metadata = {key: role["metadata"][key] for key in ("name", "labels", "annotations")}
+    return {**{key: role[key] for key in ("apiVersion", "kind", "rules")}, "metadata": metadata}
+
+
+def apply_as_helm(obj: dict[str, Any]) -> None:
+    """Under another name the next `helm upgrade` would find a conflict."""
+    options = ("--server-side", "--force-conflicts", "--field-manager=helm")
+    k8s.kubectl("apply", *options, "-f", "-", stdin=json.dumps(obj))
 
 
 def prepare_jobs(model: Model) -> list[dict[str, Any]]:
@@ -553,8 +630,11 @@ def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
             if "running" in container["state"] and not container["ready"]:
                 since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
                 yield since + timedelta(seconds=UNREADY_SECONDS)
+    placed = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
     for event in k8s.get_list("event", model.namespace):
         about = event["involvedObject"]
+        if event["reason"] == "FailedScheduling" and about["name"] in placed:
+            continue  # it had to wait, which is over
         # Probes fail while a server starts; they mean nothing yet.
         if event["metadata"]["uid"] in before or event["type"] != "Warning" or event["reason"] == "Unhealthy":
             continue

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import kubectl as k8s
 import pytest
 import s3
 from keras_models import Client, Model, fetch, post, until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_digits(path: Path, count: int | None = None) -> tuple[list, list[int]]:
@@ -143,6 +148,71 @@ def test_a_new_file_is_rolled_out_without_a_failed_request(served, files):
     assert [entry["revision"] for entry in served.status["history"]][1] == before
 
 
+@pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs this machine's registry, and a port of the node")
+def test_the_operator_is_upgraded_under_load_without_a_failed_request(served, files):
+    """The next revision is being prepared when the new operator takes over, which then brings other images, too."""
+    first, old = served.status["servingRevision"], operator_pods()
+    tag = tagged_again()
+    images, _ = read_digits(files / "digits-test.csv", count=1)
+    with served.node_port() as url, Client(served, url, images) as client:
+        spec = {"spec": {"serving": {"runtime": "onnxruntime"}}}
+        k8s.kubectl("patch", "km", "digits", "-n", served.namespace, "--type=merge", "-p", json.dumps(spec))
+        until(lambda: served.status["desiredRevision"] != first and jobs_of(served), "the next revision's Job")
+        (job,) = jobs_of(served)
+        assert "completionTime" not in job["status"]
+        k8s.run(str(ROOT / "hack/install.sh"), "--set-string", f"image.tag={tag}", timeout=200)
+        until(lambda: len(operator_pods() - old) == 1 == len(operator_pods()), "the old operator is gone")
+        until(lambda: images_of(served) == [tag, tag], "both pods are replaced", timeout=120)
+        served.wait_ready()
+        answered = client.answers
+        until(lambda: client.answers > answered + 20, "the new pods answer")
+    assert client.failures == []
+    lease = k8s.get("lease", "keras-operator", "keras-system")
+    assert lease
+    assert {lease["spec"]["holderIdentity"]} == operator_pods()
+    assert served.status["servingRevision"] == served.status["desiredRevision"] != first
+    assert [each["metadata"]["uid"] for each in jobs_of(served)] == [job["metadata"]["uid"]], "one Job, and no other"
+    old_sets = [each for each in k8s.get_list("replicaset", served.namespace) if each["spec"]["replicas"]]
+    assert len(old_sets) == 1, "nothing is left of the old images"
+
+
+def operator_pods() -> set[str]:
+    pods = k8s.get_list("pod", "keras-system", "app.kubernetes.io/component=operator")
+    return {pod["metadata"]["name"] for pod in pods}
+
+
+def jobs_of(model: Model) -> list[dict]:
+    """Jobs of the wanted revision."""
+    return k8s.get_list("job", model.namespace, f"keras-operator.dev/revision={model.status['desiredRevision']}")
+
+
+def images_of(model: Model) -> list[str]:
+    """Tags of the serving pods' images."""
+    pods = k8s.get_list(
+        "pod", model.namespace, f"keras-operator.dev/model={model.name},app.kubernetes.io/component=server"
+    )
+    return [pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods]
+
+
+def tagged_again() -> str:
+    """Another tag of the images that are installed."""
+    operator = k8s.get("deployment", "keras-operator", "keras-system")
+    assert operator
+    registry, path, tag = re.fullmatch(
+        "([^/]+)/(.+)/operator:(.+)", operator["spec"]["template"]["spec"]["containers"][0]["image"]
+    ).groups()
+    again = tag.removesuffix("-again") if tag.endswith("-again") else f"{tag}-again"
+    for image in ("operator", "server", "pipeline"):
+        url = f"http://{registry}/v2/{path}/{image}/manifests"
+        kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+        with urlopen(Request(f"{url}/{tag}", headers={"Accept": kinds}), timeout=30) as reply:
+            manifest, kind = reply.read(), reply.headers["Content-Type"]
+        request = Request(f"{url}/{again}", manifest, {"Content-Type": kind}, method="PUT")
+        with urlopen(request, timeout=30) as reply:
+            assert reply.status == 201
+    return again
+
+
 def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served, files):
     before = served.status["servingRevision"]
     images, _ = read_digits(files / "digits-test.csv", count=1)
@@ -156,6 +226,22 @@ def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served
     assert served.status["lastFailure"]["step"] == "prepare"
     assert client.answers > 0
     assert client.failures == []
+
+
+def test_a_service_monitor_goes_and_comes_with_its_definition(served):
+    name = "servicemonitors.monitoring.coreos.com"
+    definition = json.loads(k8s.kubectl("get", "crd", name, "-o", "json"))
+    for field in ("uid", "resourceVersion", "creationTimestamp", "generation"):
+        del definition["metadata"][field]
+    try:
+        k8s.kubectl("delete", "crd", name, "--timeout=60s")
+        condition = served.wait_reason("MonitoringReady", "ServiceMonitorCRDMissing", timeout=20)
+        assert "monitoring.coreos.com/v1" in condition["message"]
+    finally:
+        k8s.kubectl("create", "-f", "-", stdin=json.dumps(definition))
+    served.wait_reason("MonitoringReady", "ServiceMonitorApplied", timeout=30)
+    assert k8s.get("servicemonitor", "digits", served.namespace)
+    assert served.condition("Available")["status"] == "True"
 
 
 def test_deleting_the_model_removes_every_child(served):

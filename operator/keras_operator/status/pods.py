@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from keras_api.reasons import Reason
-from keras_api.report import DOWNLOADING, ReportError, StepReport, decode_report
+from keras_api.report import DOWNLOADING, TRYING_AGAIN, ReportError, StepReport, decode_report
 from keras_operator.kinds import Object
 from keras_operator.live import Pod
 from keras_operator.times import later, read
@@ -69,7 +69,13 @@ def cause_of(pod: Pod, now: datetime, clue: Clue | None = None) -> Cause | None:
     """
     if pod.deleting or pod.ready:
         return None
-    return evicted(pod) or _from_containers(pod) or _from_scheduler(pod) or _from_clue(pod, now, clue)
+    return (
+        evicted(pod)
+        or _from_containers(pod)
+        or _from_scheduler(pod)
+        or _from_last_run(pod, now, clue)
+        or _from_clue(pod, now, clue)
+    )
 
 
 def silent_from(pod: Pod) -> datetime | None:
@@ -248,11 +254,28 @@ def _from_scheduler(pod: Pod) -> Cause | None:
     return None
 
 
+def _from_last_run(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
+    """Of a server that asks for its bundle again: a store that gave no answer is not back before it has given one."""
+    unready = unready_from(pod)
+    words = _words(clue)
+    if unready is None or not (now < unready[0] or words == DOWNLOADING or words.startswith(TRYING_AGAIN)):
+        return None
+    container = next(each for each in containers(pod) if each["name"] == unready[1])
+    cause = ended_badly(pod, container)
+    if cause is None or cause.reason != Reason.STORE_UNAVAILABLE:
+        return None
+    return None if has_been_ready_since(pod, last_end_time(container)) else cause
+
+
 def _from_clue(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
     unready = unready_from(pod)
     if unready is not None and now >= unready[0]:
         name = unready[1]
-        words = spoken(clue.message) if clue is not None and clue.reason == LOG else ""
+        words = _words(clue)
+        if words.startswith(TRYING_AGAIN):
+            why = words.partition(": ")[2]
+            remedy = "look whether the store runs, or hangs; what is served already is not affected"
+            return Cause(Reason.STORE_UNAVAILABLE, f"container {name} of pod {pod.name} waits: {why}: {remedy}")
         downloading = words == DOWNLOADING
         if downloading and now < download_overdue_from(unready[0]):
             return None
@@ -261,6 +284,11 @@ def _from_clue(pod: Pod, now: datetime, clue: Clue | None) -> Cause | None:
         message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
         return Cause(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
     return None if clue is None or clue.reason == LOG else cause_from_event(pod.name, clue)
+
+
+def _words(clue: Clue | None) -> str:
+    """What a container's log says last, as far as it was looked up."""
+    return spoken(clue.message) if clue is not None and clue.reason == LOG else ""
 
 
 def spoken(line: str) -> str:

@@ -113,8 +113,19 @@ class Kubelet:
         """The server finds that its bundle is not in the store."""
         revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
         lost = Failure(reason=Reason.BUNDLE_INVALID, message="the bundle is not whole")
-        report = encode_report(StepReport(step="get", revision=revision, failure=lost)).decode()
-        self.says(pod, phase="Running", containerStatuses=[{"name": "server", **_ended(1, report)}])
+        self.ends_serving(pod, StepReport(step="get", revision=revision, failure=lost))
+
+    def ends_serving(self, pod: Object, report: StepReport) -> None:
+        """The server ends with a report."""
+        end = _ended(1, encode_report(report).decode())
+        self.says(pod, phase="Running", containerStatuses=[{"name": "server", **end}])
+
+    def serves_again(self, pod: Object, report: StepReport) -> None:
+        """The server was started again after its end, and is not ready yet."""
+        end, now = _ended(1, encode_report(report).decode())["state"], _now()
+        unready = [{"type": "Ready", "status": "False", "lastTransitionTime": end["terminated"]["startedAt"]}]
+        status = {"state": {"running": {"startedAt": now}}, "lastState": end, "ready": False, "restartCount": 1}
+        self.says(pod, conditions=unready, containerStatuses=[{"name": "server", **status, **_IMAGE}])
 
     def says(self, pod: Object, **status: Any) -> None:
         """Write a pod's status."""

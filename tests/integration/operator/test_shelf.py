@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster.apiserver import ApiServer
-from cluster.ports import Port
 from kube import Kube, wait_until
-from kubelet import builtins, summary
-from operator_process import ROOT, OperatorProcess
+from kubelet import builtins
+from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
-
-from keras_api.bundle import Manifest, SourceRecord, encode_manifest
-from keras_api.request import bundle_path
-
-
-class Store:
-    """The embedded store as a process, without tokens."""
-
-    def __init__(self, folder: Path) -> None:
-        self._port = Port()
-        self.url = f"http://127.0.0.1:{self._port.number}"
-        self._folder = folder
-        self._command = [
-            *(sys.executable, "-m", "keras_store", "serve", "--insecure-no-auth"),
-            *("--root", str(folder / "data"), "--host", "127.0.0.1", "--port", str(self._port.number)),
-        ]
-
-    def __enter__(self) -> Store:
-        with (self._folder / "store.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, env={"PYTHONPATH": str(ROOT / "operator")}, stdout=log, stderr=log
-            )
-        wait_until(self._answers, "the store to answer")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-
-    def put(self, namespace: str, revision: str) -> Manifest:
-        """Store a bundle of no files, as the container `put` would have."""
-        model = summary(stored="1")
-        source = SourceRecord(uri="http://m/m.keras", fingerprint="f", digest=model.digest, size_bytes=1)
-        manifest = Manifest(revision=revision, source=source, model=model, entry="model.onnx", versions={}, files=[])
-        url = f"{self.url}/{bundle_path(namespace, 'digits', revision)}/manifest.json"
-        request = urllib.request.Request(url, encode_manifest(manifest), method="PUT")
-        with urllib.request.urlopen(request, timeout=10) as response:
-            assert response.status == 201
-        return manifest
-
-    def questions(self) -> float:
-        """How often it was asked for a file."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
-        return sum(
-            float(line.split()[-1])
-            for line in lines
-            if line.startswith('keras_store_requests_total{code="200",method="GET"}')
-        )
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):
-                return True
-        except OSError:
-            return False
+from store_process import Store
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
-from keras_api.report import DOWNLOADING
+from keras_api.report import DOWNLOADING, TRYING_AGAIN
 from keras_operator.kinds import POD, Object
 from keras_operator.live import Pod
 from keras_operator.status.pods import LOG, Clue, cause_from_event, cause_of, silent_from, spoken, tells, unready_from
@@ -235,6 +235,59 @@ def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, wo
     line = f'{{"level":"info","message":"{DOWNLOADING}"}}'
     cause = cause_of(seen(pod("server", "r", **_running(seconds))), NOW, Clue(LOG, line))
     assert (cause is None) if words is None else (cause is not None and words in cause.message)
+
+
+SILENT = f"{TRYING_AGAIN} in 0.5 s (attempt 1 failed): http://store: no answer in time (not a byte for 25 s)"
+
+
+def test_a_store_that_is_silent_is_told_before_the_server_gives_up() -> None:
+    cause = cause_of(seen(pod("server", "r", **_running(31))), NOW, Clue(LOG, f'{{"message":"{SILENT}"}}'))
+    assert cause is not None
+    assert cause.reason is Reason.STORE_UNAVAILABLE
+    assert cause.message == (
+        "container server of pod pod-a waits: http://store: no answer in time (not a byte for 25 s): "
+        "look whether the store runs, or hangs; what is served already is not affected"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line", "reason"),
+    [
+        (5, None, Reason.STORE_UNAVAILABLE),
+        (31, SILENT, Reason.STORE_UNAVAILABLE),
+        (31, DOWNLOADING, Reason.STORE_UNAVAILABLE),
+        (31, "warm-up failed", Reason.NOT_READY),
+    ],
+    ids=["begins again", "is silent again", "no answer yet", "got its bundle"],
+)
+def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
+    seconds: float, line: str | None, reason: Reason
+) -> None:
+    status = _running(seconds)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(seconds + 5, Reason.STORE_UNAVAILABLE)
+    status["conditions"][0]["lastTransitionTime"] = ago(seconds + 10)
+    cause = cause_of(seen(pod("server", "r", **status)), NOW, line and Clue(LOG, line))
+    assert cause is not None
+    assert cause.reason is reason
+
+
+def test_a_server_that_was_ready_since_has_no_trouble_with_the_store() -> None:
+    status = _running(5)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.STORE_UNAVAILABLE)
+    assert cause_of(seen(pod("server", "r", **status)), NOW) is None
+
+
+def test_a_server_that_crashed_may_turn_ready_when_it_runs_again() -> None:
+    status = _running(5)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.CRASH_LOOP)
+    status["conditions"][0]["lastTransitionTime"] = ago(100)
+    assert cause_of(seen(pod("server", "r", **status)), NOW) is None
+
+
+def _ended_ago(seconds: float, reason: Reason) -> Object:
+    end = failure("r", reason)
+    end["terminated"]["finishedAt"] = ago(seconds)
+    return end
 
 
 def test_a_log_line_without_end_is_cut() -> None:

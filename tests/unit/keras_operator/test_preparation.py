@@ -67,7 +67,10 @@ def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, 
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
-    assert judge(*jobs, pods=(server,), status=REMEMBERED).stage == stage
+    found = judge(*jobs, pods=(server,), status=REMEMBERED)
+    assert found.stage == stage
+    # While it is being repaired, status says what is.
+    assert (found.failure and found.failure.reason) == (Reason.BUNDLE_INVALID if stage == "running" else None)
 
 
 @pytest.mark.parametrize("status", ["True", "False"])

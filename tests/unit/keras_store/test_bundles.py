@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from keras_api.bundle import decode_manifest
 from keras_api.reasons import Reason
-from keras_store.bundles import BundleStore, bundle_store
+from keras_operator.status.pods import UNREADY_SECONDS
+from keras_store.bundles import STORE_TIMEOUTS, BundleStore, bundle_store
 from keras_store.errors import StepError
+from keras_store.http import HttpStorage
+from keras_store.retry import SILENCES
+from keras_store.storage import Timeouts
 
 MakeBundle = Callable[..., Path]
 FILES = {"model.onnx": b"onnx" * 100_000, "golden.npz": b"", "saved/variables/data 00:é#?.bin": b"x"}
@@ -53,6 +59,51 @@ async def test_an_absent_bundle_cannot_be_got(store: BundleStore, tmp_path: Path
     with pytest.raises(StepError, match=r"ns/m/rev/manifest\.json") as caught:
         await store.get("ns/m/rev", tmp_path / "back")
     assert caught.value.reason is Reason.BUNDLE_INVALID
+
+
+def damage(file: str, content: bytes | None) -> Callable[[Path], object]:
+    """Write something else into a file of a stored bundle, or delete it."""
+    return lambda bundle: (bundle / file).unlink() if content is None else (bundle / file).write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a file lost": damage("golden.npz", None),
+    "a file altered": damage("model.onnx", b"ONNX" * 100_000),
+    "a file cut off": damage("model.onnx", b"onnx"),
+    "a file grown": damage("golden.npz", b"?"),
+    "the manifest cut off": damage("manifest.json", b"{"),
+    "the manifest empty": damage("manifest.json", b""),
+    "the manifest endless": damage("manifest.json", b"?" * (5 << 20)),
+    "all lost but the manifest": lambda bundle: [
+        path.unlink() for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"
+    ],
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("again", [FILES, {**FILES, "model.onnx": b"differs by a byte"}], ids=["same", "another"])
+async def test_a_damaged_bundle_is_written_anew(
+    store: BundleStore, make_bundle: MakeBundle, tmp_path: Path, harm: Callable[[Path], object], again: dict[str, bytes]
+):
+    await store.put("ns/m/rev", make_bundle(FILES))
+    harm(tmp_path / "archive/ns/m/rev")
+    assert await store.whole("ns/m/rev") is None
+    bundle = make_bundle(again, folder="again")
+    assert await store.put("ns/m/rev", bundle)
+    await store.get("ns/m/rev", tmp_path / "back")
+    assert content(tmp_path / "back") == content(bundle)
+    assert not await store.put("ns/m/rev", make_bundle(FILES))
+
+
+async def test_a_bundle_of_another_release_stays_as_it_is(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+    """Whether it is damaged nobody here can tell."""
+    await store.put("ns/m/rev", make_bundle(FILES))
+    seal = tmp_path / "archive/ns/m/rev/manifest.json"
+    seal.write_bytes(b'{"version":9}')
+    with pytest.raises(StepError, match=r"version 9 is not known here.*or use the release that wrote it") as caught:
+        await store.put("ns/m/rev", make_bundle({"model.onnx": b"another"}, folder="again"))
+    assert caught.value.reason is Reason.BUNDLE_INVALID
+    assert seal.read_bytes() == b'{"version":9}'
 
 
 async def test_without_its_manifest_a_bundle_is_not_there(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
@@ -164,3 +215,24 @@ async def test_a_store_that_is_down_is_named(make_bundle: MakeBundle):
         ) as caught:
             await store.put("ns/m/rev", make_bundle(FILES))
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_store_that_never_answers_is_asked_once_more(serve: Callable[..., Awaitable[str]]):
+    asked = []
+
+    async def never(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with BundleStore(HttpStorage(await serve(never), timeouts=Timeouts(silence=0.1))) as store:
+        with pytest.raises(StepError, match=r"not a byte for 0\.1 s\): look whether the store, its volume") as caught:
+            await store.manifest("ns/m/rev")
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert asked == ["/ns/m/rev/manifest.json"] * 2
+
+
+def test_whoever_waits_for_a_silent_store_is_told_within_a_minute():
+    assert STORE_TIMEOUTS.silence * SILENCES < 60
+    # And before the operator asks a server that is not ready for its log.
+    assert STORE_TIMEOUTS.silence < UNREADY_SECONDS

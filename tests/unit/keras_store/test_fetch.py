@@ -193,6 +193,15 @@ async def test_a_bundle_that_is_in_the_store_is_not_prepared_again(make_bundle: 
     assert fetched == decode_manifest((bundle / "manifest.json").read_bytes())
 
 
+async def test_a_damaged_bundle_in_the_store_is_prepared_again(
+    serve: Serve, make_bundle: Callable[..., Path], tmp_path: Path
+):
+    make_bundle({"model.onnx": b"onnx"}, folder="store/ns/m/rev")
+    (tmp_path / "store/ns/m/rev/model.onnx").write_bytes(b"ONNX")
+    await run(request(f"{await serve(model)}/m.keras"), tmp_path / "work", store=f"file://{tmp_path}/store")
+    assert files(tmp_path / "work") == ["source/model.keras", "source/record.json"]
+
+
 @pytest.fixture
 def claim(tmp_path: Path) -> Path:
     """A mounted claim with a model in a folder."""

@@ -168,6 +168,24 @@ async def test_a_complete_bundle_never_changes(client: aiohttp.ClientSession, ur
         assert await response.read() == b"onnx"
 
 
+async def test_a_bundle_of_another_release_never_changes(
+    client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle, tmp_path: Path
+):
+    await put_bundle(url, make_bundle({"model.onnx": b"onnx"}))
+    (tmp_path / "archive/a/m/rev/manifest.json").write_bytes(b'{"version":9}')
+    async with client.put(f"{url}/{PATH}", data=b"other") as response:
+        assert response.status == 409
+
+
+async def test_a_manifest_of_another_revision_seals_nothing(
+    client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle
+):
+    bundle = make_bundle({"model.onnx": b"onnx"}, revision="other")
+    await (await client.put(f"{url}/{PATH}", data=b"onnx")).release()
+    async with client.put(f"{url}/a/m/rev/manifest.json", data=(bundle / "manifest.json").read_bytes()) as response:
+        assert (response.status, "is of revision other" in await response.text()) == (409, True)
+
+
 async def test_the_same_content_again_is_no_conflict(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
     bundle = make_bundle({"model.onnx": b"onnx"})
     await put_bundle(url, bundle)
