@@ -191,6 +191,8 @@ def troubled(new_namespace, bucket, files, server_image) -> Iterator[dict[str, M
         "drained": Model("drained", common, bucket),
         "overdue": Model("overdue", common, bucket),
         "taken": Model("taken", common, bucket),
+        "unclaimed": Model("unclaimed", common, bucket),
+        "unbound": Model("unbound", common, bucket),
         "crowded": Model("crowded", crowded, bucket),
         "limited": Model("limited", limited, bucket),
         "cramped": Model("cramped", cramped, bucket),
@@ -198,6 +200,9 @@ def troubled(new_namespace, bucket, files, server_image) -> Iterator[dict[str, M
     }
     for name in ("killed", "drained", "overdue", "taken", "crowded", "limited"):
         models[name].apply(f"{source}/hangs/model.keras")
+    k8s.apply(unbound_claim("unbound"), namespace=common)
+    for name in ("unclaimed", "unbound"):
+        models[name].apply(f"pvc://{name}/model.keras")
     models["cramped"].apply(f"{source}/floods/model.keras")
     k8s.apply(s3.reader_secret(), namespace=hungry)
     models["hungry"].apply(models["hungry"].upload(files / "digits.keras"))
@@ -215,6 +220,20 @@ def test_a_service_that_is_not_ours_is_named_and_never_taken_over(troubled):
     assert "ownerReferences" not in service["metadata"]
     assert service["spec"]["ports"][0]["port"] == 9999
     assert "url" not in model.status or model.status["url"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unclaimed", 'persistentvolumeclaim "unclaimed" not found'),
+        ("unbound", "unbound immediate PersistentVolumeClaims"),
+    ],
+)
+def test_a_claim_that_is_missing_or_never_bound_is_told(troubled, name, words):
+    failure = troubled[name].wait_failure("VolumeUnavailable")
+    assert words in failure["message"]
+    assert "create that claim, on a volume that it can be bound to, or name another" in failure["message"]
+    assert seconds_to_tell(troubled[name], failure) <= SECONDS_TO_TELL
 
 
 def test_a_prepare_pod_that_is_deleted_is_told_and_tried_again(troubled):
@@ -479,6 +498,13 @@ def mount_in_store(volume: dict[str, Any]) -> None:
     patch = json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})
     k8s.kubectl("patch", "deployment", "keras-store", "-n", SYSTEM, "--type=strategic", "-p", patch)
     k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
+
+
+def unbound_claim(name: str) -> dict[str, Any]:
+    """A claim of a class that no provisioner serves."""
+    resources = {"requests": {"storage": "1Mi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "nobody", "resources": resources}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
 
 def foreign_service(name: str) -> dict[str, Any]:
