@@ -77,8 +77,10 @@ def prepare(scene: Scene, work: Path, revision: str = "") -> str:
     """Prepare the wanted revision, with the real fetch and put."""
     pod = scene.kubelet.prepare_pod("digits", revision)
     revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
-    assert run(fetch_container(pod), work.parent, work=str(work)) == (0, None)
-    assert (work / "source/model.keras").exists(), "fetch found the bundle in the store"
+    code, report = run(fetch_container(pod), work.parent, work=str(work))
+    assert code == 0
+    assert report is not None, "fetch found the bundle in the store"
+    assert report.fetched_bytes == (work / "source/model.keras").stat().st_size
     make_bundle(work / "bundle", revision, FILES)
     assert run(put_container(pod), work.parent, work=str(work)) == (0, None)
     scene.kubelet.prepares("digits", revision)

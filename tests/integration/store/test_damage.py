@@ -41,7 +41,7 @@ class Place:
             namespace="team-a", model="m", revision="rev", fingerprint="pvc", uri=f"pvc://claim/{model.name}"
         )
         async with bundle_store(self.url, self.environ) as store:
-            await fetch(request, store, work, {}, volumes=model.parent.parent)
+            await fetch(request, store, work, {}, max_bytes=1000, volumes=model.parent.parent)
 
 
 @pytest.fixture(params=["embedded", "bucket"])

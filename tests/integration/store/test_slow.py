@@ -16,7 +16,7 @@ from keras_store.bundles import BundleStore, bundle_store
 from keras_store.errors import StepError
 from keras_store.storage import Timeouts
 
-SILENCE = 1.0
+SILENCE = 1.5  # seconds: a machine that runs other tests, too, may itself be still for one
 SIZE = 12 << 20  # bytes
 
 
@@ -73,7 +73,7 @@ async def test_a_download_that_gets_stuck_is_told_after_two_silences(
     slow.down_until = slow.moved["down"] + after
     error, seconds = await silence_of(store.get("ns/m/rev", tmp_path / "back"))
     assert is_told(error)
-    assert 2 * SILENCE <= seconds < 2 * SILENCE + 2
+    assert 2 * SILENCE <= seconds < 2 * SILENCE + 3
 
 
 async def test_an_upload_that_gets_stuck_is_told_after_two_silences(way: tuple[Relay, BundleStore], bundle: Path):
@@ -81,7 +81,7 @@ async def test_an_upload_that_gets_stuck_is_told_after_two_silences(way: tuple[R
     slow.up_until = SIZE // 3
     error, seconds = await silence_of(store.put("ns/m/rev", bundle))
     assert is_told(error)
-    assert 2 * SILENCE <= seconds < 2 * SILENCE + 2
+    assert 2 * SILENCE <= seconds < 2 * SILENCE + 3
 
 
 async def test_an_upload_that_is_never_answered_is_told(way: tuple[Relay, BundleStore], tmp_path: Path):
@@ -91,7 +91,7 @@ async def test_an_upload_that_is_never_answered_is_told(way: tuple[Relay, Bundle
     error, seconds = await silence_of(store.put("ns/m/rev", little))
     assert is_told(error)
     assert "model.onnx" in error.message
-    assert 2 * SILENCE <= seconds < 2 * SILENCE + 2
+    assert 2 * SILENCE <= seconds < 2 * SILENCE + 3
 
 
 async def test_what_trickles_is_waited_for(
@@ -100,7 +100,7 @@ async def test_what_trickles_is_waited_for(
     """It takes several times as long as a silence may last."""
     slow, store = way
     in_parts = request.node.callspec.params["way"] == "bucket"  # one of 5 MiB must get through in a silence
-    slow.up, slow.down = 8 << 20 if in_parts else SIZE / 2.5, SIZE / 2.5
+    slow.up, slow.down = 6 << 20 if in_parts else SIZE / 2.5, SIZE / 4
     begin = time.monotonic()
     assert await store.put("ns/m/rev", bundle)
     middle = time.monotonic()
