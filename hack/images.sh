@@ -57,8 +57,8 @@ for image in "${images[@]}"; do
   name="$prefix/$image:$tag"
   start=$SECONDS
   echo "building $name (log: .build/image-$image.log)"
-  if ! nice "${build[@]}" -f "images/$image/Containerfile" --build-arg "BASE=$base" "${secrets[@]}" -t "$name" . \
-    > ".build/image-$image.log" 2>&1; then
+  if ! nice "${build[@]}" -f images/Containerfile --build-arg "IMAGE=$image" --build-arg "BASE=$base" "${secrets[@]}" \
+    -t "$name" . > ".build/image-$image.log" 2>&1; then
     tail -n 30 ".build/image-$image.log" >&2
     echo "the $image image cannot be built; its log is above" >&2
     exit 1

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 PYTHON = "3.11"  # the oldest supported: the files hold for it and all later ones
 
-# What each file is resolved from: arguments of `uv pip compile`. The images' extras stand in images/*/Containerfile.
+# What each file is resolved from: arguments of `uv pip compile`. The images' files are named after them.
 EVERYTHING = ["--all-extras", "--group", "dev"]
 IMAGES = {
     "operator": ["--extra", "operator", "--extra", "store"],

@@ -17,6 +17,7 @@ find "$packages" -depth -type d \( -name tests -o -name test \) -path '*/site-pa
   ! -path '*/tensorflow/*' -exec rm -rf {} +
 find "$packages" -type f -name '*_test.py' ! -path '*/tensorflow/*' -delete
 
-# The installed code is not installed again: no tools for it remain.
-rm -rf "$packages"/pip "$packages"/pip-*.dist-info
+# The installed code is not installed again: no tools for it remain. TensorFlow asks for setuptools only to build itself.
+for name in pip setuptools wheel; do rm -rf "$packages/$name" "$packages/$name"-*.dist-info; done
+rm -rf "$packages"/pkg_resources "$packages"/_distutils_hack "$packages"/distutils-precedence.pth
 find "$venv"/bin -type f -exec rm -f {} +

@@ -1,0 +1,42 @@
+"""What the images must not hold: nothing in them installs or builds anything."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import kubectl as k8s
+import pytest
+
+# Prints what can be imported or run of what should not be there.
+LOOK = """
+import importlib.util, json, shutil, sys
+modules = ["pip", "ensurepip", "setuptools", "pkg_resources", "wheel"]
+programs = ["pip", "pip3", "gcc", "cc", "g++", "c++", "clang", "ld", "as", "make", "cmake", "go", "cargo", "rustc"]
+found = [name for name in modules if importlib.util.find_spec(name)] + [name for name in programs if shutil.which(name)]
+print(json.dumps({"found": found, "base": sys.base_prefix}))
+"""
+
+
+@pytest.mark.parametrize("python", ["python", "python3 of the base"])
+@pytest.mark.parametrize("image", ["operator", "server", "pipeline"])
+def test_an_image_holds_no_tools_to_install_or_build(namespace: str, image: str, python: str) -> None:
+    name = f"look-{uuid.uuid4().hex[:6]}"
+    settings = dict(line.split("=", 1) for line in (k8s.ROOT / ".build/images.env").read_text().splitlines())
+    # The base's own Python is found where the environment's is not in front of it.
+    path = [] if python == "python" else [{"name": "PATH", "value": "/usr/local/bin:/usr/bin:/bin"}]
+    container = {
+        "name": "look",
+        "image": f"{settings['IMAGE_PREFIX']}/{image}:{settings['TAG']}",
+        "command": ["python3", "-c", LOOK],
+        "env": path,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "containers": [container],
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    k8s.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}, namespace=namespace)
+    k8s.kubectl("wait", f"pod/{name}", "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=100s")
+    assert json.loads(k8s.kubectl("logs", name, "-n", namespace))["found"] == []
