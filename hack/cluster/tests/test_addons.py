@@ -38,5 +38,13 @@ def test_every_container_is_restricted(name: str) -> None:
                 assert security["capabilities"] == {"drop": ["ALL"]}
 
 
+@pytest.mark.parametrize("name", ["prometheus-operator", "prometheus", "s3"])
+def test_every_object_that_is_removed_again_can_be_told_for_ours(name: str) -> None:
+    # Who applies nothing but a name is not remembered as the one who made it.
+    for document in yaml.safe_load_all(manifest(name, VALUES)):
+        said = {"metadata.labels": document["metadata"].get("labels"), **document}
+        assert any(said[field] for field in said.keys() - {"apiVersion", "kind", "metadata"}), document
+
+
 def test_the_shell_scripts_of_the_provisioner_keep_their_variables() -> None:
     assert '"$VOL_DIR"' in manifest("local-path", VALUES)
