@@ -1,13 +1,12 @@
 """Which cluster add-ons go to, and what there is not theirs."""
 
-import json
-import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from cluster.apiserver import ApiServer
 from cluster.console import ClusterError
 from cluster.paths import KUBECONFIG
-from cluster.target import FIELD_MANAGER, Target
+from cluster.target import Target
 
 
 @pytest.fixture(autouse=True)
@@ -33,42 +32,53 @@ def test_the_current_context_needs_a_registry(monkeypatch: pytest.MonkeyPatch) -
         Target.from_environment()
 
 
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Target, Path]:
-    """A cluster with a namespace of ours and one of somebody else's, as its kubectl has it; and what that was told."""
-    managers = {"s3": FIELD_MANAGER, "monitoring": "helm"}
-    answers = tmp_path / "answers"
-    for name, manager in managers.items():
-        metadata = {"name": name, "managedFields": [{"manager": manager, "operation": "Apply"}]}
-        answers.mkdir(exist_ok=True)
-        (answers / name).write_text(json.dumps({"kind": "Namespace", "metadata": metadata}))
-    program = tmp_path / "kubectl"
-    program.write_text(
-        f"""#!/bin/sh
-stdin="$(cat)"
-echo "$1 $stdin" >> {tmp_path}/told
-case "$1 $stdin" in
-  "get "*Prometheus*) echo 'error: no matches for kind "Prometheus"' >&2; exit 1 ;;
-  "get name: s3") cat {answers}/s3 ;;
-  "get name: monitoring") cat {answers}/monitoring ;;
-esac
+MANIFEST = """\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: s3
+  labels: {app.kubernetes.io/part-of: hack-cluster}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: s3
+  namespace: s3
+  labels: {app.kubernetes.io/part-of: hack-cluster}
 """
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Target("/theirs", "registry.example.com"), tmp_path / "told"
+OTHERS = """\
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: monitoring}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: Prometheus
+metadata: {name: of-a-kind-that-there-is-not, namespace: s3}
+"""
 
 
-def test_what_somebody_else_made_is_not_taken_over(shared: tuple[Target, Path]) -> None:
-    target, _ = shared
-    target.require_ours("name: s3\n---\nname: new\n---\nkind: Prometheus")
-    with pytest.raises(ClusterError, match="made by somebody else: Namespace monitoring"):
-        target.require_ours("name: s3\n---\nname: monitoring")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """Somebody else's cluster, with a namespace `monitoring` of theirs and what we applied; no nodes are needed."""
+    with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
+        target = Target(str(server.kubeconfig), "registry.example.com")
+        target.kubectl("create", "namespace", "monitoring")
+        target.apply(MANIFEST)
+        yield target
 
 
-def test_what_somebody_else_made_is_not_deleted(shared: tuple[Target, Path]) -> None:
-    target, told = shared
-    target.delete("name: s3\n---\nname: monitoring\n---\nkind: Prometheus")
-    (deleted,) = [line for line in told.read_text().splitlines() if line.startswith("delete ")]
-    assert '"name": "s3"' in deleted
-    assert "monitoring" not in deleted
+def test_what_somebody_else_made_is_not_taken_over(shared: Target) -> None:
+    shared.require_ours(MANIFEST)
+    assert shared.is_others("namespace/monitoring")
+    assert not shared.is_others("namespace/s3")
+    assert not shared.is_others("namespace/none")
+    with pytest.raises(ClusterError, match=r"made by somebody else: Namespace monitoring$"):
+        shared.require_ours(MANIFEST + OTHERS)
+
+
+def test_what_somebody_else_made_is_not_deleted(shared: Target) -> None:
+    shared.delete(MANIFEST + OTHERS)
+    left = shared.kubectl("get", "namespaces", "-o", "name").split()
+    assert "namespace/monitoring" in left
+    assert "namespace/s3" not in left
