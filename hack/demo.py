@@ -57,8 +57,9 @@ def script(*command: str, timeout: float = STEP_SECONDS) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its group as Ctrl-C does, and then whatever is left of them."""
-    os.killpg(process.pid, signal.SIGINT)
+    """Ask a process and its group to end, and then end whatever is left of them."""
+    # Not by SIGINT: what a shell has started in the background ignores it, and all its children do.
+    os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(10)
     with suppress(ProcessLookupError):
