@@ -7,6 +7,7 @@ that has failed for good, or that was not taken up, ends the process, and the ne
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -80,6 +81,10 @@ class Informer:
             failed = [place for place in self.places if place in due and not await self._has_listed(place)]
             if not self.synced.is_set() and self._present() <= self._listed | self._hidden():
                 log.info("there are %d models", len(self._world.models()))
+                # What is known now stays for long. The collector would look through all of it again and again, and with
+                # thousands of models hold everything up for a tenth of a second each time.
+                gc.collect()
+                gc.freeze()
                 self.synced.set()
             if failed:
                 self._due |= set(failed)
