@@ -98,8 +98,8 @@ class Rounds:
         ratios = [ours / theirs for ours, theirs in zip(seconds, bare_seconds, strict=True)]
         return [
             row("apply to Ready, bundle in the store / bare Deployment available", ratios, 1.5, "x"),
-            row("apply to Ready, bundle in the store", seconds),
             row("bare Deployment of the same image: apply to available", bare_seconds),
+            row("apply to Ready, bundle in the store", seconds),
             *(row(f"  of it, {step}", spans) for step, spans in spans_of(profiles).items()),
             Row("server pod of the digits model: RSS", memory, 100, "MB", [memory]),
         ]
@@ -286,15 +286,13 @@ def resident_mb(namespace: str, pod: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def until(
-    true: Callable[[], Any], what: str, timeout: float = TIMEOUT_SECONDS, look_seconds: float = LOOK_SECONDS
-) -> None:
+def until(true: Callable[[], Any], what: str, look_seconds: float = LOOK_SECONDS) -> None:
     """Look until something is so.
 
     Raises:
         AssertionError: when it does not come in time.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not true():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS} s: {what}"
         time.sleep(look_seconds)
