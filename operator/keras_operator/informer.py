@@ -87,9 +87,8 @@ class Informer:
                 gc.freeze()
                 self.synced.set()
             if failed:
-                self._due |= set(failed)
                 await asyncio.sleep(RETRY_SECONDS)
-                self._is_due.set()
+                self._ask_for(failed)
 
     async def keep_discovering(self) -> None:
         """Notice when the cluster gets or loses a kind, for ever.
@@ -110,14 +109,12 @@ class Informer:
                 if now - since >= MISSED_SECONDS:
                     raise WatchError(f"{kind}s came, and are not watched")
             if missed and self.synced.is_set():
-                self._due |= {place for place in self._present() if place[0] in missed}
-                self._is_due.set()
+                self._ask_for(place for place in self._present() if place[0] in missed)
 
     def begins(self, place: Place) -> None:
         """Ask for a listing of what begins to be watched."""
         self._watched.add(place[0])
-        self._due.add(place)
-        self._is_due.set()
+        self._ask_for([place])
 
     def changes(self, kind: Kind, obj: Object, *, gone: bool) -> None:
         """Take in what a watch tells of an object."""
@@ -140,6 +137,11 @@ class Informer:
         """Take in that a right is there."""
         if self._world.denied.pop((place, verb), None) is not None:
             self._wake_all(self._world.models())
+
+    def _ask_for(self, places: Iterable[Place]) -> None:
+        """Have these listed soon."""
+        self._due.update(places)
+        self._is_due.set()
 
     def _present(self) -> set[Place]:
         """All that there is to be listed."""
