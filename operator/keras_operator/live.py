@@ -19,6 +19,7 @@ class Child:
 
     ref: Ref
     uid: str
+    created: str
     version: int
     generation: int
     controller: str | None
@@ -106,6 +107,7 @@ def child_of(kind: Kind, obj: Object) -> Child:
     return Child(
         ref=Ref(kind, metadata["name"]),
         uid=metadata["uid"],
+        created=metadata["creationTimestamp"],
         version=int(metadata["resourceVersion"]),
         generation=metadata.get("generation", 0),
         controller=controller_of(obj),

@@ -17,13 +17,11 @@ from keras_operator.resolution import Resolution, remembered
 from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings
 from keras_operator.shelf import Shelf
+from keras_operator.status.holding import seconds_to_hold
 from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.times import seconds_until
 from keras_operator.world import World
 
-# Before a first status is written the source gets this long to answer: nearly all do, among a thousand new models too,
-# and one write is spared.
-FIRST_WORD_SECONDS = 5.0
 # What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
 PROBLEM_SECONDS = 30.0
 # Some trouble shows only by time: a pod that hangs, a server that does not turn ready.
@@ -68,8 +66,8 @@ class Reconciler:
         problems = await self.actor.act(model, plan, seen)
         seen = await self._observe(model, resolution)  # what acting has changed; the source's answer stays the same
         status = summarize(model, seen, plan, problems)
-        if _says_nothing_yet(model, seen):
-            return FIRST_WORD_SECONDS
+        if (hold := seconds_to_hold(model, seen, status)) is not None:
+            return hold
         await self.reporter.report(model, status, seen.now)
         return PROBLEM_SECONDS if problems else _look_again(plan, seen, status, self.inquiry.due(model, seen))
 
@@ -88,14 +86,6 @@ class Reconciler:
             resolution = Resolution()
         seen = observe(model, self.world, resolution, datetime.now(UTC))
         await self.reporter.report(model, spec_invalid(model, error, seen), seen.now)
-
-
-def _says_nothing_yet(model: KerasModel, seen: Observed) -> bool:
-    """Whether this would be the first status, and would only say that the source is being asked."""
-    asked = seen.resolution.asked
-    if model.status.conditions or asked is None:
-        return False
-    return (seen.now - asked).total_seconds() < FIRST_WORD_SECONDS
 
 
 def _look_again(plan: Plan, seen: Observed, status: KerasModelStatus, inquiry_due: float | None) -> float | None:

@@ -6,15 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-import uvloop
-
-from keras_api.report import Failure, StepReport
-from keras_api.termination import publish
 from keras_server import logs
-from keras_server.bundle import BundleError
-from keras_server.server import ListenError, serve
+from keras_server.listener import ListenError, listen
 from keras_server.settings import parse_settings
-from keras_store.errors import StepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,16 +16,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
     logs.set_up()
     try:
-        return uvloop.run(serve(settings))
-    except StepError as error:
-        logs.logger.error("%s: %s", error.reason, error.message)
-        failure = Failure(reason=error.reason, message=error.message)
-        publish(StepReport(step="get", revision=settings.path.rpartition("/")[2], failure=failure))
-    except BundleError as error:
-        logs.logger.error("cannot serve: %s", error)
+        listener = listen(settings.host, settings.port)
     except ListenError as error:
-        logs.logger.error("cannot listen: %s", error)
-    return 1
+        logs.logger.error("cannot listen on %s", error)
+        return 1
+    # Its imports take a quarter of a second, for which probes that come early can wait: one that is refused tries again
+    # no sooner than a second later.
+    from keras_server.server import serve
+
+    return serve(settings, listener)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ _NAME, _VERSION = "{name:[^{}/:]+}", "{version:[^{}/:]+}"
 # What nginx made the custom: the client went away before its answer. Only metrics see it.
 CLIENT_CLOSED_REQUEST = 499
 
+# For which somebody may have the answer about readiness held back.
+MAX_WAIT_SECONDS = 60
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -177,7 +180,9 @@ class Api:
     async def _live(self, _: web.Request) -> web.Response:
         return _json({"live": True})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def _ready(self, request: web.Request) -> web.Response:
+        # Who looks only now and then, as the kubelet does, learns of the end of loading when it comes.
+        await self._health.settle(_seconds_to_wait(request))
         self._health.require_ready()
         return _json({"ready": True})
 
@@ -227,6 +232,17 @@ class Api:
             # Clients that keep connections open learn to open the next one elsewhere.
             response.force_close()
         return response
+
+
+def _seconds_to_wait(request: web.Request) -> float:
+    text = request.query.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= MAX_WAIT_SECONDS:  # NaN is not
+        raise InvalidRequestError(f"wait={text!r} in the address: want seconds, from 0 to {MAX_WAIT_SECONDS}")
+    return seconds
 
 
 def _announced_size(request: web.Request, max_body_bytes: int) -> int:

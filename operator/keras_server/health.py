@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from enum import StrEnum
 
 from keras_server.errors import NotReadyError
@@ -22,11 +24,20 @@ class Health:
     def __init__(self) -> None:
         self.state = State.LOADING
         self.reason = "the server is starting"
+        self._settled = asyncio.Event()
 
     def become(self, state: State, reason: str) -> None:
         """Enter a state."""
         self.state = state
         self.reason = reason
+        if state is not State.LOADING:
+            self._settled.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait while the server is loading, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
 
     def require_ready(self) -> None:
         """See that new work should be sent here.

@@ -5,31 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 
+import uvloop
 from aiohttp import web
 
+from keras_api.report import Failure, StepReport
+from keras_api.termination import publish
 from keras_server import logs
 from keras_server.admission import Admission
 from keras_server.app import Api
-from keras_server.bundle import Bundle, open_bundle
+from keras_server.bundle import Bundle, BundleError, open_bundle
 from keras_server.download import download
 from keras_server.errors import ServerError
 from keras_server.health import Health, State
+from keras_server.listener import BACKLOG
 from keras_server.logs import logger
 from keras_server.metrics import Metrics
 from keras_server.model import Model
 from keras_server.settings import Settings
 from keras_server.warmup import GoldenMismatchError
+from keras_store.errors import StepError
 
-_BACKLOG = 1024
 # Seconds for the last answers to reach their clients, once they are computed.
 _WRITE_TIMEOUT = 2.0
 KILLED_BY_SIGTERM = 128 + signal.SIGTERM
-
-
-class ListenError(Exception):
-    """The port cannot be had; the text says why."""
 
 
 class Server:
@@ -37,10 +38,12 @@ class Server:
 
     Args:
         settings: what, and how.
+        listener: the socket that clients connect to.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
+        self._listener = listener
         self._health = Health()
         self._admission = Admission(max_requests=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes)
         self._metrics = Metrics(
@@ -67,7 +70,6 @@ class Server:
         Raises:
             StepError: when the bundle cannot be had from the store.
             BundleError: when the bundle cannot be run.
-            ListenError: when the port cannot be had.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
@@ -80,11 +82,8 @@ class Server:
             shutdown_timeout=_WRITE_TIMEOUT,
         )
         await runner.setup()
-        # Listening comes first, so that probes are told why they must wait.
-        try:
-            await web.TCPSite(runner, self._settings.host, self._settings.port, backlog=_BACKLOG).start()
-        except OSError as error:
-            raise ListenError(error.strerror or str(error)) from error
+        # Before the bundle is there, so that probes are told why they must wait.
+        await web.SockSite(runner, self._listener, backlog=BACKLOG).start()
         logs.info("listening", address=runner.addresses[0][0], port=runner.addresses[0][1])
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(self._stop.wait())
@@ -168,6 +167,18 @@ class Server:
         return 1 if unanswered else 0
 
 
-async def serve(settings: Settings) -> int:
-    """Serve a bundle until told to stop; see `Server.run`."""
-    return await Server(settings).run()
+def serve(settings: Settings, listener: socket.socket) -> int:
+    """Serve a bundle until told to stop.
+
+    Returns:
+        The exit status: that of `Server.run`, and 1 after an error that the log and the last words tell.
+    """
+    try:
+        return uvloop.run(Server(settings, listener).run())
+    except StepError as error:
+        logger.error("%s: %s", error.reason, error.message)
+        failure = Failure(reason=error.reason, message=error.message)
+        publish(StepReport(step="get", revision=settings.path.rpartition("/")[2], failure=failure))
+    except BundleError as error:
+        logger.error("cannot serve: %s", error)
+    return 1

@@ -20,11 +20,14 @@ from keras_operator.settings import Settings
 DRAIN_DELAY_SECONDS = 5
 # Then it finishes what it has accepted.
 DRAIN_TIMEOUT_SECONDS = 45
-# The server is live before it gets its bundle; on a node that is busy its process takes a while to start.
-STARTUP_SECONDS = 600
+# The server is live before it gets its bundle; on a busy node its process takes a while to start. With a startup
+# probe the first look would wait for a round of the kubelet's clock, and readiness for another one.
+STARTUP_SECONDS = 120
 PROGRESS_DEADLINE_SECONDS = 600
-# It is noticed as ready within a second, and is left out of the Service after so many without an answer.
-UNREADY_SECONDS = 4
+# It is left out of the Service after so many looks, a second each, without an answer.
+UNREADY_LOOKS = 4
+PROBE_TIMEOUT_SECONDS = 5
+READY_WAIT_SECONDS = PROBE_TIMEOUT_SECONDS - 1
 
 
 def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings: Settings) -> Object:
@@ -52,9 +55,9 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         settings,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources=_resources(model, summary),
-        startupProbe=_probe("live", periodSeconds=1, failureThreshold=STARTUP_SECONDS),
-        readinessProbe=_probe("ready", periodSeconds=1, failureThreshold=UNREADY_SECONDS),
-        livenessProbe=_probe("live", periodSeconds=10, failureThreshold=3),
+        # Answered when the bundle is loaded, and not only at the kubelet's next look.
+        readinessProbe=_probe(f"ready?wait={READY_WAIT_SECONDS}", periodSeconds=1, failureThreshold=UNREADY_LOOKS),
+        livenessProbe=_probe("live", initialDelaySeconds=STARTUP_SECONDS, periodSeconds=10, failureThreshold=3),
         **bundle.container,
     )
     spec = pod_spec(
@@ -98,7 +101,8 @@ def serving_hash(model: KerasModel) -> str:
 
 
 def _probe(health: str, **more: int) -> Object:
-    return {"httpGet": {"path": f"/v2/health/{health}", "port": "http"}, "timeoutSeconds": 5, **more}
+    look = {"path": f"/v2/health/{health}", "port": "http"}
+    return {"httpGet": look, "timeoutSeconds": PROBE_TIMEOUT_SECONDS, **more}
 
 
 def _resources(model: KerasModel, summary: ModelSummary) -> Object:

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,31 @@ def test_it_is_live_at_once_but_ready_only_after_warm_up(start: Start) -> None:
     assert server.get("/v2/health/ready").json == {"ready": True}
     assert server.get("/v2/models/sleepyhead/ready").status == 200
     assert server.post(INFER.format("sleepyhead"), steps(1)).status == 200
+
+
+def test_readiness_is_waited_for_as_long_as_is_asked(start: Start) -> None:
+    server = start("sleepyhead").listening()
+
+    assert server.get("/v2/health/ready").status == 503
+    begin = time.perf_counter()
+    assert server.get("/v2/health/ready?wait=0.2").status == 503
+    assert time.perf_counter() - begin > 0.2
+    assert server.get("/v2/health/ready?wait=30").json == {"ready": True}
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon", ""])
+def test_a_wait_that_makes_no_sense_is_refused(start: Start, wait: str) -> None:
+    answer = start("sleepyhead").listening().get(f"/v2/health/ready?wait={wait}")
+
+    assert (answer.status, answer.json) == (400, {"error": f"wait={wait!r} in the address: want seconds, from 0 to 60"})
+
+
+def test_whoever_waits_for_readiness_is_told_that_it_will_not_come(start: Start) -> None:
+    server = start("liar").listening()
+    answer = server.get("/v2/health/ready?wait=30")
+
+    assert answer.status == 503
+    assert "warm-up failed" in answer.json["error"]
 
 
 def test_a_model_that_does_not_answer_as_keras_did_is_never_ready_and_says_why(start: Start) -> None:
@@ -105,7 +131,8 @@ def test_a_port_that_is_taken_ends_the_process_with_one_line(start: Start) -> No
     second = start("classifier", "--port", str(first.port))
 
     assert second.exit_status() == 1
-    assert f"('127.0.0.1', {first.port}): address already in use" in second.wait_for("cannot listen")["message"]
+    complaint = f"cannot listen on 127.0.0.1, port {first.port}: Address already in use"
+    assert second.wait_for("cannot listen")["message"] == complaint
 
 
 async def test_sigterm_under_load_loses_no_request(start: Start) -> None:

@@ -81,6 +81,7 @@ def live(kind: Kind, rendered: Object, status: Object | None = None, version: in
         **wanted,
         "metadata": {
             "uid": f"uid-{kind.name}-{version}",
+            "creationTimestamp": ago(3600),
             "resourceVersion": str(version),
             "generation": 1,
             "managedFields": [

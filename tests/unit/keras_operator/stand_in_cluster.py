@@ -89,7 +89,8 @@ class Cluster:
         live = self.objects.get(Ref(kind, wanted["metadata"]["name"]))
         if live is None:
             ours = {"manager": MANAGER, "operation": "Apply", "time": written(self.now), "fieldsV1": {"f:spec": {}}}
-            metadata = {**wanted["metadata"], "uid": self._new("uid"), "generation": 1, "managedFields": [ours]}
+            made = {"uid": self._new("uid"), "creationTimestamp": written(self.now), "generation": 1}
+            metadata = {**wanted["metadata"], **made, "managedFields": [ours]}
             created = {**wanted, "metadata": metadata, "status": {}}
             if kind == DEPLOYMENT:
                 created["spec"] = {"replicas": 1, **wanted["spec"]}

@@ -39,6 +39,7 @@ from keras_operator.render.labels import COMPONENT
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution, remembered
 from keras_operator.status.failure import Failure, needs_human
+from keras_operator.status.holding import seconds_to_hold
 from keras_operator.status.summary import spec_invalid, summarize
 from keras_operator.world import World
 from keras_store.fingerprint import Fingerprint
@@ -82,6 +83,8 @@ class Turn:
     problems: dict[Ref, Problem]
     status: KerasModelStatus
     writes: list[str]
+    held: float | None
+    """Seconds for which the status was not written yet."""
 
 
 class Operator:
@@ -161,9 +164,10 @@ class Operator:
             seen = self.observe(model, resolution)
         status = say(model, seen, plan, problems)
         content = msgspec.to_builtins(status)
-        if content != body["status"]:
+        held = seconds_to_hold(model, seen, status) if isinstance(plan, Plan) else None
+        if held is None and content != body["status"]:
             write("status", lambda: self.world.see(KERAS_MODEL, self.cluster.write_status(content)))
-        return Turn(model, seen, plan, problems, status, writes)
+        return Turn(model, seen, plan, problems, status, writes, held)
 
     def observe(self, model: KerasModel, resolution: Resolution) -> Observed:
         seen = observe(model, self.world, resolution, self.cluster.now)
@@ -245,6 +249,7 @@ class Machine(RuleBasedStateMachine):
     hindered: ClassVar[int] = 0
     said_ready: ClassVar[int] = 0
     found_stored: ClassVar[int] = 0
+    held: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -307,6 +312,15 @@ class Machine(RuleBasedStateMachine):
             self.cluster.edit(serving__podTemplate=UNMERGEABLE)
         elif how == "it cannot be read":
             self.cluster.edit(source__digest="of an operator to come")
+
+    @rule(how=st.sampled_from(["it cannot be merged", "it cannot be read"]))
+    def lose_pods_under_a_spec_that_means_nothing(self, how: str) -> None:
+        """What is observed goes on being told."""
+        self.make_the_spec_mean_nothing(how)
+        if self.operator is not None:
+            self.rest()
+        for pod in self.cluster.all(POD):
+            self.cluster.delete(Ref(POD, pod["metadata"]["name"]))
 
     def mend_the_spec(self) -> None:
         self.cluster.edit(serving__podTemplate=None, source__digest=None)
@@ -510,7 +524,10 @@ class Machine(RuleBasedStateMachine):
             objects = dict(self.cluster.objects)
             turn = self.operator.turn()
             self.check(turn, objects)
-            if not turn.writes:
+            if turn.held is not None:
+                Machine.held += 1
+                self.cluster.pass_time(turn.held)
+            elif not turn.writes:
                 self.check_rest(turn)
                 self.resting = turn.status
                 return turn
@@ -538,6 +555,9 @@ class Machine(RuleBasedStateMachine):
         self.check_deployment(turn, before)
         self.check_jobs(turn, before)
         self.check_memory(turn, conditions)
+        if turn.held is not None:
+            before_now = said(turn.model.status).get("Ready")
+            assert before_now is None or before_now.status == "False", "what is no longer so is not left to stand"
 
     def check_truth(
         self,
@@ -703,3 +723,4 @@ def test_the_promises_hold_in_every_interleaving() -> None:
     assert Machine.refused >= STEPS / 100, "too few specs that mean nothing"
     assert Machine.outlived >= 10, "too few pods that went under a spec that means nothing"
     assert Machine.hindered >= STEPS / 100, "too few writes that failed"
+    assert Machine.held >= STEPS / 100, "too few statuses that were held back"
