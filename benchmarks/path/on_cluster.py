@@ -240,7 +240,7 @@ class Api:
 
 def out_of_step() -> None:
     """Wait a part of a second: the kubelet looks at its pods once a second, and a round ends in step with it."""
-    time.sleep(random.random())  # noqa: S311 - nothing to guess
+    time.sleep(random.random())
 
 
 def without_store(command: list[str]) -> list[str]:

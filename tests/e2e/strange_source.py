@@ -1,4 +1,4 @@
-"""A source inside of the cluster that answers strangely: files that never end, files that flood."""
+"""A server inside of the cluster that answers strangely: not at all, or with files that never end, or that flood."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import http.server, threading
 
 class Strange(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
+        if not self.path.startswith(("/hangs/", "/floods/")):
+            threading.Event().wait()
         self.send_response(200)
         self.send_header("ETag", '"1"')
         self.send_header("Content-Length", str(64 << 20))
@@ -26,7 +28,9 @@ http.server.ThreadingHTTPServer(("", 8080), Strange).serve_forever()
 
 
 def run_strange_source(namespace: str, image: str) -> None:
-    """Serve it as http://strange-source.NAMESPACE.svc:8080: of /hangs/* nothing comes, of /floods/* 48 MiB of 64.
+    """Serve it as http://strange-source.NAMESPACE.svc:8080.
+
+    Of /hangs/* nothing comes but the headers, of /floods/* 48 MiB of 64; nothing else is answered.
 
     Args:
         namespace: where.
@@ -50,6 +54,7 @@ def run_strange_source(namespace: str, image: str) -> None:
                     "name": "source",
                     "image": image,
                     "command": ["python", "-c", PROGRAM],
+                    "ports": [{"name": "http", "containerPort": 8080}],
                     "securityContext": security,
                     "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
                 }

@@ -308,6 +308,58 @@ def refuses_the_next_pod(served: Model, words: str) -> None:
     assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
 
 
+OTHER_DIGEST = f"sha256:{'0' * 64}"
+WRONG_SOURCES = {
+    "a host that does not resolve": (
+        {"uri": "http://no-such-host.invalid/model.keras"},
+        "SourceUnreachable",
+        ["http://no-such-host.invalid/model.keras: the host does not resolve", "DNS and network policies"],
+    ),
+    "a port where nobody listens": (
+        {"uri": "http://127.0.0.1:9/model.keras"},
+        "SourceUnreachable",
+        ["http://127.0.0.1:9/model.keras: no connection (Connection refused)"],
+    ),
+    "a bucket that is missing": (
+        {"uri": "s3://nowhere/model.keras"},
+        "SourceNotFound",
+        ["s3://nowhere/model.keras", "the bucket does not exist"],
+    ),
+    "a Secret that is missing": (
+        {"uri": "s3://models/model.keras", "secretRef": {"name": "nobody"}},
+        "SecretNotFound",
+        ["Secret nobody", "does not exist: create it"],
+    ),
+    "a Secret without the keys": (
+        {"uri": "s3://models/model.keras", "secretRef": {"name": "keyless"}},
+        "SecretNotFound",
+        ["Secret keyless", "has none of the keys AWS_ACCESS_KEY_ID"],
+    ),
+    "another digest than the pinned one": (
+        {"uri": "{own}", "digest": OTHER_DIGEST},
+        "DigestMismatch",
+        [f"spec.source.digest is {OTHER_DIGEST}", "correct the digest"],
+    ),
+    "a claim that is missing": (
+        {"uri": "pvc://nowhere/model.keras"},
+        "VolumeUnavailable",
+        ['persistentvolumeclaim "nowhere" not found', "create that claim"],
+    ),
+}
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize(("source", "reason", "words"), WRONG_SOURCES.values(), ids=WRONG_SOURCES)
+def test_a_wrong_source_is_named_while_the_old_file_is_served(served, source, reason, words):
+    keyless = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keyless"}, "stringData": {"user": "jane"}}
+    k8s.apply(keyless, namespace=served.namespace)
+    uri = source["uri"].format(own=served.address())
+    served.apply(uri, source={**source, "uri": uri}, serving={"replicas": 1})
+    failure = served.wait_failure(reason)
+    for each in words:
+        assert each in failure["message"]
+
+
 HOSTILE = {
     "cut in half": ("ModelUnreadable", model_files.UNREADABLE["cut in half"][0], "the upload was cut off"),
     "HDF5 called .keras": ("ModelUnreadable", model_files.UNREADABLE["HDF5 called .keras"][0], "the ending .h5"),
@@ -422,11 +474,14 @@ def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(trou
     model.delete()
 
 
-def test_a_store_that_is_down_is_told_by_all_who_need_it_and_missed_by_nobody_else(served, unharmed, troubled, bucket):
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("fails", ["is down", "never answers"])
+def test_a_store_that_fails_is_told_by_all_who_need_it_and_missed_by_nobody_else(
+    served, troubled, bucket, server_image, fails
+):
     waiting = Model("storeless", troubled["hungry"].namespace, bucket)
     before = uids(served.namespace)
-    k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
-    try:
+    with store_down() if fails == "is down" else store_silent(server_image):
         served.apply(served.address(), serving={"replicas": 2})
         waiting.apply(waiting.upload(model_files.UNREADABLE["an HTML page"][0]))
         for model, step in ((served, "serve"), (waiting, "prepare")):
@@ -434,10 +489,26 @@ def test_a_store_that_is_down_is_told_by_all_who_need_it_and_missed_by_nobody_el
             assert failure["step"] == step
             assert "keras-store" in failure["message"]
             assert seconds_to_tell(model, failure, before) <= SECONDS_TO_TELL
-    finally:
-        k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=1")
-    k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
     waiting.wait_failure("ModelUnreadable", kind="Stalled")
+    served.wait_ready()
+    waiting.delete()
+    served.apply(served.address(), serving={"replicas": 1})
+    served.wait_ready()
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_a_bundle_that_lost_a_file_is_told_by_who_needs_it_and_written_anew(served):
+    served.apply(served.address(), serving={"replicas": 2})
+    revision = served.wait_ready()["servingRevision"]
+    before = uids(served.namespace)
+    lose = f"import os; os.remove('/data/{served.namespace}/digits/{revision}/model.onnx')"
+    k8s.kubectl("exec", "deployment/keras-store", "-n", SYSTEM, "--", "python", "-c", lose)
+    pods = k8s.get_list("pods", served.namespace, served.status["selector"])
+    k8s.kubectl("delete", "pod", pods[0]["metadata"]["name"], "-n", served.namespace)
+    failure = served.wait_failure("BundleInvalid")
+    assert f"{served.namespace}/digits/{revision}/model.onnx" in failure["message"]
+    assert "the operator prepares it again" in failure["message"]
+    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
     served.wait_ready()
 
 
@@ -478,6 +549,37 @@ def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
         yield
     finally:
         k8s.kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "-n", namespace)
+
+
+@contextmanager
+def store_down() -> Iterator[None]:
+    """The store has no pod."""
+    k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
+    try:
+        yield
+    finally:
+        k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=1")
+    k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
+
+
+@contextmanager
+def store_silent(image: str) -> Iterator[None]:
+    """The store's Service leads to a pod that takes connections, and never answers."""
+    service = k8s.get("service", "keras-store", SYSTEM)
+    assert service
+    own = service["spec"]["selector"]
+    run_strange_source(SYSTEM, image)
+    lead_store_to({**dict.fromkeys(own), "app": "strange-source"})
+    try:
+        yield
+    finally:
+        lead_store_to({**own, "app": None})
+        k8s.kubectl("delete", "pod,service", "strange-source", "-n", SYSTEM)
+
+
+def lead_store_to(selector: dict[str, Any]) -> None:
+    patch = json.dumps({"spec": {"selector": selector}})
+    k8s.kubectl("patch", "service", "keras-store", "-n", SYSTEM, "-p", patch)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from cluster.apiserver import ApiServer  # noqa: E402
 from kube import Kube, wait_until  # noqa: E402

@@ -26,6 +26,7 @@ environment.configure()  # before Keras is imported
 import wrong_models as wrong  # noqa: E402
 from kube import Kube, Object, wait_until  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
+from running_pods import RunningPods  # noqa: E402
 from scene import Scene  # noqa: E402
 
 from keras_api.bundle import SourceRecord  # noqa: E402
@@ -284,11 +285,13 @@ CASES: dict[str, Case] = {
 
 @dataclass(frozen=True)
 class Told:
-    """What a model's status says, how far the step got, and the revision that was served before."""
+    """What a model's status says, how far the step got, the revision that was served before, and what a client met."""
 
     status: Object
     log: str
     served: str
+    answers: int
+    failed_request: str
 
     def condition(self, kind: str) -> Object:
         return next(each for each in self.status["conditions"] if each["type"] == kind)
@@ -337,29 +340,38 @@ def preparer(kube: Kube, operator: OperatorProcess, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def told(preparer: Preparer) -> dict[str, Told]:
-    """Every case, gone through: a good model is served before each."""
+def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    """Every case, gone through: a good model is served before each, which a client asks all the while."""
     scenes = {what: preparer.create(f"model-{number}") for number, what in enumerate(CASES)}
+    running = RunningPods(preparer.kube, preparer.namespace, tmp_path_factory.mktemp("pods"))
     for scene in scenes.values():
         scene.kubelet.prepares(scene.name)
     for scene in scenes.values():
-        scene.kubelet.serves(scene.name)
-    served = {}
-    for what, scene in scenes.items():
-        scene.wait_for("Ready", "True")
-        served[what] = scene.status()["servingRevision"]
-        scene.change(source={"uri": f"pvc://models/wrong{CASES[what].suffix}"}, **CASES[what].spec)
+        for pod in scene.kubelet.serves(scene.name):
+            running.start(pod)
     made = {what: case.make() for what, case in CASES.items()}
     CANARY.unlink(missing_ok=True)
-    logs = {
-        what: preparer.prepare(scene, made[what], CASES[what].suffix, CASES[what].csv) for what, scene in scenes.items()
+    with running:
+        asked = running.all_asked()
+        served = {}
+        for what, scene in scenes.items():
+            scene.wait_for("Ready", "True")
+            served[what] = scene.status()["servingRevision"]
+            scene.change(source={"uri": f"pvc://models/wrong{CASES[what].suffix}"}, **CASES[what].spec)
+        logs = {
+            what: preparer.prepare(scene, made[what], CASES[what].suffix, CASES[what].csv)
+            for what, scene in scenes.items()
+        }
+        status = {}
+        for what, scene in scenes.items():
+            with contextlib.suppress(AssertionError):  # the test of this case will fail, and no other
+                wait_until(partial(_failed, scene), f"{scene.name} to fail")
+            status[what] = scene.status()
+        answers = running.all_asked() - asked
+    return {
+        what: Told(status[what], logs[what], served[what], answers[scene.name], running.failures.get(scene.name, ""))
+        for what, scene in scenes.items()
     }
-    found = {}
-    for what, scene in scenes.items():
-        with contextlib.suppress(AssertionError):  # the test of this case will fail, and no other
-            wait_until(partial(_failed, scene), f"{scene.name} to fail")
-        found[what] = Told(scene.status(), logs[what], served[what])
-    return found
 
 
 def _failed(scene: Scene) -> bool:
@@ -385,6 +397,7 @@ def test_what_is_served_goes_on_while_a_model_is_refused(told: dict[str, Told], 
     assert found.condition("Available")["status"] == "True"
     assert (found.status["servingRevision"], found.status["readyReplicas"]) == (found.served, 1)
     assert found.status["desiredRevision"] != found.served
+    assert (found.failed_request, found.answers > 0) == ("", True)
 
 
 @pytest.mark.parametrize("what", [what for what, case in CASES.items() if not case.late])

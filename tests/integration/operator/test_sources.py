@@ -1,8 +1,9 @@
 """Sources of every wrong kind: what the status says of each, and that what is being served goes on meanwhile.
 
-All at once, since most of them take their time: a model for each case is served from a good source, then led to the
-wrong one. Where the operator cannot see what is wrong, the real fetch step meets it: it is run with the command and the
-credentials of the applied Job, and hands over its termination message as a kubelet would.
+All at once, since most of them take their time: a model for each case is served from a good source, by a real server
+that a client asks all the while, then led to the wrong one. Where the operator cannot see what is wrong, the real fetch
+step meets it: it is run with the command and the credentials of the applied Job, and hands over its termination message
+as a kubelet would.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import s3_service
 from cluster.commands import run
 from kube import Kube, Object, wait_until
 from operator_process import ROOT, OperatorProcess
+from running_pods import RunningPods
 from scene import Scene
 from source import BadSource
 
@@ -222,6 +224,8 @@ class Told:
     after: Object
     deployment_before: Object
     deployment_after: Object
+    answers: int  # that a client was given meanwhile
+    failed_request: str
 
     def condition(self, kind: str) -> Object:
         return next(each for each in self.after["conditions"] if each["type"] == kind)
@@ -261,30 +265,35 @@ def told(
     """Every case, gone through: serve all, lead all astray, and wait until the status of each says so."""
     namespace = f"wrong-sources-{kube.unique()}"
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    running = RunningPods(kube, namespace, tmp_path_factory.mktemp("pods"))
     scenes = {what: Scene(kube, namespace, f"model-{number}") for number, what in enumerate(CASES)}
     for scene in scenes.values():
         scene.create(f"{places['http']}/file/{scene.name}.keras")
     for scene in scenes.values():
         scene.kubelet.prepares(scene.name)
     for scene in scenes.values():
-        scene.kubelet.serves(scene.name)
+        for pod in scene.kubelet.serves(scene.name):
+            running.start(pod)
     before = {}
-    for what, scene in scenes.items():
-        scene.wait_for("Ready", "True")
-        before[what] = (scene.status(), scene.wait_for_child("deployments"))
-        _lead_astray(scene, CASES[what], places)
-    with ThreadPoolExecutor(4) as pool:
-        fetches = {
-            what: pool.submit(_fetch, scene, CASES[what], places, tmp_path_factory.mktemp("fetch"))
-            for what, scene in scenes.items()
-            if CASES[what].fetched
-        }
+    with running:
+        asked = running.all_asked()
         for what, scene in scenes.items():
-            _hold_up(scene, CASES[what])
-        ready = {what: fetch.result() for what, fetch in fetches.items()}
-    for what, scene in scenes.items():
-        if what not in ready:
-            ready[what] = _ready(scene, CASES[what])
+            scene.wait_for("Ready", "True")
+            before[what] = (scene.status(), scene.wait_for_child("deployments"))
+            _lead_astray(scene, CASES[what], places)
+        with ThreadPoolExecutor(4) as pool:
+            fetches = {
+                what: pool.submit(_fetch, scene, CASES[what], places, tmp_path_factory.mktemp("fetch"))
+                for what, scene in scenes.items()
+                if CASES[what].fetched
+            }
+            for what, scene in scenes.items():
+                _hold_up(scene, CASES[what])
+            ready = {what: fetch.result() for what, fetch in fetches.items()}
+        for what, scene in scenes.items():
+            if what not in ready:
+                ready[what] = _ready(scene, CASES[what])
+        answers = running.all_asked() - asked
     yield {
         what: Told(
             places={**places, "name": scene.name, "namespace": namespace},
@@ -293,6 +302,8 @@ def told(
             after=scene.status(),
             deployment_before=before[what][1],
             deployment_after=scene.wait_for_child("deployments"),
+            answers=answers[scene.name],
+            failed_request=running.failures.get(scene.name, ""),
         )
         for what, scene in scenes.items()
     }
@@ -434,6 +445,7 @@ def test_what_is_served_goes_on_while_the_source_is_wrong(told: dict[str, Told],
     assert found.condition("Available")["status"] == "True"
     assert found.after["servingRevision"] == found.before["servingRevision"]
     assert found.after["readyReplicas"] == 1
+    assert (found.failed_request, found.answers > 0) == ("", True)
     for key in ("uid", "generation"):
         assert found.deployment_after["metadata"][key] == found.deployment_before["metadata"][key]
 

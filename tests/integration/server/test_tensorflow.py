@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx_bundles import write_bundle
 
 from keras_api.bundle import Tensor
 
@@ -34,7 +35,7 @@ tf.saved_model.save(module, sys.argv[1], signatures={"serve": module.serve.get_c
 
 
 @pytest.fixture(scope="module")
-def shout(tmp_path_factory: pytest.TempPathFactory, bundle_writer: Callable[..., Path]) -> Path:
+def shout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shout")
     subprocess.run(
         [sys.executable, "-c", WRITE_SAVED_MODEL, str(directory / "saved_model")],
@@ -42,7 +43,7 @@ def shout(tmp_path_factory: pytest.TempPathFactory, bundle_writer: Callable[...,
         capture_output=True,
         timeout=240,
     )
-    return bundle_writer(
+    return write_bundle(
         directory,
         runtime="tensorflow",
         entry="saved_model",
