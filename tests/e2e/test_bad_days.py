@@ -479,7 +479,7 @@ def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(trou
 def test_a_store_that_fails_is_told_by_all_who_need_it_and_missed_by_nobody_else(
     served, troubled, bucket, server_image, fails
 ):
-    waiting = Model("storeless", troubled["hungry"].namespace, bucket)
+    waiting = Model(f"store-{fails.replace(' ', '-')}", troubled["hungry"].namespace, bucket)
     before = uids(served.namespace)
     with store_down() if fails == "is down" else store_silent(server_image):
         served.apply(served.address(), serving={"replicas": 2})
