@@ -18,14 +18,9 @@ def listen(host: str, port: int) -> socket.socket:
         ListenError: when the port cannot be had.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        # A port whose last owner has just gone can be had at once.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name such as localhost may have addresses of both families, of which clients know the older one.
+        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise ListenError(f"{host}, port {port}: {error.strerror}") from error
-    return listener

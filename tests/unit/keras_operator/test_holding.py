@@ -13,7 +13,6 @@ from operator_makers import NOW, SETTINGS, ago, deployment_status, live, model, 
 from keras_api.reasons import ConditionType
 from keras_operator.decide import decide
 from keras_operator.kinds import DEPLOYMENT, Object
-from keras_operator.problem import Problem
 from keras_operator.render.deployment import deployment
 from keras_operator.resolution import Resolution
 from keras_operator.status.holding import FIRST_PODS_SECONDS, FIRST_WORD_SECONDS, seconds_to_hold
@@ -39,13 +38,12 @@ def hold(
     status: Object = NO_POD_YET,
     replicas: int = 1,
     pods: tuple[Object, ...] = (),
-    problems: dict[Any, Problem] | None = None,
 ) -> float | None:
     """Seconds that a model's status is held, whose Deployment has the given age."""
     subject = model(before, serving={"replicas": replicas})
     rendered = deployment(subject, REVISION, summary(), SETTINGS)
     seen = scene(subject, (DEPLOYMENT, live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))), pods=pods)
-    return seconds_to_hold(subject, seen, summarize(subject, seen, decide(subject, seen, SETTINGS), problems or {}))
+    return seconds_to_hold(subject, seen, summarize(subject, seen, decide(subject, seen, SETTINGS), {}))
 
 
 def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
