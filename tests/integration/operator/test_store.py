@@ -61,16 +61,19 @@ def put_container(pod: Object) -> Object:
     return next(each for each in pod["spec"]["containers"] if each["name"] == "put")
 
 
-def server_container(pod: Object) -> Object:
-    return next(each for each in pod["spec"]["containers"] if each["name"] == "server")
-
-
 def ends_badly(container: Object, folder: Path, **replaced: str) -> StepReport:
     """A program ends with a report of failure."""
     code, report = run(container, folder, **replaced)
     assert code == 1
     assert report is not None
     return report
+
+
+def server_ends_badly(pod: Object, folder: Path, **replaced: str) -> StepReport:
+    """A pod's server ends with a report of failure, without ever having been ready."""
+    server = next(each for each in pod["spec"]["containers"] if each["name"] == "server")
+    port = Port()
+    return ends_badly(server, folder, bundle=str(folder / "bundle"), port=str(port.number), **replaced)
 
 
 def prepare(scene: Scene, work: Path, revision: str = "") -> str:
@@ -124,9 +127,7 @@ def test_a_download_that_hangs_is_told_until_the_server_has_its_bundle(
     first = scene.serve(source.url)
     scene.change(serving={"replicas": 2})
     pod = next(each for each in scene.kubelet.server_pods("digits", 2) if each["status"]["phase"] == "Pending")
-    port = Port()
-    replaced = {"store": silent_store, "bundle": str(tmp_path / "bundle"), "port": str(port.number)}
-    report = ends_badly(server_container(pod), tmp_path, **replaced)
+    report = server_ends_badly(pod, tmp_path, store=silent_store)
 
     scene.kubelet.ends_serving(pod, report)
     ready = scene.wait_for("Ready", "False", "StoreUnavailable")
@@ -163,9 +164,7 @@ def test_a_bundle_that_lost_a_file_is_told_and_repaired(
         ),
         "another pod",
     )
-    port = Port()
-    replaced = {"bundle": str(tmp_path / "bundle"), "port": str(port.number)}
-    report = ends_badly(server_container(pod), tmp_path, **replaced)
+    report = server_ends_badly(pod, tmp_path)
     assert report.failure is not None
     assert report.failure.reason is Reason.BUNDLE_INVALID
     scene.kubelet.ends_serving(pod, report)
