@@ -9,9 +9,8 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from copy import deepcopy
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -19,18 +18,43 @@ from zlib import crc32
 import kubectl as k8s
 import pytest
 import s3
-from keras_models import Client, Model, condition, until
+from evidence import (
+    attempt,
+    fetching,
+    is_failed,
+    operator_pod,
+    prepare_jobs,
+    prepare_pods,
+    restarts,
+    seconds_to_tell,
+    uids,
+    wanted_revision,
+    warnings,
+)
+from keras_models import Client, Model, until
 from strange_source import run_strange_source
+from surroundings import (
+    SYSTEM,
+    apply_as_helm,
+    as_applied,
+    evict,
+    foreign_service,
+    labelled,
+    limit_range,
+    little_memory_for_prepare,
+    quota,
+    rule,
+    store_down,
+    store_silent,
+    store_without_room,
+    unbound_claim,
+)
 
 sys.path.append(str(Path(__file__).parents[1] / "unit/keras_pipeline"))
 import test_archive as model_files
 
 # The issue's promise: what is visible in the cluster stands on the KerasModel this many seconds later.
 SECONDS_TO_TELL = 10
-# A server may take this long to warm up before its being unready is trouble.
-UNREADY_SECONDS = 30
-
-SYSTEM = "keras-system"
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -444,9 +468,9 @@ def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(name
     source = strange("hangs")
     role = as_applied(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
     with_less = deepcopy(role)
-    for rule in with_less["rules"]:
-        if "jobs" in rule["resources"]:
-            rule["verbs"] = [verb for verb in rule["verbs"] if verb not in ("create", "patch")]
+    for granted in with_less["rules"]:
+        if "jobs" in granted["resources"]:
+            granted["verbs"] = [verb for verb in granted["verbs"] if verb not in ("create", "patch")]
     try:
         apply_as_helm(with_less)
         model.apply(source)
@@ -517,280 +541,8 @@ def test_a_full_store_is_told_and_used_once_it_has_room(served, client):
     assert client.failures == []
 
 
-def quota(**hard: int) -> dict[str, Any]:
-    spec = {"hard": {name: str(count) for name, count in hard.items()}}
-    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": spec}
-
-
-def limit_range(**limits: dict[str, str]) -> dict[str, Any]:
-    spec = {"limits": [{"type": "Container", **limits}]}
-    return {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": spec}
-
-
-@contextmanager
-def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
-    """A quota or limit range, for as long as the context lasts."""
-    k8s.apply(obj, namespace=namespace)
-    try:
-        yield
-    finally:
-        k8s.kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "-n", namespace)
-
-
-@contextmanager
-def store_down() -> Iterator[None]:
-    """The store has no pod."""
-    k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
-    try:
-        yield
-    finally:
-        k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=1")
-    k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
-
-
-@contextmanager
-def store_silent(image: str) -> Iterator[None]:
-    """The store's Service leads to a pod that takes connections, and never answers."""
-    service = k8s.get("service", "keras-store", SYSTEM)
-    assert service
-    own = service["spec"]["selector"]
-    run_strange_source(SYSTEM, image)
-    lead_store_to({**dict.fromkeys(own), "app": "strange-source"})
-    try:
-        yield
-    finally:
-        lead_store_to({**own, "app": None})
-        k8s.kubectl("delete", "pod,service", "strange-source", "-n", SYSTEM)
-
-
-def lead_store_to(selector: dict[str, Any]) -> None:
-    patch = json.dumps({"spec": {"selector": selector}})
-    k8s.kubectl("patch", "service", "keras-store", "-n", SYSTEM, "-p", patch)
-
-
-@contextmanager
-def store_without_room() -> Iterator[None]:
-    """The store has a volume that is too little for anything, and its own again afterwards."""
-    deployment = k8s.get("deployment", "keras-store", SYSTEM)
-    assert deployment
-    own = next(each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "data")
-    little = {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
-    mount_in_store({**dict.fromkeys(own), **little})
-    try:
-        yield
-    finally:
-        mount_in_store({**dict.fromkeys(little), **own})
-
-
-def mount_in_store(volume: dict[str, Any]) -> None:
-    patch = json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})
-    k8s.kubectl("patch", "deployment", "keras-store", "-n", SYSTEM, "--type=strategic", "-p", patch)
-    k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
-
-
-def unbound_claim(name: str) -> dict[str, Any]:
-    """A claim of a class that no provisioner serves."""
-    resources = {"requests": {"storage": "1Mi"}}
-    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "nobody", "resources": resources}
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
-
-
-def foreign_service(name: str) -> dict[str, Any]:
-    spec = {"selector": {"app": "somebody-elses"}, "ports": [{"port": 9999}]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
-
-
-@contextmanager
-def labelled(namespace: str, key: str, value: str) -> Iterator[None]:
-    """A namespace has a label for as long as the context lasts."""
-    k8s.kubectl("label", "namespace", namespace, f"{key}={value}")
-    try:
-        yield
-    finally:
-        k8s.kubectl("label", "namespace", namespace, f"{key}-")
-
-
-def little_memory_for_prepare() -> list[dict[str, Any]]:
-    """See `little_memory`."""
-    name = "little-memory-for-prepare"
-    mutations = [
-        {"op": "replace", "path": f"/spec/initContainers/1/resources/{kind}/memory", "value": "24Mi"}
-        for kind in ("limits", "requests")
-    ]
-    expression = (
-        "["
-        + ", ".join(
-            f'JSONPatch{{op: "{each["op"]}", path: "{each["path"]}", value: "{each["value"]}"}}' for each in mutations
-        )
-        + "]"
-    )
-    api = {"apiVersion": "admissionregistration.k8s.io/v1"}
-    policy = {
-        **api,
-        "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"little-memory": "for-prepare"}},
-                "objectSelector": {"matchLabels": {"app.kubernetes.io/component": "prepare"}},
-                "resourceRules": [
-                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-                ],
-            },
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-        },
-    }
-    binding = {
-        **api,
-        "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name},
-    }
-    return [policy, binding]
-
-
-def as_applied(role: dict[str, Any]) -> dict[str, Any]:
-    """What the chart says of a role, without what the API server adds."""
-    metadata = {key: role["metadata"][key] for key in ("name", "labels", "annotations")}
-    return {**{key: role[key] for key in ("apiVersion", "kind", "rules")}, "metadata": metadata}
-
-
-def apply_as_helm(obj: dict[str, Any]) -> None:
-    """Under another name the next `helm upgrade` would find a conflict."""
-    options = ("--server-side", "--force-conflicts", "--field-manager=helm")
-    k8s.kubectl("apply", *options, "-f", "-", stdin=json.dumps(obj))
-
-
 def lead_to(model: Model, uri: str) -> set[str]:
     """Have another source in place of the one that is served. Returns the pods and events that were there before."""
     before = uids(model.namespace)
     model.apply(uri, serving={"replicas": 1})
     return before
-
-
-def wanted_revision(model: Model) -> str:
-    """The revision that the present spec asks for, once the source has told it."""
-    found: list[str] = []
-
-    def told() -> bool:
-        resource = model.resource
-        revision = resource.get("status", {}).get("desiredRevision", "")
-        if condition(resource, "Ready") and revision not in ("", resource["status"].get("servingRevision", "")):
-            found.append(revision)
-        return bool(found)
-
-    until(told, f"the revision of {model.name} is known")
-    return found[0]
-
-
-def of_wanted_revision(model: Model, kind: str) -> list[dict[str, Any]]:
-    labels = {
-        "keras-operator.dev/model": model.name,
-        "keras-operator.dev/revision": wanted_revision(model),
-        "app.kubernetes.io/component": "prepare",
-    }
-    return k8s.get_list(kind, model.namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
-
-
-def prepare_jobs(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "job")
-
-
-def prepare_pods(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "pod")
-
-
-def is_failed(job: dict[str, Any]) -> bool:
-    return any(each["type"] == "Failed" for each in job["status"].get("conditions", []))
-
-
-def attempt(model: Model) -> int:
-    """The number of the prepare Job's attempt; 0 while there is no Job."""
-    jobs = prepare_jobs(model)
-    return int(jobs[0]["metadata"]["annotations"]["keras-operator.dev/attempt"]) if jobs else 0
-
-
-def fetching(model: Model) -> str:
-    """The name of the prepare pod, once its container `fetch` runs."""
-    found: list[str] = []
-
-    def runs() -> bool:
-        for pod in prepare_pods(model):
-            states = [each["state"] for each in pod["status"].get("initContainerStatuses", [])]
-            if states and "running" in states[0] and "deletionTimestamp" not in pod["metadata"]:
-                found.append(pod["metadata"]["name"])
-        return bool(found)
-
-    until(runs, f"{model.name} is being fetched", timeout=90)
-    return found[0]
-
-
-def evict(pod: str, namespace: str) -> None:
-    """What `kubectl drain` does."""
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    k8s.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-
-
-def operator_pod() -> dict[str, Any]:
-    pods = k8s.get_list("pod", SYSTEM, "app.kubernetes.io/component=operator")
-    (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
-    return pod
-
-
-def restarts(pod: dict[str, Any]) -> int:
-    return sum(each["restartCount"] for each in pod["status"]["containerStatuses"])
-
-
-def warnings(model: Model) -> list[dict[str, Any]]:
-    """Warning events about a KerasModel, the oldest first."""
-    events = k8s.get_list("event", model.namespace)
-    about = [
-        each
-        for each in events
-        if each["involvedObject"]["kind"] == "KerasModel"
-        and each["involvedObject"]["name"] == model.name
-        and each["type"] == "Warning"
-    ]
-    return sorted(about, key=lambda each: int(each["metadata"]["resourceVersion"]))
-
-
-def uids(namespace: str) -> set[str]:
-    """Pods and events that are there now."""
-    return {obj["metadata"]["uid"] for kind in ("pod", "event") for obj in k8s.get_list(kind, namespace)}
-
-
-def seconds_to_tell(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
-    """From the first sign of trouble in the cluster to its being on the KerasModel, by the API's own clock."""
-    signs = list(signs_of_trouble(model, before))
-    assert signs, "nothing in the cluster tells of trouble"
-    return (datetime.fromisoformat(failure["time"]) - min(signs)).total_seconds()
-
-
-def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
-    """When something new became visible: a container that ended badly, a warning, a server unready for too long."""
-    for pod in k8s.get_list("pod", model.namespace, f"keras-operator.dev/model={model.name}"):
-        if pod["metadata"]["uid"] in before:
-            continue
-        status = pod["status"]
-        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-            for state in (container["state"], container["lastState"]):
-                ended = state.get("terminated", {})
-                # Of a container that it found gone, as after an eviction, the kubelet does not know the time.
-                if ended.get("exitCode") and ended.get("finishedAt"):
-                    yield datetime.fromisoformat(ended["finishedAt"])
-            if "running" in container["state"] and not container["ready"]:
-                since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
-                yield since + timedelta(seconds=UNREADY_SECONDS)
-    placed = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
-    for event in k8s.get_list("event", model.namespace):
-        about = event["involvedObject"]
-        if event["reason"] == "FailedScheduling" and about["name"] in placed:
-            continue  # it had to wait, which is over
-        # Probes fail while a server starts; they mean nothing yet.
-        if event["metadata"]["uid"] in before or event["type"] != "Warning" or event["reason"] == "Unhealthy":
-            continue
-        if about["kind"] != "KerasModel" and about["name"].startswith(model.name):
-            yield datetime.fromisoformat(event["metadata"]["creationTimestamp"])

@@ -1,0 +1,133 @@
+"""What the cluster shows of a model: its prepare Job and pods, events, and how soon trouble was told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import kubectl as k8s
+from keras_models import Model, condition, until
+from surroundings import SYSTEM
+
+# A server may take this long to warm up before its being unready is trouble.
+UNREADY_SECONDS = 30
+
+
+def wanted_revision(model: Model) -> str:
+    """The revision that the present spec asks for in place of the one that is served, once the source has told it."""
+    found: list[str] = []
+
+    def told() -> bool:
+        resource = model.resource
+        revision = resource.get("status", {}).get("desiredRevision", "")
+        if condition(resource, "Ready") and revision not in ("", resource["status"].get("servingRevision", "")):
+            found.append(revision)
+        return bool(found)
+
+    until(told, f"the revision of {model.name} is known")
+    return found[0]
+
+
+def of_wanted_revision(model: Model, kind: str) -> list[dict[str, Any]]:
+    labels = {
+        "keras-operator.dev/model": model.name,
+        "keras-operator.dev/revision": wanted_revision(model),
+        "app.kubernetes.io/component": "prepare",
+    }
+    return k8s.get_list(kind, model.namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
+
+
+def prepare_jobs(model: Model) -> list[dict[str, Any]]:
+    return of_wanted_revision(model, "job")
+
+
+def prepare_pods(model: Model) -> list[dict[str, Any]]:
+    return of_wanted_revision(model, "pod")
+
+
+def is_failed(job: dict[str, Any]) -> bool:
+    return any(each["type"] == "Failed" for each in job["status"].get("conditions", []))
+
+
+def attempt(model: Model) -> int:
+    """The number of the prepare Job's attempt; 0 while there is no Job."""
+    jobs = prepare_jobs(model)
+    return int(jobs[0]["metadata"]["annotations"]["keras-operator.dev/attempt"]) if jobs else 0
+
+
+def fetching(model: Model) -> str:
+    """The name of the prepare pod, once its container `fetch` runs."""
+    found: list[str] = []
+
+    def runs() -> bool:
+        for pod in prepare_pods(model):
+            states = [each["state"] for each in pod["status"].get("initContainerStatuses", [])]
+            if states and "running" in states[0] and "deletionTimestamp" not in pod["metadata"]:
+                found.append(pod["metadata"]["name"])
+        return bool(found)
+
+    until(runs, f"{model.name} is being fetched", timeout=90)
+    return found[0]
+
+
+def operator_pod() -> dict[str, Any]:
+    pods = k8s.get_list("pod", SYSTEM, "app.kubernetes.io/component=operator")
+    (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
+    return pod
+
+
+def restarts(pod: dict[str, Any]) -> int:
+    return sum(each["restartCount"] for each in pod["status"]["containerStatuses"])
+
+
+def warnings(model: Model) -> list[dict[str, Any]]:
+    """Warning events about a KerasModel, the oldest first."""
+    events = k8s.get_list("event", model.namespace)
+    about = [
+        each
+        for each in events
+        if each["involvedObject"]["kind"] == "KerasModel"
+        and each["involvedObject"]["name"] == model.name
+        and each["type"] == "Warning"
+    ]
+    return sorted(about, key=lambda each: int(each["metadata"]["resourceVersion"]))
+
+
+def uids(namespace: str) -> set[str]:
+    """Pods and events that are there now."""
+    return {obj["metadata"]["uid"] for kind in ("pod", "event") for obj in k8s.get_list(kind, namespace)}
+
+
+def seconds_to_tell(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
+    """From the first sign of trouble in the cluster to its being on the KerasModel, by the API's own clock."""
+    signs = list(signs_of_trouble(model, before))
+    assert signs, "nothing in the cluster tells of trouble"
+    return (datetime.fromisoformat(failure["time"]) - min(signs)).total_seconds()
+
+
+def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
+    """When something new became visible: a container that ended badly, a warning, a server unready for too long."""
+    for pod in k8s.get_list("pod", model.namespace, f"keras-operator.dev/model={model.name}"):
+        if pod["metadata"]["uid"] in before:
+            continue
+        status = pod["status"]
+        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+            for state in (container["state"], container["lastState"]):
+                ended = state.get("terminated", {})
+                # Of a container that it found gone, as after an eviction, the kubelet does not know the time.
+                if ended.get("exitCode") and ended.get("finishedAt"):
+                    yield datetime.fromisoformat(ended["finishedAt"])
+            if "running" in container["state"] and not container["ready"]:
+                since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
+                yield since + timedelta(seconds=UNREADY_SECONDS)
+    placed = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
+    for event in k8s.get_list("event", model.namespace):
+        about = event["involvedObject"]
+        if event["reason"] == "FailedScheduling" and about["name"] in placed:
+            continue  # it had to wait, which is over
+        # Probes fail while a server starts; they mean nothing yet.
+        if event["metadata"]["uid"] in before or event["type"] != "Warning" or event["reason"] == "Unhealthy":
+            continue
+        if about["kind"] != "KerasModel" and about["name"].startswith(model.name):
+            yield datetime.fromisoformat(event["metadata"]["creationTimestamp"])
