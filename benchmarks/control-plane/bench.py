@@ -187,6 +187,7 @@ async def changed(stage: Stage) -> list[float]:
 async def rested(stage: Stage, operator: Operator) -> list[Row]:
     """Nothing happens for ten minutes."""
     await operator.wait_until_served(MOST)
+    await asyncio.sleep(5)  # the last change is told on its model, after its Deployment is ready
     stage.audit.writes()
     before = operator.cpu_seconds()
     begin = time.monotonic()
