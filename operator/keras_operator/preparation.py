@@ -12,6 +12,7 @@ from keras_api.resource import KerasModel
 from keras_operator.live import Child, Pod
 from keras_operator.observe import Observed
 from keras_operator.render.sizing import USUAL, Memory, prepare_mib
+from keras_operator.status.conditions import said
 from keras_operator.status.failure import Failure, needs_human
 from keras_operator.status.pods import (
     Cause,
@@ -242,13 +243,13 @@ def _fetched_bytes(pods: list[Pod]) -> int | None:
 
 def _overdue(model: KerasModel, job: Child, pods: list[Pod]) -> Failure:
     """What a Job that took too long was doing. Its pod goes with it, so that status must remember the answer."""
-    said = next((each for each in model.status.conditions if each.type == ConditionType.MODEL_PREPARED), None)
-    current = said is not None and model.status.desired_revision == job.revision
-    if said is not None and current and said.reason == Reason.DEADLINE_EXCEEDED:
-        message = said.message
+    told = said(model.status, ConditionType.MODEL_PREPARED)
+    current = told is not None and model.status.desired_revision == job.revision
+    if told is not None and current and told.reason == Reason.DEADLINE_EXCEEDED:
+        message = told.message
     else:
-        if said is not None and current and said.reason != Reason.PREPARING:
-            doing = said.message
+        if told is not None and current and told.reason != Reason.PREPARING:
+            doing = told.message
         else:
             doing = next(filter(None, (_doing(model, pod) for pod in pods)), "its pod is gone without a word")
         message = f"Job {job.ref.name} took longer than its deadline: {doing}; {MORE_TIME}"

@@ -16,6 +16,7 @@ from keras_operator.api import Api, ApiError, UnavailableError
 from keras_operator.kinds import KERAS_MODEL, Key, Object
 from keras_operator.metrics import Metrics
 from keras_operator.render.labels import MANAGER
+from keras_operator.status.conditions import said
 from keras_operator.times import written
 from keras_operator.world import World
 
@@ -73,7 +74,7 @@ def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> l
     every step on the way there.
     """
     events = []
-    before, after = _ready(model.status), _ready(status)
+    before, after = said(model.status, ConditionType.READY), said(status, ConditionType.READY)
     failure = status.last_failure
     new_failure = failure is not None and failure != model.status.last_failure
     if new_failure and failure is not None:
@@ -82,10 +83,6 @@ def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> l
     if after is not None and not told and _is_true(before) != _is_true(after):
         events.append(_event(model, "Normal", after.reason, after.message, now))
     return events
-
-
-def _ready(status: KerasModelStatus) -> Condition | None:
-    return next((each for each in status.conditions if each.type == ConditionType.READY), None)
 
 
 def _is_true(condition: Condition | None) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from keras_api.reasons import REASON_DOCS, ConditionType, Reason
 from keras_api.resource import KerasModel
+from keras_operator.status.conditions import said
 from keras_operator.status.failure import Failure, needs_human
 from keras_store.fingerprint import Fingerprint
 
@@ -38,7 +39,7 @@ def _fingerprint(model: KerasModel) -> Fingerprint | None:
 
 def _failure(model: KerasModel) -> Failure | None:
     """Why the source cannot be used, if that is what Ready says."""
-    ready = next((each for each in model.status.conditions if each.type == ConditionType.READY), None)
+    ready = said(model.status, ConditionType.READY)
     failure = model.status.last_failure
     if ready is None or failure is None or (failure.step, failure.reason) != ("resolve", ready.reason):
         return None

@@ -107,7 +107,7 @@ def labelled(namespace: str, key: str, value: str) -> Iterator[None]:
 
 
 def little_memory_for_prepare() -> list[dict[str, Any]]:
-    """See `little_memory`."""
+    """A policy: a namespace labelled `little-memory: for-prepare` gives the container `prepare` 24 MiB."""
     name = "little-memory-for-prepare"
     mutations = [
         {"op": "replace", "path": f"/spec/initContainers/1/resources/{kind}/memory", "value": "24Mi"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from keras_api.reasons import ConditionType, Reason
-from keras_api.resource import Condition
+from keras_api.resource import Condition, KerasModelStatus
 from keras_operator.times import written
 
 
@@ -18,6 +18,11 @@ class Saying(NamedTuple):
     status: bool
     reason: Reason
     message: str
+
+
+def said(status: KerasModelStatus, type_: ConditionType) -> Condition | None:
+    """What a status says of one aspect; None when it says nothing yet."""
+    return next((each for each in status.conditions if each.type == type_), None)
 
 
 def conditions(

@@ -7,6 +7,7 @@ from datetime import datetime
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel, KerasModelStatus
 from keras_operator.observe import Observed
+from keras_operator.status.conditions import said
 from keras_operator.status.rollout import wanted_replicas
 from keras_operator.times import read
 
@@ -32,16 +33,10 @@ def seconds_to_hold(model: KerasModel, seen: Observed, status: KerasModelStatus)
     if deployment is None or deployment.status.get("replicas") or not wanted_replicas(deployment):
         return None
     # Whoever was told that all is well, or would now be told of a trouble, is told at once.
-    if _ready(model.status)[0] or _ready(status) != (False, Reason.ROLLING_OUT):
+    before, after = said(model.status, ConditionType.READY), said(status, ConditionType.READY)
+    if (before is not None and before.status == "True") or after is None or after.reason != Reason.ROLLING_OUT:
         return None
     return _rest(FIRST_PODS_SECONDS, read(deployment.created), seen.now)
-
-
-def _ready(status: KerasModelStatus) -> tuple[bool, str]:
-    for each in status.conditions:
-        if each.type == ConditionType.READY:
-            return each.status == "True", each.reason
-    return False, ""
 
 
 def _rest(whole: float, begin: datetime, now: datetime) -> float | None:
