@@ -1,4 +1,7 @@
-"""Looks up the events of what hangs silently, and the log of what does not turn ready: the only reads but the watch."""
+"""Looks up the events of what hangs silently or is refused, and the log of what does not turn ready.
+
+These are the only reads but the watch.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,18 @@ from typing import NamedTuple
 
 from keras_api.resource import KerasModel
 from keras_operator.api import Api, ApiError, UnavailableError
-from keras_operator.kinds import Key
+from keras_operator.kinds import REPLICA_SET, Key
 from keras_operator.observe import Observed
 from keras_operator.preparation import podless_from
+from keras_operator.render.labels import selector, server_selector
 from keras_operator.status.pods import LOG, Clue, download_overdue_from, silent_from, tells, unready_from
+from keras_operator.status.refusal import (
+    Template,
+    latest_refusal,
+    present_template,
+    refused_from,
+    refused_replica_set,
+)
 from keras_operator.times import seconds_until
 
 # Events come before the pod's status says the same: the kubelet writes that at its next round, ten seconds later.
@@ -27,14 +38,20 @@ LOG_EVERY_SECONDS = 300
 log = logging.getLogger(__name__)
 
 
+class Log(NamedTuple):
+    """The last line of a container's log."""
+
+    pod: str
+    container: str
+
+
 class Question(NamedTuple):
     """What to look up about an object, and from when on."""
 
     uid: str
     at: datetime
-    pod: str = ""
-    container: str = ""
-    """With these: the last line of its log. Without: the latest warning event."""
+    about: Log | Template | None = None
+    """A log, the refusal of a template's pods, or with None the latest warning event."""
 
 
 class Inquiry:
@@ -55,7 +72,7 @@ class Inquiry:
                 continue
             answer = known.get(question)
             if answer is None or now >= answer[0] + _interval(question, seen.now):
-                answer = (now, await self._ask(key.namespace, question))
+                answer = (now, await self._ask(key, question))
             asked[question] = answer
         if asked:
             self._asked[key] = asked
@@ -77,17 +94,26 @@ class Inquiry:
         """Forget what was found about a model that is gone."""
         self._asked.pop(key, None)
 
-    async def _ask(self, namespace: str, question: Question) -> Clue | None:
+    async def _ask(self, key: Key, question: Question) -> Clue | None:
         try:
-            if question.container:
-                line = await self._api.last_log_line(namespace, question.pod, question.container)
+            if isinstance(question.about, Log):
+                line = await self._api.last_log_line(key.namespace, *question.about)
                 return Clue(LOG, line) if line else None
-            events = await self._api.warnings(namespace, question.uid)
+            if question.about is not None:
+                return await self._refusal(key, question.about)
+            events = await self._api.warnings(key.namespace, question.uid)
         except (ApiError, UnavailableError) as error:
             # The status then says less, which is better than nothing.
             log.warning("cannot look up why something hangs: %s", error)
             return None
         return next((each for each in reversed(events) if tells(each)), None)
+
+    async def _refusal(self, key: Key, template: Template) -> Clue | None:
+        pages = self._api.pages(REPLICA_SET, key.namespace, selector(server_selector(key.name)))
+        found = refused_replica_set(template, [each async for page, _ in pages for each in page])
+        if found is None:
+            return None
+        return latest_refusal(found, await self._api.warnings(key.namespace, found["metadata"]["uid"]))
 
 
 def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
@@ -100,18 +126,22 @@ def questions(model: KerasModel, seen: Observed) -> Iterator[Question]:
             at, container = unready
             overdue = download_overdue_from(at)
             if seen.now < overdue:
-                yield Question(pod.uid, at, pod.name, container)
+                yield Question(pod.uid, at, Log(pod.name, container))
             # What it says of a download is no news yet at first; by now it is, or something else is said.
-            yield Question(pod.uid, overdue, pod.name, container)
+            yield Question(pod.uid, overdue, Log(pod.name, container))
     job = seen.job(model) if seen.revision else None
     podless = podless_from(job, seen) if job is not None else None
     if job is not None and podless is not None:
         yield Question(job.uid, podless)
+    deployment = seen.deployment(model)
+    refused = refused_from(deployment) if deployment is not None else None
+    if deployment is not None and refused is not None:
+        yield Question(deployment.uid, refused, present_template(deployment))
 
 
 def _interval(question: Question, now: datetime) -> float:
     """Seconds between asking the same twice."""
-    if question.container:
+    if isinstance(question.about, Log):
         return LOG_EVERY_SECONDS
     young = (now - question.at).total_seconds() < PATIENCE_SECONDS
     return EVENTS_EVERY_SECONDS if young else EVENTS_LATER_EVERY_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from keras_api import resource
@@ -44,6 +45,11 @@ def labels(model: str, component: Component, revision: str | None = None) -> dic
 def server_selector(model: str) -> dict[str, str]:
     """What picks the serving pods of a model, and never another's: both keys are ours alone."""
     return {MODEL: model, COMPONENT: "server"}
+
+
+def selector(wanted: Mapping[str, str]) -> str:
+    """Labels as a query asks for them."""
+    return ",".join(f"{key}={value}" for key, value in wanted.items())
 
 
 def child(

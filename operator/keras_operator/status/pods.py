@@ -34,6 +34,7 @@ _EMPTY_WORDS = {"Error: ErrImagePull", "Error: ImagePullBackOff"}
 _NO_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*$", re.DOTALL)
 _GENERATED_NAME = re.compile(r'\bpods "([a-z0-9.-]+)-[a-z0-9]{5}"')
 _REPEATED = "(combined from similar events): "
+_CREATING = "Error creating: "
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
@@ -57,6 +58,7 @@ class Clue(NamedTuple):
 
 
 LOG = "Log"
+FAILED_CREATE = "FailedCreate"
 
 
 def cause_of(pod: Pod, now: datetime, clue: Clue | None = None) -> Cause | None:
@@ -131,8 +133,8 @@ def cause_from_event(name: str, clue: Clue) -> Cause:
     """What a warning event about a pod or Job means."""
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
-    if clue.reason == "FailedCreate":
-        return pod_refused(f"{name}: {clue.message.removeprefix(_REPEATED)}")
+    if clue.reason == FAILED_CREATE:
+        return _pod_refused(name, clue.message)
     if clue.reason == "Failed" and clue.container:
         where = f"container {clue.container} of pod {name}"
         pull = _FAILED_PULL.match(clue.message)
@@ -140,12 +142,6 @@ def cause_from_event(name: str, clue: Clue) -> Cause:
             return _pull_failed(where, clue.message[pull.end() :])
         return _misconfigured(where, clue.message.removeprefix("Error: "))
     return Cause(Reason.NOT_READY, f"{name}: {clue.reason}: {clue.message}")
-
-
-def pod_refused(message: str) -> Cause:
-    """The API server admits no such pod; the message is its own, but for what changes at every attempt."""
-    why = _GENERATED_NAME.sub(r'pods "\1-*"', message)
-    return Cause(Reason.POD_REFUSED, f"{why}: change that rule or quota, or what the pod asks for")
 
 
 def evicted(pod: Pod) -> Cause | None:
@@ -226,6 +222,12 @@ def _from_containers(pod: Pod) -> Cause | None:
         if (reason or "terminated" in container.get("state", {})) and (cause := ended_badly(pod, container)):
             return cause
     return None
+
+
+def _pod_refused(name: str, message: str) -> Cause:
+    """The API server admits no such pod; the message is its own, but for what changes at every attempt."""
+    why = _GENERATED_NAME.sub(r'pods "\1-*"', message.removeprefix(_REPEATED).removeprefix(_CREATING))
+    return Cause(Reason.POD_REFUSED, f"{name}: {why}: change that rule or quota, or what the pod asks for")
 
 
 def _pull_failed(where: str, why: str) -> Cause:

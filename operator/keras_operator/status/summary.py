@@ -20,11 +20,11 @@ from keras_operator.kinds import JOB, SERVICE, SERVICE_MONITOR, Key, Ref
 from keras_operator.live import Child
 from keras_operator.observe import Observed
 from keras_operator.problem import Problem
-from keras_operator.render.labels import server_selector
+from keras_operator.render.labels import selector, server_selector
 from keras_operator.render.names import prepare_job_name, service_url
 from keras_operator.status.conditions import Saying, conditions
 from keras_operator.status.failure import Failure, Step
-from keras_operator.status.pods import Cause, cause_of, is_history, pod_refused
+from keras_operator.status.pods import Cause, cause_from_event, cause_of, is_history
 from keras_operator.status.rollout import (
     condition,
     is_current,
@@ -97,7 +97,7 @@ def _observed(model: KerasModel, seen: Observed) -> KerasModelStatus:
         serving_revision=serving_revision(seen, model.status.serving_revision),
         replicas=0 if deployment is None else deployment.status.get("replicas", 0),
         ready_replicas=len(ready_revisions(seen)),
-        selector=",".join(f"{key}={value}" for key, value in server_selector(model.metadata.name).items()),
+        selector=selector(server_selector(model.metadata.name)),
     )
 
 
@@ -141,9 +141,8 @@ def _serving_failure(seen: Observed, deployment: Child) -> Failure | None:
 
 
 def _serving_cause(seen: Observed, deployment: Child) -> Cause | None:
-    refused = condition(deployment, "ReplicaFailure")
-    if refused.get("status") == "True":
-        return pod_refused(refused.get("message", ""))
+    if deployment.uid in seen.clues:
+        return cause_from_event(deployment.ref.name, seen.clues[deployment.uid])
     # What has ended says less than what is there in its place.
     for pod in sorted(seen.servers(), key=lambda pod: pod.status.get("phase") == "Failed"):
         # A pod of an earlier template goes as soon as it can, whatever hinders it.

@@ -165,6 +165,14 @@ def _live(scene: Scene, source: Source, audited: Audited) -> None:
     scene.kubelet.turns_ready(server)
     scene.wait_for("Ready", "True")
 
+    # The pods of a next template are refused.
+    metadata = {"name": "no-more-pods", "namespace": scene.namespace}
+    scene.kube.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "0"}}}
+    )
+    scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": "again"}}}})
+    scene.wait_for("Ready", "False", "PodRefused")
+
     # What has had its time is deleted.
     wait_until(lambda: scene.child("jobs", f"digits-prepare-{first}") is None, "the first revision's Job to go")
     scene.change(monitoring={"serviceMonitor": {"enabled": False}})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable
 
 import pytest
-from kube import Kube, wait_until
+from kube import Kube, Object, wait_until
 from operator_process import OperatorProcess
 from scene import Scene
 from source import Source
@@ -210,13 +211,52 @@ def test_a_pod_without_a_place_is_told_in_the_schedulers_words(scene: Scene, sou
     assert "0/1 nodes: no memory" in scene.wait_for("Ready", "False", "Unschedulable")["message"]
 
 
+def _rule(scene: Scene, kind: str, spec: Object) -> Callable[[], None]:
+    """A quota or limit range in the model's namespace; the result removes it."""
+    metadata = {"name": "small", "namespace": scene.namespace}
+    scene.kube.create({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
+    return lambda: scene.kube.delete(f"{kind.lower()}s", scene.namespace, "small")
+
+
+QUOTA: tuple[str, Object] = ("ResourceQuota", {"hard": {"pods": "0"}})
+LIMITS: tuple[str, Object] = ("LimitRange", {"limits": [{"type": "Container", "min": {"cpu": "2"}}]})
+
+
 def test_a_quota_that_refuses_the_prepare_pod_is_told(scene: Scene, source: Source) -> None:
-    metadata = {"name": "no-pods", "namespace": scene.namespace}
-    scene.kube.create(
-        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "0"}}}
-    )
+    _rule(scene, *QUOTA)
     scene.create(source.url)
     assert "exceeded quota" in scene.wait_for("Ready", "False", "PodRefused")["message"]
+
+
+def test_a_refusal_is_told_of_the_present_pods_and_rule(scene: Scene, source: Source) -> None:
+    # The Deployment says the first refusal for as long as there is one, of whichever template and rule it was.
+    scene.serve(source.url)
+    remove_quota = _rule(scene, *QUOTA)
+    scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": "1"}}}})
+    assert "exceeded quota" in scene.wait_for("Ready", "False", "PodRefused")["message"]
+    remove_limits = _rule(scene, *LIMITS)
+    remove_quota()
+    _wait_for_words(scene, "minimum cpu usage per Container is 2")
+    for attempt in ("2", "3", "4"):
+        scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": attempt}}}})
+        told = scene.wait_for("Ready", "False", "PodRefused")["message"]
+        template = _present_replica_set(scene)
+        assert f'pods "{template}-*" is forbidden: minimum cpu usage per Container is 2' in told
+    remove_limits()
+    scene.kubelet.serves("digits", 2)
+    scene.wait_for("Ready", "True")
+
+
+def _wait_for_words(scene: Scene, words: str) -> None:
+    wait_until(lambda: words in scene.condition("Ready")["message"], f"Ready to say {words!r}")
+
+
+def _present_replica_set(scene: Scene) -> str:
+    """The name of the ReplicaSet made last."""
+    found = scene.kube.list("replicasets", scene.namespace)
+    counted = "deployment.kubernetes.io/revision"
+    newest = max(found, key=lambda each: int(each["metadata"]["annotations"][counted]))
+    return str(newest["metadata"]["name"])
 
 
 def test_a_pod_template_that_cannot_be_merged_is_a_spec_error(scene: Scene, source: Source) -> None:

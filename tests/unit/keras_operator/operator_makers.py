@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,19 +13,21 @@ from keras_api.report import Failure as ReportedFailure
 from keras_api.report import StepReport, encode_report
 from keras_api.resource import KerasModel, parse_model
 from keras_operator.drift import annotated
-from keras_operator.kinds import JOB, KERAS_MODEL, POD, Key, Kind, Object
+from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object
 from keras_operator.observe import Observed, observe
-from keras_operator.render.deployment import serving_hash
+from keras_operator.render.deployment import deployment, serving_hash
 from keras_operator.render.labels import MANAGER, SERVING, labels
 from keras_operator.render.names import prepare_job_name
 from keras_operator.resolution import Resolution
 from keras_operator.settings import Settings
+from keras_operator.status.pods import Clue
 from keras_operator.times import written
 from keras_operator.world import World
 from keras_store.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"
+REFUSED_UID = "uid-of-refused-deployment"
 KEY = Key("team-a", "digits")
 FOUND = Resolution(Fingerprint("etag-1", 100_000))
 SETTINGS = Settings(
@@ -184,12 +188,36 @@ def deployment_status(replicas: int = 1, ready: int = 1, *, generation: int = 1,
     }
 
 
+NOT_ADMITTED = {"type": "ReplicaFailure", "status": "True", "message": "of then", "lastTransitionTime": ago(30)}
+
+
+def refused_deployment(revision: str, **metadata: Any) -> Object:
+    """A Deployment that says that pods were not admitted."""
+    rendered = deployment(model(), revision, summary(), SETTINGS)
+    return live(DEPLOYMENT, rendered, deployment_status(0, 0, conditions=[NOT_ADMITTED]), uid=REFUSED_UID, **metadata)
+
+
+def replica_set(count: int, revision: str, *, refused: bool = True, owner: str = REFUSED_UID) -> Object:
+    """The ReplicaSet of that Deployment's template with that count."""
+    return {
+        "metadata": {
+            "name": f"digits-{count}",
+            "uid": f"uid-digits-{count}",
+            "annotations": {"deployment.kubernetes.io/revision": str(count)},
+            "ownerReferences": [{"uid": owner, "controller": True}],
+        },
+        "spec": {"template": deployment(model(), revision, summary(), SETTINGS)["spec"]["template"]},
+        "status": {"conditions": [NOT_ADMITTED] if refused else []},
+    }
+
+
 def scene(
     subject: KerasModel,
     *children: tuple[Kind, Object],
     pods: tuple[Object, ...] = (),
     resolution: Resolution = FOUND,
     service_monitors: bool = False,
+    clues: Mapping[str, Clue] | None = None,
 ) -> Observed:
     """What is observed of a model among its children."""
     world = World()
@@ -198,4 +226,4 @@ def scene(
         world.see(kind, obj)
     for each in pods:
         world.see(POD, each)
-    return observe(subject, world, resolution, NOW)
+    return replace(observe(subject, world, resolution, NOW), clues=clues or {})

@@ -197,7 +197,7 @@ def test_events_without_news_are_passed_over(event: Clue, telling: bool) -> None
 def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attempt: str) -> None:
     clue = Clue("FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q')
     told = cause_from_event("digits-5f7", clue).message
-    assert told.startswith('digits-5f7: Error creating: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
+    assert told.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
 
 
 def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:

@@ -16,6 +16,7 @@ from keras_operator.kinds import DEPLOYMENT, Object
 from keras_operator.render.deployment import deployment
 from keras_operator.resolution import Resolution
 from keras_operator.status.holding import FIRST_PODS_SECONDS, FIRST_WORD_SECONDS, seconds_to_hold
+from keras_operator.status.pods import Clue
 from keras_operator.status.summary import summarize
 
 REVISION = scene(model()).revision
@@ -38,11 +39,14 @@ def hold(
     status: Object = NO_POD_YET,
     replicas: int = 1,
     pods: tuple[Object, ...] = (),
+    clue: Clue | None = None,
 ) -> float | None:
     """Seconds that a model's status is held, whose Deployment has the given age."""
     subject = model(before, serving={"replicas": replicas})
     rendered = deployment(subject, REVISION, summary(), SETTINGS)
-    seen = scene(subject, (DEPLOYMENT, live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))), pods=pods)
+    child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
+    clues = {child["metadata"]["uid"]: clue} if clue else None
+    seen = scene(subject, (DEPLOYMENT, child), pods=pods, clues=clues)
     return seconds_to_hold(subject, seen, summarize(subject, seen, decide(subject, seen, SETTINGS), {}))
 
 
@@ -60,16 +64,7 @@ def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
         pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="there is a pod"),
         pytest.param({"before": PREPARING, "replicas": 0}, id="no pod is wanted"),
         pytest.param({"before": ready("True", "Serving")}, id="Ready was True"),
-        pytest.param(
-            {
-                "before": PREPARING,
-                "status": {
-                    **NO_POD_YET,
-                    "conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}],
-                },
-            },
-            id="pods are refused",
-        ),
+        pytest.param({"before": PREPARING, "clue": Clue("FailedCreate", "exceeded quota")}, id="pods are refused"),
         pytest.param(
             {
                 "before": PREPARING,

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from operator_makers import KEY, NOW, ago, job, model, pod, scene
+from operator_makers import (
+    KEY,
+    NOW,
+    REFUSED_UID,
+    ago,
+    deployment_status,
+    job,
+    model,
+    pod,
+    refused_deployment,
+    replica_set,
+    scene,
+)
 
 from keras_operator.api import Api, UnavailableError
 from keras_operator.inquiry import Inquiry
-from keras_operator.kinds import JOB, Object
+from keras_operator.kinds import DEPLOYMENT, JOB, Kind, Object
 from keras_operator.observe import Observed
 from keras_operator.status.pods import LOG, Clue
 
@@ -26,6 +39,7 @@ class Answers:
 
     events: list[Clue] = field(default_factory=lambda: [MOUNT])
     line: str = "never ready"
+    replica_sets: list[Object] = field(default_factory=list)
     down: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -38,6 +52,10 @@ class Answers:
     async def last_log_line(self, namespace: str, name: str, container: str) -> str:
         self.asked.append(f"log of {name} {container}")
         return self.line
+
+    async def pages(self, kind: Kind, namespace: str, selector: str) -> AsyncIterator[tuple[list[Object], int]]:
+        self.asked.append(f"{kind.plural} with {selector}")
+        yield self.replica_sets, 1
 
 
 @pytest.fixture
@@ -121,6 +139,24 @@ async def test_a_job_without_a_pod_is_asked_about(inquiry: Inquiry, api: Answers
     api.events = [Clue("FailedCreate", "exceeded quota")]
     found = await inquiry.clues(MODEL, scene(MODEL, (JOB, job(REVISION))))
     assert found == {f"uid-job-{REVISION}": api.events[0]}
+
+
+async def test_refused_pods_are_asked_about_whenever_their_deployment_says_something_else(
+    inquiry: Inquiry, api: Answers
+) -> None:
+    api.events = [Clue("FailedCreate", "exceeded quota")]
+    seen = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="10")))
+    assert await inquiry.clues(MODEL, seen) == {}
+    assert api.asked == ["replicasets with keras-operator.dev/model=digits,app.kubernetes.io/component=server"]
+    api.replica_sets = [replica_set(1, REVISION)]
+    seen = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="11")))
+    assert await inquiry.clues(MODEL, seen) == {REFUSED_UID: api.events[0]}
+    assert api.asked[2:] == ["events of uid-digits-1"]
+    assert await inquiry.clues(MODEL, seen) == {REFUSED_UID: api.events[0]}
+    assert len(api.asked) == 3
+    assert inquiry.due(MODEL, seen) == pytest.approx(5, abs=1)
+    well = {**refused_deployment(REVISION), "status": deployment_status()}
+    assert await inquiry.clues(MODEL, scene(MODEL, (DEPLOYMENT, well))) == {}
 
 
 async def test_an_api_server_that_is_away_leaves_the_status_as_it_is(inquiry: Inquiry, api: Answers) -> None:

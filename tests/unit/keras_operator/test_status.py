@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from keras_operator.render.service import service
 from keras_operator.render.service_monitor import service_monitor
 from keras_operator.resolution import Resolution
 from keras_operator.status.failure import Failure
+from keras_operator.status.pods import Clue
 from keras_operator.status.summary import spec_invalid, summarize
 
 REVISION = scene(model()).revision
@@ -46,10 +48,11 @@ def say(
     problems: dict[Ref, Problem] | None = None,
     resolution: Resolution = FOUND,
     service_monitors: bool = False,
+    clues: Mapping[str, Clue] | None = None,
     **spec: Any,
 ) -> KerasModelStatus:
     subject = model(status, **spec)
-    seen = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors)
+    seen = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors, clues=clues)
     return summarize(subject, seen, decide(subject, seen, SETTINGS), problems or {})
 
 
@@ -76,6 +79,8 @@ ROLLING = deployment_status(1, 0, conditions=[{"type": "Progressing", "status": 
 OVERDUE_CONDITION = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}
 OVERDUE = deployment_status(1, 0, conditions=[OVERDUE_CONDITION])
 REFUSED_CONDITION = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+REFUSED = deployed(status=deployment_status(0, 0, conditions=[REFUSED_CONDITION]))
+REFUSAL = {REFUSED[1]["metadata"]["uid"]: Clue("FailedCreate", "exceeded quota")}
 FAILED_JOB = (JOB, job(REVISION, ended="Failed"))
 UNSAFE = (prepare_pod(REVISION, failure(REVISION, Reason.MODEL_UNSAFE)),)
 
@@ -102,12 +107,8 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         True,
     ),
     "late without a cause": (say(deployed(status=OVERDUE), status=PREPARED), ("False", "NotReady"), False, True),
-    "pods refused": (
-        say(deployed(status=deployment_status(0, 0, conditions=[REFUSED_CONDITION])), status=PREPARED),
-        ("False", "PodRefused"),
-        True,
-        False,
-    ),
+    "pods refused": (say(REFUSED, status=PREPARED, clues=REFUSAL), ("False", "PodRefused"), True, False),
+    "earlier pods refused": (say(REFUSED, status=PREPARED), ("False", "RollingOut"), True, False),
     "a replica lost": (
         say(deployed(status=deployment_status(1, 0)), status=PREPARED),
         ("False", "NotReady"),
