@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 BACKLOG = 1024
@@ -22,5 +23,8 @@ def listen(host: str, port: int) -> socket.socket:
         # A name such as localhost may have addresses of both families, of which clients know the older one.
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
+    except socket.gaierror as error:
         raise ListenError(f"{host}, port {port}: {error.strerror}") from error
+    except OSError as error:
+        # What the library adds to these words is the address once more.
+        raise ListenError(f"{host}, port {port}: {os.strerror(error.errno or 0)}") from error

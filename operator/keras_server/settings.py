@@ -57,7 +57,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     option("path", str, "", "the bundle's place in the store: <namespace>/<model>/<revision>")
     option("name", str, None, "the model's name in URLs")
     option("host", str, "0.0.0.0", "address to listen on")  # noqa: S104 - a pod listens on its own addresses
-    option("port", _count_or_zero, 8080, "port to listen on; 0 takes a free one")
+    option("port", _port, 8080, "port to listen on; 0 takes a free one")
     option("threads", _count, cpus, "threads of one inference; the default is the CPU limit")
     option("workers", _count, 2, "inferences at the same time")
     option("max-rows", _count, 4096, "rows that one request may have")
@@ -78,9 +78,10 @@ def _count(text: str) -> int:
     return value
 
 
-def _count_or_zero(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+def _port(text: str) -> int:
+    # The resolver would take what is larger, and cut it off.
+    if not 0 <= (value := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
     return value
 
 

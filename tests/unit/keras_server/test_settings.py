@@ -31,7 +31,8 @@ def test_a_variable_stands_in_for_a_flag_and_a_flag_wins() -> None:
         ([*NEEDED, "--max-rows", "0"], {}, "argument --max-rows: 0 is less than 1"),
         ([*NEEDED, "--drain-delay", "-1"], {}, "argument --drain-delay: -1 is not a number of seconds"),
         ([*NEEDED, "--drain-delay", "nan"], {}, "argument --drain-delay: nan is not a number of seconds"),
-        ([*NEEDED, "--port", "-1"], {}, "argument --port: -1 is less than 0"),
+        ([*NEEDED, "--port", "-1"], {}, "argument --port: -1 is not between 0 and 65535"),
+        ([*NEEDED, "--port", "70000"], {}, "argument --port: 70000 is not between 0 and 65535"),
         (NEEDED, {"KERAS_SERVER_WORKERS": "many"}, "argument --workers"),
     ],
 )
