@@ -1,7 +1,4 @@
-"""Looks up the events of what hangs silently or is refused, and the log of what does not turn ready.
-
-These are the only reads but the watch.
-"""
+"""Looks up what the watch does not show: events of what hangs silently or is refused, the log of what is not ready."""
 
 from __future__ import annotations
 

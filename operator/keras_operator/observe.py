@@ -29,7 +29,7 @@ class Observed:
     children: Mapping[Ref, Child] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     clues: Mapping[str, Clue] = field(default_factory=dict)
-    """Warning events by the uid of the object that they are about."""
+    """What was looked up about objects that hang, by their uid."""
     hidden: Mapping[Kind, Problem] = field(default_factory=dict)
     """Kinds of which the operator may not see what there is, and why."""
     has_service_monitors: bool = False

@@ -71,6 +71,12 @@ def fetching(model: Model) -> str:
     return found[0]
 
 
+def staying_server(model: Model) -> str:
+    """The name of a serving pod, but none that an earlier change still ends."""
+    pods = k8s.get_list("pod", model.namespace, model.status["selector"])
+    return next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+
 def operator_pod() -> dict[str, Any]:
     pods = k8s.get_list("pod", SYSTEM, "app.kubernetes.io/component=operator")
     (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]

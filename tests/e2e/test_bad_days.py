@@ -27,6 +27,7 @@ from evidence import (
     prepare_pods,
     restarts,
     seconds_to_tell,
+    staying_server,
     uids,
     wanted_revision,
     warnings,
@@ -513,18 +514,12 @@ def test_a_bundle_that_lost_a_file_is_told_by_who_needs_it_and_written_anew(serv
     before = uids(served.namespace)
     lose = f"import os; os.remove('/data/{served.namespace}/digits/{revision}/model.onnx')"
     k8s.kubectl("exec", "deployment/keras-store", "-n", SYSTEM, "--", "python", "-c", lose)
-    k8s.kubectl("delete", "pod", a_server(served), "-n", served.namespace)
+    k8s.kubectl("delete", "pod", staying_server(served), "-n", served.namespace)
     failure = served.wait_failure("BundleInvalid")
     assert f"{served.namespace}/digits/{revision}/model.onnx" in failure["message"]
     assert "the operator prepares it again" in failure["message"]
     assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
     served.wait_ready()
-
-
-def a_server(model: Model) -> str:
-    """The name of a serving pod that is to stay, unlike those that an earlier change still ends."""
-    pods = k8s.get_list("pods", model.namespace, model.status["selector"])
-    return next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
 
 def test_a_full_store_is_told_and_used_once_it_has_room(served, client):

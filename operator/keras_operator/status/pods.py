@@ -50,7 +50,7 @@ class Cause(NamedTuple):
 
 
 class Clue(NamedTuple):
-    """What was looked up about a pod or Job: a warning event, or with the reason `LOG` a container's last log line."""
+    """What was looked up: a warning event, or with the reason `LOG` the last line of a container's log."""
 
     reason: str
     message: str
@@ -130,7 +130,7 @@ def tells(event: Clue) -> bool:
 
 
 def cause_from_event(name: str, clue: Clue) -> Cause:
-    """What a warning event about a pod or Job means."""
+    """What a warning event about a pod, or about what is to make pods, means."""
     if clue.reason in _MOUNT:
         return Cause(Reason.VOLUME_UNAVAILABLE, f"pod {name}: {clue.message}: create what it lacks, or name another")
     if clue.reason == FAILED_CREATE:

@@ -35,7 +35,7 @@ class Template(NamedTuple):
 
 def refused_from(deployment: Child) -> datetime | None:
     """Since when a Deployment says that pods are not admitted; None while it does not, or has not seen its spec yet."""
-    failure = condition(deployment, _FAILURE)
+    failure = condition(deployment.status, _FAILURE)
     if deployment.deleting or failure.get("status") != "True" or not is_current(deployment):
         return None
     return read(failure["lastTransitionTime"])
@@ -66,7 +66,5 @@ def latest_refusal(replica_set: Object, events: Sequence[Clue]) -> Clue:
 
 def _message(replica_set: Object) -> str:
     """What a ReplicaSet's condition says; empty when no pod was refused."""
-    for each in replica_set.get("status", {}).get("conditions", []):
-        if (each["type"], each["status"]) == (_FAILURE, "True"):
-            return str(each.get("message") or each.get("reason", ""))
-    return ""
+    failure = condition(replica_set.get("status", {}), _FAILURE)
+    return str(failure.get("message") or failure.get("reason", "")) if failure.get("status") == "True" else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from keras_api.resource import KerasModel
 from keras_operator.kinds import Object
 from keras_operator.live import Child
@@ -44,9 +47,9 @@ def is_current(deployment: Child) -> bool:
     return bool(deployment.status.get("observedGeneration", 0) >= deployment.generation)
 
 
-def condition(child: Child, type_: str) -> Object:
-    """A condition of a Deployment or Job; empty when it is not set."""
-    for each in child.status.get("conditions", []):
+def condition(status: Mapping[str, Any], type_: str) -> Object:
+    """A condition in the status of a Deployment or ReplicaSet; empty when it is not set."""
+    for each in status.get("conditions", []):
         if each["type"] == type_:
             found: Object = each
             return found

@@ -136,7 +136,7 @@ def _serving_failure(seen: Observed, deployment: Child) -> Failure | None:
     if cause is None:
         return None
     # The Deployment's own patience is over, so is ours.
-    overdue = condition(deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded"
+    overdue = condition(deployment.status, "Progressing").get("reason") == "ProgressDeadlineExceeded"
     return Failure("serve", cause.reason, cause.message, deployment.revision, cause.exit_code, final=overdue)
 
 
@@ -150,7 +150,7 @@ def _serving_cause(seen: Observed, deployment: Child) -> Cause | None:
             continue
         if cause := cause_of(pod, seen.now, seen.clues.get(pod.uid)):
             return cause
-    progressing = condition(deployment, "Progressing")
+    progressing = condition(deployment.status, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return Cause(Reason.NOT_READY, progressing.get("message", ""))
     return None
@@ -180,7 +180,7 @@ def _state(model: KerasModel, seen: Observed, plan: Plan, deployment: Child | No
     else:
         updated = min(deployment.status.get("updatedReplicas", 0), wanted)
         message = f"revision {seen.revision}: pods are being replaced, {updated} of {wanted} are as the spec asks"
-    finished = condition(deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
+    finished = condition(deployment.status, "Progressing").get("reason") == "NewReplicaSetAvailable"
     short = deployment.revision == seen.revision and is_current(deployment) and finished and good < wanted
     return False, Reason.NOT_READY if short else Reason.ROLLING_OUT, message
 

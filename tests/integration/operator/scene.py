@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,12 @@ class Scene:
 
     def change(self, **spec: Any) -> Object:
         return self.kube.patch("kerasmodels", self.namespace, self.name, {"spec": spec})
+
+    def rule(self, kind: str, spec: Object) -> Callable[[], None]:
+        """A ResourceQuota or LimitRange in the model's namespace; the result removes it."""
+        metadata = {"name": "small", "namespace": self.namespace}
+        self.kube.create({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
+        return lambda: self.kube.delete(f"{kind.lower()}s", self.namespace, "small")
 
     def model(self) -> Object:
         found = self.kube.get("kerasmodels", self.namespace, self.name)

@@ -166,10 +166,7 @@ def _live(scene: Scene, source: Source, audited: Audited) -> None:
     scene.wait_for("Ready", "True")
 
     # The pods of a next template are refused.
-    metadata = {"name": "no-more-pods", "namespace": scene.namespace}
-    scene.kube.create(
-        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "0"}}}
-    )
+    scene.rule("ResourceQuota", {"hard": {"pods": "0"}})
     scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": "again"}}}})
     scene.wait_for("Ready", "False", "PodRefused")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
 
 import pytest
 from kube import Kube, Object, wait_until
@@ -211,19 +210,12 @@ def test_a_pod_without_a_place_is_told_in_the_schedulers_words(scene: Scene, sou
     assert "0/1 nodes: no memory" in scene.wait_for("Ready", "False", "Unschedulable")["message"]
 
 
-def _rule(scene: Scene, kind: str, spec: Object) -> Callable[[], None]:
-    """A quota or limit range in the model's namespace; the result removes it."""
-    metadata = {"name": "small", "namespace": scene.namespace}
-    scene.kube.create({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
-    return lambda: scene.kube.delete(f"{kind.lower()}s", scene.namespace, "small")
-
-
 QUOTA: tuple[str, Object] = ("ResourceQuota", {"hard": {"pods": "0"}})
 LIMITS: tuple[str, Object] = ("LimitRange", {"limits": [{"type": "Container", "min": {"cpu": "2"}}]})
 
 
 def test_a_quota_that_refuses_the_prepare_pod_is_told(scene: Scene, source: Source) -> None:
-    _rule(scene, *QUOTA)
+    scene.rule(*QUOTA)
     scene.create(source.url)
     assert "exceeded quota" in scene.wait_for("Ready", "False", "PodRefused")["message"]
 
@@ -231,10 +223,10 @@ def test_a_quota_that_refuses_the_prepare_pod_is_told(scene: Scene, source: Sour
 def test_a_refusal_is_told_of_the_present_pods_and_rule(scene: Scene, source: Source) -> None:
     # The Deployment says the first refusal for as long as there is one, of whichever template and rule it was.
     scene.serve(source.url)
-    remove_quota = _rule(scene, *QUOTA)
+    remove_quota = scene.rule(*QUOTA)
     scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": "1"}}}})
     assert "exceeded quota" in scene.wait_for("Ready", "False", "PodRefused")["message"]
-    remove_limits = _rule(scene, *LIMITS)
+    remove_limits = scene.rule(*LIMITS)
     remove_quota()
     _wait_for_words(scene, "minimum cpu usage per Container is 2")
     for attempt in ("2", "3", "4"):
