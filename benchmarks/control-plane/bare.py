@@ -26,7 +26,7 @@ async def main(scripts: list[list[tuple[str, str, str, str]]], concurrency: int)
     models = iter(scripts)
     settings = client.Configuration()
     await config.load_kube_config(config_file=os.environ["KUBECONFIG"], client_configuration=settings)
-    # As the operator has it: see keras_operator.api.connect.
+    # As the operator has it: see keras_operator.kube.client.connect.
     settings.client_session_kwargs = {"trust_env": False}
     settings.connection_pool_maxsize = concurrency
     async with client.ApiClient(settings) as connection:

@@ -15,8 +15,8 @@ from pathlib import Path
 from aiohttp import web
 from client import CONNECTIONS, DEPLOYMENTS, JOBS, PODS, Client, Object
 
-from keras_api.bundle import ModelSummary, Parity, Tensor
-from keras_api.report import StepReport, encode_report
+from keras_api.manifest import ModelSummary, Parity, Tensor
+from keras_api.step_report import StepReport, encode_report
 
 SELECTOR = "app.kubernetes.io/managed-by=keras-operator"
 

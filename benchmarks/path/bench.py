@@ -17,8 +17,8 @@ import msgspec
 from path import at_rest, on_cluster
 from row import Row
 
-from keras_api.bundle import SourceRecord
-from keras_api.request import PrepareRequest, encode_request
+from keras_api.manifest import SourceRecord
+from keras_api.prepare_request import PrepareRequest, encode_request
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from keras_api.bundle import ModelSummary
+from keras_api.manifest import ModelSummary
 from keras_api.scalars import (
     DECIMAL_PATTERN,
     DURATION_PATTERN,
@@ -132,7 +132,7 @@ class S3Options(Spec, frozen=True, kw_only=True):
     )
 
 
-class Source(Spec, frozen=True, kw_only=True):
+class SourceSpec(Spec, frozen=True, kw_only=True):
     """A Keras model in a file."""
 
     uri: Annotated[
@@ -369,7 +369,7 @@ class KerasModelSpec(Spec, frozen=True, kw_only=True):
     """What to serve, and how."""
 
     source: Annotated[
-        Source,
+        SourceSpec,
         Meta(
             description="The model file.",
             extra_json_schema=rules(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from keras_api.report import StepReport, encode_report
+from keras_api.step_report import StepReport, encode_report
 
 PATH = "/dev/termination-log"
 PATH_VARIABLE = "TERMINATION_MESSAGE_PATH"

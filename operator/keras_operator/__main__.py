@@ -12,22 +12,22 @@ import time
 from kubernetes.aio.config import ConfigException
 
 from keras_operator import logs
-from keras_operator.act import Actor
-from keras_operator.api import ApiError, UnavailableError, connect
-from keras_operator.health import endpoints
-from keras_operator.informer import Informer
-from keras_operator.inquiry import Inquiry
-from keras_operator.kinds import Key
-from keras_operator.lease import Alone, Lease, SupersededError
-from keras_operator.metrics import Metrics
-from keras_operator.queue import Queue
+from keras_operator.apply import Applier
+from keras_operator.cache.cache import Cache
+from keras_operator.cache.informer import Informer
+from keras_operator.endpoints import endpoints
+from keras_operator.kube.client import ApiError, UnavailableError, connect
+from keras_operator.kube.kinds import Key
+from keras_operator.kube.leadership import Lease, NoLeaderElection, SupersededError
+from keras_operator.kube.metrics import Metrics
+from keras_operator.kube.watch import Watch, WatchError
+from keras_operator.kube.workqueue import WorkQueue
+from keras_operator.lookups.bundle_lookup import BundleLookup
+from keras_operator.lookups.diagnostics import DiagnosticsCollector
+from keras_operator.lookups.source_poller import SourcePoller
+from keras_operator.publish import StatusWriter
 from keras_operator.reconcile import Reconciler
-from keras_operator.report import Reporter
-from keras_operator.resolve import Resolver
 from keras_operator.settings import Settings, SettingsError, read_settings
-from keras_operator.shelf import Shelf
-from keras_operator.watch import Watch, WatchError
-from keras_operator.world import World
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +49,22 @@ def main() -> None:
 
 async def run(settings: Settings) -> None:
     """Put the parts together and run them."""
-    metrics, world, queue = Metrics(), World(), Queue[Key]()
+    metrics, world, queue = Metrics(), Cache(), WorkQueue[Key]()
     metrics.watch_depth(lambda: len(queue))
     metrics.watch_models(world.models)
     connection = connect(metrics, settings.concurrency, settings.request_timeout)
-    async with contextlib.aclosing(await connection) as api, Shelf(api, settings) as shelf:
-        lease = Lease(api, metrics, settings.lease, settings.pod_name) if settings.lease else Alone(metrics)
+    async with contextlib.aclosing(await connection) as api, BundleLookup(api, settings) as shelf:
+        lease = Lease(api, metrics, settings.lease, settings.pod_name) if settings.lease else NoLeaderElection(metrics)
         writing = api.guarded(lease.check)
-        resolver = Resolver(api, metrics, settings.max_source_size, wake=queue.add)
+        resolver = SourcePoller(api, metrics, settings.max_source_size, wake=queue.add)
         reconcile = Reconciler(
             world,
             settings,
             resolver,
-            Inquiry(api),
+            DiagnosticsCollector(api),
             shelf,
-            Actor(writing, world, metrics),
-            Reporter(writing, world, metrics),
+            Applier(writing, world, metrics),
+            StatusWriter(writing, world, metrics),
         )
         informer = Informer(api, world, settings, wake=queue.add)
 
@@ -93,7 +93,7 @@ async def run(settings: Settings) -> None:
 
 
 async def work(
-    informer: Informer, queue: Queue[Key], reconcile: Reconciler, lease: Lease | Alone, metrics: Metrics
+    informer: Informer, queue: WorkQueue[Key], reconcile: Reconciler, lease: Lease | NoLeaderElection, metrics: Metrics
 ) -> None:
     """Take turns, for ever, while it is this operator's to work; what goes wrong in one is tried again later."""
     await informer.synced.wait()

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_api.limits import memory_limit
+from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
-from keras_api.report import Failure, StepReport
-from keras_api.request import RequestError, decode_request
+from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
 from keras_pipeline import environment
 from keras_pipeline.errors import PrepareError
@@ -50,18 +50,18 @@ def step_report(request_text: str, work: Path, code: Path | None = None) -> Step
 
         model = prepare(request, work, Progress(), code)
     except PrepareError as error:
-        failure = Failure(reason=error.reason, message=error.message)
+        failure = StepFailure(reason=error.reason, message=error.message)
     except RequestError as error:
-        failure = Failure(reason=Reason.PREPARE_FAILED, message=str(error))
+        failure = StepFailure(reason=Reason.PREPARE_FAILED, message=str(error))
     except MemoryError as error:
         limit = memory_limit()
         allowed = f" within its limit of {limit >> 20} MiB" if limit else ""
         message = f"the prepare step cannot get the memory that the model needs{allowed} ({error})"
-        failure = Failure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model, or its inputs, smaller")
+        failure = StepFailure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model, or its inputs, smaller")
     except Exception as error:  # what was not foreseen is reported as it is
         traceback.print_exc()
         message = f"the prepare step failed unexpectedly ({type(error).__name__}: {error}): see the Job's log"
-        failure = Failure(reason=Reason.PREPARE_FAILED, message=message)
+        failure = StepFailure(reason=Reason.PREPARE_FAILED, message=message)
     else:
         return StepReport(step="prepare", revision=revision, model=model)
     return StepReport(step="prepare", revision=revision, failure=failure)

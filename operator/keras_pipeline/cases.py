@@ -12,8 +12,8 @@ from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.loading import Model
 from keras_pipeline.parity import Case
-from keras_pipeline.probes import Probes
 from keras_pipeline.runtimes import Runtime
+from keras_pipeline.synthetic_inputs import SyntheticInputs
 from keras_pipeline.validation import ValidationSet
 
 # One row and an odd number of them, because conversions like to fix the batch they have seen; then some more to count.
@@ -31,7 +31,7 @@ def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case
     Raises:
         PrepareError: MODEL_UNSUPPORTED when Keras cannot run them, or answers with NaN.
     """
-    probes = Probes(model)
+    probes = SyntheticInputs(model)
     if validation is None:
         one = probes.batch(BATCHES[0])
         batches = [one, probes.batch(BATCHES[1], STRETCH), probes.batch(_affordable(BATCHES[2], one))]
@@ -45,7 +45,7 @@ def reference_cases(model: Model, validation: ValidationSet | None) -> list[Case
 def golden_case(model: Model, validation: ValidationSet | None) -> Case:
     """The rows that go into the bundle."""
     if validation is None:
-        probes = Probes(model)
+        probes = SyntheticInputs(model)
         return _case(model, probes.batch(_affordable(golden.ROWS, probes.batch(1))))
     return _case(model, take(validation.inputs, 0, _affordable(golden.ROWS, take(validation.inputs, 0, 1))))
 

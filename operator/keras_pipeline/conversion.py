@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from keras_api.bundle import Attempt, Parity
 from keras_api.limits import memory_limit
+from keras_api.manifest import Attempt, Parity
 from keras_api.reasons import Reason
 from keras_pipeline import onnx_graph, saved_model
 from keras_pipeline.arrays import Arrays

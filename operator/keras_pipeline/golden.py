@@ -12,7 +12,7 @@ ROWS = 8
 
 
 def write(path: Path, inputs: Arrays, outputs: Arrays) -> None:
-    """Write `golden.npz` (see keras_api.bundle): arrays `input:<name>` and `output:<name>`, no pickles."""
+    """Write `golden.npz` (see keras_api.manifest): arrays `input:<name>` and `output:<name>`, no pickles."""
     arrays = {f"input:{name}": array for name, array in inputs.items()}
     arrays |= {f"output:{name}": array for name, array in outputs.items()}
     with path.open("wb") as file:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_api.reasons import Reason
-from keras_pipeline.archive import Archive
 from keras_pipeline.errors import PrepareError
+from keras_pipeline.model_file import ModelFile
 
 # Losses, metrics and optimizer: often of the user's own making, and never loaded here (compile=False).
 TRAINING_KEYS = {"compile_config", "training_config"}
@@ -90,7 +90,7 @@ class _Part:
         return config if isinstance(config, dict) else {}
 
 
-def inspect(archive: Archive) -> Facts:
+def inspect(archive: ModelFile) -> Facts:
     """Judge a model file's configuration.
 
     Raises:

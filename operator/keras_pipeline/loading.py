@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 import keras
 import tensorflow as tf
 
-from keras_api.bundle import Dtype, Tensor
+from keras_api.manifest import Dtype, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, to_numpy
 from keras_pipeline.errors import PrepareError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_api.bundle import Parity
+from keras_api.manifest import Parity
 from keras_pipeline.arrays import Array, Arrays, rows_of
 from keras_pipeline.errors import ParityError
 

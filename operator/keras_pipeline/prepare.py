@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from keras_api.bundle import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
+from keras_api.manifest import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
+from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_api.request import PrepareRequest
 from keras_pipeline import custom_objects
-from keras_pipeline.archive import read_archive
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.inspection import inspect
+from keras_pipeline.model_file import read_model_file
 from keras_pipeline.progress import Progress
 
 MODEL_NAMES = ("model.keras", "model.h5")
@@ -21,7 +21,7 @@ VALIDATION_NAME = "validation.csv"
 
 
 def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | None = None) -> ModelSummary:
-    """Turn `work/source` into `work/bundle` (layout: keras_api.request, keras_api.bundle).
+    """Turn `work/source` into `work/bundle` (layout: keras_api.prepare_request, keras_api.manifest).
 
     A bundle of the same revision that is there already is only reported: same inputs, no second run.
 
@@ -46,15 +46,15 @@ def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | Non
 
     record, path = _source(source)
     say(f"reading {path.name} ({path.stat().st_size:,} bytes)")
-    facts = inspect(read_archive(path))
+    facts = inspect(read_model_file(path))
     if code is None:
         custom_objects.refuse_without_code(facts.custom)
 
     say("importing TensorFlow")
     # Only now: a file that is refused costs no seconds and no memory.
     from keras_pipeline import cases, golden, loading, validation
-    from keras_pipeline.bundle import write_manifest
     from keras_pipeline.conversion import Converter
+    from keras_pipeline.manifest_writer import write_manifest
 
     own = {}
     if code is not None:

@@ -9,8 +9,8 @@ from typing import Protocol
 import onnxruntime
 import tensorflow as tf
 
-from keras_api.bundle import Tensor
 from keras_api.limits import cpu_limit
+from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays, to_numpy
 from keras_pipeline.errors import ConversionError
 from keras_pipeline.loading import first_lines

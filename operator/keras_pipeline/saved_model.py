@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_pipeline.loading import Model
 
 SIGNATURE = "serve"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import Requirement
-from keras_pipeline.archive import PLAIN_TEXT, identify
 from keras_pipeline.arrays import Array, Arrays
 from keras_pipeline.errors import PrepareError
+from keras_pipeline.model_file import PLAIN_TEXT, identify
 
 MAX_FIELD = 1 << 20  # a long text; Python's own limit is an eighth of it
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

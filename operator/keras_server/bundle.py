@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_api.bundle import GOLDEN_NAME, MANIFEST_NAME, Manifest, ManifestError, decode_manifest
+from keras_api.manifest import GOLDEN_NAME, MANIFEST_NAME, Manifest, ManifestError, decode_manifest
 from keras_server.dtypes import DTYPES, Array, string_array
 
 

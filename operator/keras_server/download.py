@@ -7,11 +7,11 @@ import os
 import time
 from pathlib import Path
 
-from keras_api.bundle import ManifestError
-from keras_api.report import DOWNLOADING
+from keras_api.manifest import ManifestError
+from keras_api.step_report import DOWNLOADING
 from keras_server import logs
-from keras_store.bundles import STORE_PREFIX, bundle_store, read_bundle
-from keras_store.drafts import is_full
+from keras_store.atomic_file import is_full
+from keras_store.bundle_store import STORE_PREFIX, bundle_store, read_bundle
 from keras_store.errors import no_space
 
 

@@ -11,7 +11,7 @@ import time
 import uvloop
 from aiohttp import web
 
-from keras_api.report import Failure, StepReport
+from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
 from keras_server import logs
 from keras_server.admission import Admission
@@ -177,7 +177,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         return uvloop.run(Server(settings, listener).run())
     except StepError as error:
         logger.error("%s: %s", error.reason, error.message)
-        failure = Failure(reason=error.reason, message=error.message)
+        failure = StepFailure(reason=error.reason, message=error.message)
         publish(StepReport(step="get", revision=settings.path.rpartition("/")[2], failure=failure))
     except BundleError as error:
         logger.error("cannot serve: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_api.bundle import ModelSummary, Tensor
+from keras_api.manifest import ModelSummary, Tensor
 from keras_server.dtypes import DTYPES, Array
 from keras_server.errors import InvalidRequestError
 

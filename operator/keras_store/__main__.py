@@ -9,16 +9,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
-from keras_api.report import Failure, Step, StepReport
-from keras_api.request import RequestError, decode_request
 from keras_api.scalars import quantity
+from keras_api.step_report import Step, StepFailure, StepReport
 from keras_api.termination import publish
-from keras_store.bundles import bundle_store
-from keras_store.drafts import is_full
+from keras_store.atomic_file import is_full
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError, no_space
 from keras_store.fetch import fetch
-from keras_store.http import public_text
+from keras_store.http_storage import public_text
 from keras_store.sources import VOLUMES
 
 log = logging.getLogger("keras_store")
@@ -66,7 +66,7 @@ def _step(options: argparse.Namespace) -> int:
 
 def _failed(step: Step, revision: str, reason: Reason, message: str) -> int:
     log.error("%s: %s", reason, message)
-    publish(StepReport(step=step, revision=revision, failure=Failure(reason=reason, message=message)))
+    publish(StepReport(step=step, revision=revision, failure=StepFailure(reason=reason, message=message)))
     return 1
 
 

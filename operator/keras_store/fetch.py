@@ -9,16 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from keras_api.bundle import MANIFEST_NAME, SourceRecord, encode_manifest
+from keras_api.manifest import MANIFEST_NAME, SourceRecord, encode_manifest
+from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_api.request import PrepareRequest
-from keras_store.bundles import BundleStore
-from keras_store.drafts import draft
-from keras_store.errors import StepError, StorageError, Trouble, source_failure
+from keras_store.atomic_file import atomic_file
+from keras_store.bundle_store import BundleStore
+from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
 from keras_store.fingerprint import PVC_FINGERPRINT
-from keras_store.http import public_url
+from keras_store.http_storage import public_url
 from keras_store.retry import retrying
-from keras_store.sources import VOLUMES, Source, source, suffix
+from keras_store.sources import VOLUMES, SourceFile, open_source, suffix
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +65,16 @@ async def fetch(
         await _write(work / "bundle" / MANIFEST_NAME, encode_manifest(manifest))
         return None
     if request.validation is not None:
-        rows = source(request.validation.data, request.s3, credentials, volumes=volumes)
+        rows = open_source(request.validation.data, request.s3, credentials, volumes=volumes)
         try:
             await _download(rows, work / "source" / "validation.csv", MAX_VALIDATION_BYTES)
         except StorageError as error:
             failure = source_failure(error)
             reason, message = failure.reason, failure.message
-            if error.trouble is Trouble.TOO_LARGE:
+            if error.kind is StorageErrorKind.TOO_LARGE:
                 reason, message = Reason.VALIDATION_DATA_INVALID, f"{error.message}: give fewer rows"
             raise StepError(reason, f"spec.validation.data: {message}") from error
-    model = source(request.uri, request.s3, credentials, volumes=volumes)
+    model = open_source(request.uri, request.s3, credentials, volumes=volumes)
     # A digest says more than a fingerprint; and what a claim held when it was looked at, nobody knows.
     pinned = request.digest is not None or request.fingerprint == PVC_FINGERPRINT
     target = work / "source" / f"model{suffix(request.uri)}"
@@ -99,17 +99,17 @@ async def fetch(
     return fetched.size
 
 
-async def _download(place: Source, target: Path, max_bytes: int, fingerprint: str | None = None) -> Fetched:
+async def _download(place: SourceFile, target: Path, max_bytes: int, fingerprint: str | None = None) -> Fetched:
     async with place.storage:
         return await retrying(lambda: _attempt(place, target, max_bytes, fingerprint))
 
 
-async def _attempt(place: Source, target: Path, max_bytes: int, fingerprint: str | None) -> Fetched:
-    async with place.storage.read(place.path) as reading, draft(target.parent) as file:
+async def _attempt(place: SourceFile, target: Path, max_bytes: int, fingerprint: str | None) -> Fetched:
+    async with place.storage.read(place.path) as reading, atomic_file(target.parent) as file:
         stat = reading.stat
         if fingerprint is not None and stat.fingerprint != fingerprint:
             raise StorageError(
-                Trouble.CHANGED,
+                StorageErrorKind.CHANGED,
                 f"{place.address} was replaced after it was looked at (then {fingerprint}, now {stat.fingerprint})",
             )
         if stat.size is not None and stat.size > max_bytes:
@@ -120,18 +120,18 @@ async def _attempt(place: Source, target: Path, max_bytes: int, fingerprint: str
                 raise _too_large(place, f"more than {max_bytes} bytes", max_bytes)
         if stat.size is not None and file.size != stat.size:
             raise StorageError(
-                Trouble.UNHEALTHY, f"{place.address} promised {stat.size} bytes, and {file.size} arrived"
+                StorageErrorKind.UNAVAILABLE, f"{place.address} promised {stat.size} bytes, and {file.size} arrived"
             )
         await file.commit(target)
         log.info("fetched %s: %d bytes, sha256:%s", place.address, file.size, file.sha256)
         return Fetched(digest=f"sha256:{file.sha256}", size=file.size)
 
 
-def _too_large(place: Source, size: str, max_bytes: int) -> StorageError:
-    return StorageError(Trouble.TOO_LARGE, f"{place.address} has {size}, and the limit is {max_bytes}")
+def _too_large(place: SourceFile, size: str, max_bytes: int) -> StorageError:
+    return StorageError(StorageErrorKind.TOO_LARGE, f"{place.address} has {size}, and the limit is {max_bytes}")
 
 
 async def _write(path: Path, content: bytes) -> None:
-    async with draft(path.parent) as file:
+    async with atomic_file(path.parent) as file:
         await file.write(content)
         await file.commit(path)

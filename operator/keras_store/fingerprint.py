@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from keras_api.resource import S3Options
-from keras_store.errors import StepError, StorageError, Trouble, source_failure
+from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
 from keras_store.retry import retrying
-from keras_store.sources import source
+from keras_store.sources import open_source
 from keras_store.storage import Timeouts
 
 # The operator cannot see into a tenant's volume; a new file there needs a new address.
@@ -55,13 +55,13 @@ async def fingerprint(
             found = await fingerprint(uri, s3, credentials, timeout=min(timeout, SIZE_SECONDS))
             return Fingerprint(digest, found.size_bytes)
         return Fingerprint(digest, None)
-    place = source(uri, s3, credentials or {}, timeouts=Timeouts(connect=min(5.0, timeout), silence=timeout))
+    place = open_source(uri, s3, credentials or {}, timeouts=Timeouts(connect=min(5.0, timeout), silence=timeout))
     try:
         async with asyncio.timeout(timeout), place.storage:
             # One repeat, for the blip; the operator's own queue knows how to be patient.
             stat = await retrying(lambda: place.storage.stat(place.path), attempts=2)
     except TimeoutError as error:
-        late = StorageError(Trouble.UNREACHABLE, f"{place.address}: no answer within {timeout:g} s")
+        late = StorageError(StorageErrorKind.UNREACHABLE, f"{place.address}: no answer within {timeout:g} s")
         raise source_failure(late) from error
     except StorageError as error:
         raise source_failure(error) from error

@@ -8,8 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keras_api.report import TRYING_AGAIN
-from keras_store.errors import StorageError, Trouble
+from keras_api.step_report import TRYING_AGAIN
+from keras_store.errors import StorageError, StorageErrorKind
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ async def retrying(
         try:
             return await operation()
         except StorageError as error:
-            silences += error.trouble is Trouble.SILENT
+            silences += error.kind is StorageErrorKind.TIMEOUT
             if not error.transient or attempt == attempts or silences == SILENCES:
                 raise
             # Jitter, so that the pods of one Deployment do not come back all at once.

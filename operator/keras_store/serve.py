@@ -8,7 +8,7 @@ import logging
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from keras_store.archive import Archive, ArchiveError
+from keras_store.bundle_disk import BundleDisk, BundleDiskError
 from keras_store.server import StoreServer
 from keras_store.tokens import AUDIENCE, Account, ApiServer, TokenReviews
 
@@ -23,8 +23,8 @@ def serve(options: argparse.Namespace) -> int:
     try:
         reader = Account.parse(options.reader) if options.reader else None
         api = None if options.insecure_no_auth else _api_server(options)
-        archive = Archive(options.root)
-    except (ValueError, ArchiveError, OSError) as error:
+        archive = BundleDisk(options.root)
+    except (ValueError, BundleDiskError, OSError) as error:
         log.error("%s", error)  # noqa: TRY400 - one line says it
         return 1
     except KeyError:

@@ -23,9 +23,9 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from keras_api.bundle import MANIFEST_NAME
-from keras_store.archive import Archive, BadPathError, FilePath, IncompleteError, SealedError
-from keras_store.drafts import is_full
+from keras_api.manifest import MANIFEST_NAME
+from keras_store.atomic_file import is_full
+from keras_store.bundle_disk import BadPathError, BundleDisk, FilePath, ImmutableBundleError, IncompleteError
 from keras_store.storage import CHUNK_BYTES
 from keras_store.tokens import Account, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
 
@@ -74,7 +74,7 @@ class StoreServer:
     """
 
     def __init__(
-        self, archive: Archive, tokens: Tokens | None, registry: CollectorRegistry, reader: Account | None = None
+        self, archive: BundleDisk, tokens: Tokens | None, registry: CollectorRegistry, reader: Account | None = None
     ) -> None:
         self._archive = archive
         self._tokens = tokens
@@ -201,7 +201,7 @@ class StoreServer:
                         text=f"the body has sha256 {file.sha256}, and Content-Digest says {want}: send it again\n"
                     )
                 created = await self._archive.add(path, file)
-        except (BadPathError, IncompleteError, SealedError) as error:
+        except (BadPathError, IncompleteError, ImmutableBundleError) as error:
             raise web.HTTPConflict(text=f"{error}\n") from error
         except OSError as error:
             if is_full(error):

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from keras_api.reasons import Reason
 from keras_api.resource import S3Options
 from keras_store.errors import StepError
-from keras_store.folder import FolderStorage
-from keras_store.http import HttpStorage, public_url, url_of
-from keras_store.s3 import Keys, S3Storage
+from keras_store.folder_storage import FolderStorage
+from keras_store.http_storage import HttpStorage, public_url, url_of
+from keras_store.s3_storage import Keys, S3Storage
 from keras_store.storage import Storage, Timeouts
 
 # Where the operator mounts the claims of pvc:// addresses.
@@ -28,7 +28,7 @@ _URI = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<host>[^/]*)/(?P<path>.+)")
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file elsewhere: the storage that holds it, and its path there."""
 
     storage: Storage
@@ -40,14 +40,14 @@ class Source:
         return self.storage.address(self.path)
 
 
-def source(
+def open_source(
     uri: str,
     s3: S3Options | None,
     credentials: Mapping[str, str],
     *,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
     volumes: Path = VOLUMES,
-) -> Source:
+) -> SourceFile:
     """The file behind an address.
 
     Args:
@@ -73,7 +73,7 @@ def source(
             storage = S3Storage(
                 bucket, endpoint=options.endpoint, region=options.region, keys=s3_keys(given), timeouts=timeouts
             )
-            return Source(storage, path)
+            return SourceFile(storage, path)
         case "http" | "https", host if host:
             if "@" in host:
                 raise _nonsense(uri, "credentials belong into the Secret of spec.source.secretRef")
@@ -82,11 +82,11 @@ def source(
             except ValueError as error:
                 raise _nonsense(uri, str(error)) from error
             headers = _authorization(given)
-            return Source(HttpStorage(uri, headers=lambda: headers, timeouts=timeouts, use_proxy=True), "")
+            return SourceFile(HttpStorage(uri, headers=lambda: headers, timeouts=timeouts, use_proxy=True), "")
         case "pvc", claim if claim:
-            return Source(FolderStorage(volumes / claim, name=f"pvc://{claim}"), path)
+            return SourceFile(FolderStorage(volumes / claim, name=f"pvc://{claim}"), path)
         case "file", "":
-            return Source(FolderStorage(Path("/"), name="file://"), path)
+            return SourceFile(FolderStorage(Path("/"), name="file://"), path)
     raise _nonsense(uri, "want s3://bucket/key, https://host/path, http://host/path or pvc://claim/path")
 
 

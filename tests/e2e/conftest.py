@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parent)]
 
 import kubectl as k8s  # noqa: E402
 import s3  # noqa: E402
-from explanation import namespaces_of, pytest_runtest_makereport  # noqa: E402, F401 - a hook
 from keras_models import Model  # noqa: E402
+from status_assertions import namespaces_of, pytest_runtest_makereport  # noqa: E402, F401 - a hook
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import kubectl as k8s
+from environment_faults import SYSTEM
 from keras_models import Model, condition, until
-from surroundings import SYSTEM
 
 # A server may take this long to warm up before its being unready is trouble.
 UNREADY_SECONDS = 30

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from keras_api.bundle import (
+from keras_api.manifest import (
     GOLDEN_NAME,
     MANIFEST_NAME,
     FileRecord,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from keras_api import __version__
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
 from keras_operator.render.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS

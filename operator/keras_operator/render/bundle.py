@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keras_api.request import bundle_path
+from keras_api.prepare_request import bundle_path
 from keras_api.resource import KerasModel
-from keras_operator.kinds import Object
+from keras_operator.kube.kinds import Object
 from keras_operator.render.pods import store_access, store_volumes
 from keras_operator.settings import Settings
 from keras_store.tokens import AUDIENCE, READ_SUFFIX

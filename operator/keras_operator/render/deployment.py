@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_api.bundle import ModelSummary
+from keras_api.manifest import ModelSummary
 from keras_api.resource import KerasModel, SpecError
-from keras_operator.drift import fingerprint
-from keras_operator.kinds import DEPLOYMENT, Object
+from keras_operator.kube.drift import fingerprint
+from keras_operator.kube.kinds import DEPLOYMENT, Object
+from keras_operator.naming.labels import RESERVED_PREFIXES, SERVING, child, labels, server_selector
+from keras_operator.naming.names import PORT
+from keras_operator.naming.sizing import server_memory
 from keras_operator.render.bundle import bundle_fields
-from keras_operator.render.labels import RESERVED_PREFIXES, SERVING, child, labels, server_selector
 from keras_operator.render.merge import merge
-from keras_operator.render.names import PORT
 from keras_operator.render.pods import container, pod_spec
-from keras_operator.render.sizing import server_memory
 from keras_operator.settings import Settings
 
 # After SIGTERM the server goes on answering while endpoints and proxies learn of it.

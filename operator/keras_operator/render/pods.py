@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_operator.kinds import Object
+from keras_operator.kube.kinds import Object
 from keras_operator.settings import Settings
 
 USER = 65532

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from keras_api.request import encode_request, prepare_request
+from keras_api.prepare_request import encode_request, prepare_request
 from keras_api.resource import KerasModel
-from keras_operator.kinds import JOB, Object
-from keras_operator.render.labels import ATTEMPT, MEMORY_FACTOR, MEMORY_MIB, child, labels
-from keras_operator.render.names import prepare_job_name
+from keras_operator.kube.kinds import JOB, Object
+from keras_operator.naming.labels import ATTEMPT, MEMORY_FACTOR, MEMORY_MIB, child, labels
+from keras_operator.naming.names import prepare_job_name
+from keras_operator.naming.sizing import USUAL, Memory, mebibytes, prepare_mib
 from keras_operator.render.pods import container, pod_spec, store_access, store_volumes
-from keras_operator.render.sizing import USUAL, Memory, mebibytes, prepare_mib
 from keras_operator.settings import Settings
 from keras_store.tokens import AUDIENCE
 

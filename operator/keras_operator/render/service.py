@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from keras_api.resource import KerasModel
-from keras_operator.kinds import SERVICE, Object
-from keras_operator.render.labels import child, server_selector
-from keras_operator.render.names import PORT
+from keras_operator.kube.kinds import SERVICE, Object
+from keras_operator.naming.labels import child, server_selector
+from keras_operator.naming.names import PORT
 
 
 def service(model: KerasModel) -> Object:

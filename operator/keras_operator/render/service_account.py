@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keras_api.resource import KerasModel
-from keras_operator.kinds import SERVICE_ACCOUNT, Object
-from keras_operator.render.labels import child
+from keras_operator.kube.kinds import SERVICE_ACCOUNT, Object
+from keras_operator.naming.labels import child
 
 
 def service_account(model: KerasModel) -> Object:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keras_api.resource import KerasModel
-from keras_operator.kinds import SERVICE_MONITOR, Object
-from keras_operator.render.labels import MODEL, RESERVED_PREFIXES, REVISION, child, server_selector
+from keras_operator.kube.kinds import SERVICE_MONITOR, Object
+from keras_operator.naming.labels import MODEL, RESERVED_PREFIXES, REVISION, child, server_selector
 
 
 def service_monitor(model: KerasModel) -> Object:

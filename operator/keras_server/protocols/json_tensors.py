@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_server.dtypes import DTYPES, Array
 from keras_server.errors import InvalidRequestError
 

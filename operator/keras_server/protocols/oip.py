@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from keras_api import __version__
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_server.dtypes import DTYPES, Array
 from keras_server.errors import InvalidRequestError
 from keras_server.protocols import json_tensors

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from cluster.apiserver import ApiServer  # noqa: E402
+from fault_source import Source  # noqa: E402
 from kube import Kube, wait_until  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
-from source import Source  # noqa: E402
 
 from keras_api.crd import custom_resource_definition  # noqa: E402
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from kube import Kube, Object, wait_until
 
-from keras_api.bundle import ModelSummary, Parity, Tensor
+from keras_api.manifest import ModelSummary, Parity, Tensor
 from keras_api.reasons import Reason
-from keras_api.report import Failure, StepReport, encode_report
+from keras_api.step_report import StepFailure, StepReport, encode_report
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -58,7 +58,7 @@ class Kubelet:
         """The container `prepare` ends with a report of failure."""
         pod = self.prepare_pod(model, revision)
         name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
-        report = StepReport(step="prepare", revision=name, failure=Failure(reason=reason, message=message))
+        report = StepReport(step="prepare", revision=name, failure=StepFailure(reason=reason, message=message))
         self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(1, encode_report(report).decode(), **more))
         return pod
 
@@ -112,7 +112,7 @@ class Kubelet:
     def misses_its_bundle(self, pod: Object) -> None:
         """The server finds that its bundle is not in the store."""
         revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
-        lost = Failure(reason=Reason.BUNDLE_INVALID, message="the bundle is not whole")
+        lost = StepFailure(reason=Reason.BUNDLE_INVALID, message="the bundle is not whole")
         self.ends_serving(pod, StepReport(step="get", revision=revision, failure=lost))
 
     def ends_serving(self, pod: Object, report: StepReport) -> None:

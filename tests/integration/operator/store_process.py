@@ -14,16 +14,16 @@ from kube import Object, wait_until
 from kubelet import summary
 from operator_process import ROOT
 
-from keras_api.bundle import FileRecord, Manifest, SourceRecord, encode_manifest
-from keras_api.report import StepReport, decode_report
-from keras_api.request import bundle_path
+from keras_api.manifest import FileRecord, Manifest, SourceRecord, encode_manifest
+from keras_api.prepare_request import bundle_path
+from keras_api.step_report import StepReport, decode_report
 
 # Runs a module with less patience for the store than the product has, which waits for 25 s.
 _HURRIED = """
 import runpy, sys
-import keras_store.bundles
+import keras_store.bundle_store
 from keras_store.storage import Timeouts
-keras_store.bundles.STORE_TIMEOUTS = Timeouts(silence=0.5)
+keras_store.bundle_store.STORE_TIMEOUTS = Timeouts(silence=0.5)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """

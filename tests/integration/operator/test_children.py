@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from cluster.apiserver import SERVICE_MONITOR_CRD
+from fault_source import Source
 from kube import Kube, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 # A change is to be put back within a second; what a bare write may take for the machine to count as idle.
 PUT_BACK_SECONDS = 1.0
@@ -18,12 +18,12 @@ BARE_WRITE_SECONDS = 0.05
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
-    return Scene(kube, namespace)
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+    return ModelFixture(kube, namespace)
 
 
 @pytest.fixture
-def served(scene: Scene, source: Source) -> Scene:
+def served(scene: ModelFixture, source: Source) -> ModelFixture:
     scene.serve(source.url, serving={"replicas": 1})
     return scene
 
@@ -45,7 +45,7 @@ CHANGES: list[tuple[str, str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("plural", "patch", "kind"), [each[1:] for each in CHANGES], ids=[each[0] for each in CHANGES])
-def test_what_somebody_changed_is_put_back(served: Scene, plural: str, patch: Any, kind: str) -> None:
+def test_what_somebody_changed_is_put_back(served: ModelFixture, plural: str, patch: Any, kind: str) -> None:
     before = _essence(served.wait_for_child(plural))
     slow = _slowness(served, plural)
     begin = time.monotonic()
@@ -57,7 +57,7 @@ def test_what_somebody_changed_is_put_back(served: Scene, plural: str, patch: An
     assert seconds <= PUT_BACK_SECONDS * slow
 
 
-def test_what_others_added_is_left_alone(served: Scene) -> None:
+def test_what_others_added_is_left_alone(served: ModelFixture) -> None:
     served.kube.patch("deployments", served.namespace, "digits", {"metadata": {"annotations": {"theirs": "x"}}})
     served.kube.patch("deployments", served.namespace, "digits", {"spec": {"replicas": 2}})
     wait_until(lambda: served.wait_for_child("deployments")["spec"]["replicas"] == 1, "the replicas to be put back")
@@ -65,13 +65,13 @@ def test_what_others_added_is_left_alone(served: Scene) -> None:
 
 
 @pytest.mark.parametrize("plural", ["deployments", "services", "serviceaccounts"])
-def test_a_deleted_child_comes_back(served: Scene, plural: str) -> None:
+def test_a_deleted_child_comes_back(served: ModelFixture, plural: str) -> None:
     uid = served.wait_for_child(plural)["metadata"]["uid"]
     served.kube.delete(plural, served.namespace, "digits")
     wait_until(lambda: (found := served.child(plural)) and found["metadata"]["uid"] != uid, f"a new {plural}")
 
 
-def test_a_change_made_while_the_operator_was_away_is_put_back(served: Scene, operator: OperatorProcess) -> None:
+def test_a_change_made_while_the_operator_was_away_is_put_back(served: ModelFixture, operator: OperatorProcess) -> None:
     operator.stop()
     try:
         served.kube.patch("deployments", served.namespace, "digits", _image("evil"), kind="json")
@@ -83,7 +83,7 @@ def test_a_change_made_while_the_operator_was_away_is_put_back(served: Scene, op
 
 
 @pytest.mark.parametrize("plural", ["services", "serviceaccounts"])
-def test_somebody_elses_object_is_never_taken_over(scene: Scene, source: Source, plural: str) -> None:
+def test_somebody_elses_object_is_never_taken_over(scene: ModelFixture, source: Source, plural: str) -> None:
     metadata = {"name": "digits", "namespace": scene.namespace}
     theirs: Object = {"apiVersion": "v1", "metadata": metadata}
     if plural == "services":
@@ -101,7 +101,7 @@ def test_somebody_elses_object_is_never_taken_over(scene: Scene, source: Source,
     )
 
 
-def test_a_model_made_anew_under_the_same_name_gets_children_of_its_own(served: Scene, source: Source) -> None:
+def test_a_model_made_anew_under_the_same_name_gets_children_of_its_own(served: ModelFixture, source: Source) -> None:
     served.kube.delete("kerasmodels", served.namespace, "digits")
     served.create(source.url)
     uid = served.model()["metadata"]["uid"]
@@ -115,7 +115,7 @@ def test_a_model_made_anew_under_the_same_name_gets_children_of_its_own(served: 
     )
 
 
-def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: Scene) -> None:
+def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: ModelFixture) -> None:
     served.wait_for("MonitoringReady", "False", "ServiceMonitorCRDMissing")
     served.kube.create(SERVICE_MONITOR_CRD)
     try:
@@ -142,7 +142,7 @@ def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: Scene) 
     assert served.condition("Ready")["status"] == "True"
 
 
-def _slowness(scene: Scene, plural: str) -> float:
+def _slowness(scene: ModelFixture, plural: str) -> float:
     """How many times longer than it should a bare write takes at present: 1 where nothing keeps the machine busy."""
     begin = time.monotonic()
     scene.kube.patch(plural, scene.namespace, "digits", {"metadata": {"annotations": {"theirs": str(begin)}}})
@@ -156,6 +156,6 @@ def _essence(obj: Object) -> Object:
     return {**rest, "metadata": metadata}
 
 
-def _server(scene: Scene) -> Object:
+def _server(scene: ModelFixture) -> Object:
     found: Object = scene.wait_for_child("deployments")["spec"]["template"]["spec"]["containers"][0]
     return found

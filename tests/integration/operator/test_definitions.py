@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
+from fault_source import Source
 from kube import Kube, KubeError, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 from keras_api.crd import custom_resource_definition
 
@@ -23,9 +23,9 @@ def operator(own_api: ApiServer, tmp_path: Path) -> Iterator[OperatorProcess]:
 
 
 @pytest.fixture
-def scene(own_kube: Kube, operator: OperatorProcess) -> Scene:
+def scene(own_kube: Kube, operator: OperatorProcess) -> ModelFixture:
     own_kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}})
-    return Scene(own_kube, "team-a")
+    return ModelFixture(own_kube, "team-a")
 
 
 def _install(kube: Kube, definition: Object) -> None:
@@ -44,7 +44,7 @@ def _install(kube: Kube, definition: Object) -> None:
 
 
 def test_models_are_served_again_when_their_definition_is_back(
-    scene: Scene, source: Source, operator: OperatorProcess
+    scene: ModelFixture, source: Source, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     scene.kube.delete_crd("kerasmodels.keras-operator.dev")
@@ -58,7 +58,7 @@ def test_models_are_served_again_when_their_definition_is_back(
 
 
 def test_service_monitors_are_put_back_however_often_their_definition_comes(
-    scene: Scene, source: Source, operator: OperatorProcess
+    scene: ModelFixture, source: Source, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     for _ in range(4):

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import pytest
 from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
+from fault_source import Source
 from faulty_api import FaultyApi, answers, comes_after, comes_late, kills, never_answers
 from kube import Kube, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 CHILDREN = ("serviceaccounts", "services", "deployments", "jobs")
 SERVICE_MONITORS = "/apis/monitoring.coreos.com/v1"
@@ -53,12 +53,12 @@ def api(proxy: FaultyApi) -> Iterator[FaultyApi]:
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
-    return Scene(kube, namespace)
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+    return ModelFixture(kube, namespace)
 
 
 @pytest.fixture
-def monitored(scene: Scene, operator: OperatorProcess) -> Iterator[Scene]:
+def monitored(scene: ModelFixture, operator: OperatorProcess) -> Iterator[ModelFixture]:
     """Where there are ServiceMonitors."""
     with operator.begun_again():
         scene.kube.create(SERVICE_MONITOR_CRD)
@@ -67,7 +67,7 @@ def monitored(scene: Scene, operator: OperatorProcess) -> Iterator[Scene]:
         wait_until(lambda: not scene.kube.serves(SERVICE_MONITORS), "ServiceMonitors to be unknown")
 
 
-def _upgrade(scene: Scene, **spec: object) -> str:
+def _upgrade(scene: ModelFixture, **spec: object) -> str:
     """Bring a served model to its next revision. Returns that."""
     first = scene.status()["servingRevision"]
     scene.change(**spec)
@@ -76,14 +76,14 @@ def _upgrade(scene: Scene, **spec: object) -> str:
     return second
 
 
-def _wanted_after(scene: Scene, first: str) -> str:
+def _wanted_after(scene: ModelFixture, first: str) -> str:
     found: str = wait_until(
         lambda: (found := scene.status().get("desiredRevision")) != first and found, "another revision to be wanted"
     )
     return found
 
 
-def _finish_upgrade(scene: Scene, first: str, second: str) -> None:
+def _finish_upgrade(scene: ModelFixture, first: str, second: str) -> None:
     """Play the kubelet until the second revision is served and the first one's Job is gone."""
     scene.kubelet.prepares(scene.name, second)
     scene.kubelet.serves(scene.name, revision=second)
@@ -91,7 +91,7 @@ def _finish_upgrade(scene: Scene, first: str, second: str) -> None:
     wait_until(lambda: scene.child("jobs", f"digits-prepare-{first}") is None, "the first revision's Job to go")
 
 
-def _assert_no_orphans(scene: Scene, revision: str) -> None:
+def _assert_no_orphans(scene: ModelFixture, revision: str) -> None:
     """One child of each kind, all of them the model's own."""
     owner = scene.model()["metadata"]["uid"]
     found = [(child["metadata"]["name"], child["metadata"]["ownerReferences"][0]["uid"]) for child in _children(scene)]
@@ -99,7 +99,7 @@ def _assert_no_orphans(scene: Scene, revision: str) -> None:
 
 
 def _assert_nothing_twice(
-    api: FaultyApi, scene: Scene, first: str, second: str, more: Mapping[str, int] = MappingProxyType({})
+    api: FaultyApi, scene: ModelFixture, first: str, second: str, more: Mapping[str, int] = MappingProxyType({})
 ) -> None:
     """Two revisions took one Job each, and no child was applied without need."""
     jobs = [f"digits-prepare-{revision}" for revision in (first, second)]
@@ -110,7 +110,7 @@ def _assert_nothing_twice(
     _assert_no_orphans(scene, second)
 
 
-def _children(scene: Scene, name: str = "digits") -> list[Object]:
+def _children(scene: ModelFixture, name: str = "digits") -> list[Object]:
     return [child for plural in CHILDREN for child in scene.kube.list(plural, scene.namespace, f"{LABEL}={name}")]
 
 
@@ -137,7 +137,7 @@ def _failed_turns(operator: OperatorProcess) -> float:
     ],
 )
 def test_killed_at_a_write_it_goes_on_where_it_was(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, what: str, skip: int, moment: str
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess, what: str, skip: int, moment: str
 ) -> None:
     death = api.plan(what, kills(operator, moment), skip=skip)
     first = scene.serve(source.url)
@@ -150,7 +150,7 @@ def test_killed_at_a_write_it_goes_on_where_it_was(
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("verb", ["apply", "delete"])
 def test_killed_at_a_write_to_a_service_monitor_it_goes_on_where_it_was(
-    monitored: Scene, source: Source, api: FaultyApi, operator: OperatorProcess, verb: str, moment: str
+    monitored: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess, verb: str, moment: str
 ) -> None:
     death = api.plan(f"{verb} servicemonitors", kills(operator, moment))
     first = monitored.serve(source.url)
@@ -163,31 +163,31 @@ def test_killed_at_a_write_to_a_service_monitor_it_goes_on_where_it_was(
 
 
 def test_what_was_deleted_behind_its_back_is_noticed_after_410_gone(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
-    other = Scene(scene.kube, scene.namespace, "letters")
+    other = ModelFixture(scene.kube, scene.namespace, "letters")
     other.create(source.url)
     scene.serve(source.url)
     with api.blind():
         scene.kube.delete("kerasmodels", scene.namespace, "letters")
         scene.kube.delete("services", scene.namespace, "digits")
     scene.wait_for_child("services")
-    wait_until(lambda: _known_models(operator) == 1, "the ghost to go")
-    wait_until(lambda: not _children(scene, "letters"), "the ghost's children to be collected")
+    wait_until(lambda: _known_models(operator) == 1, "the stale_object to go")
+    wait_until(lambda: not _children(scene, "letters"), "the stale_object's children to be collected")
 
 
 def test_the_last_model_deleted_behind_its_back_is_noticed_after_410_gone(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     with api.blind():
         scene.kube.delete("kerasmodels", scene.namespace, "digits")
-    wait_until(lambda: _known_models(operator) == 0, "the ghost to go")
-    wait_until(lambda: not _children(scene, "digits"), "the ghost's children to be collected")
+    wait_until(lambda: _known_models(operator) == 0, "the stale_object to go")
+    wait_until(lambda: not _children(scene, "digits"), "the stale_object's children to be collected")
 
 
 def test_bursts_of_refusals_are_waited_out(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     bursts = [
         api.plan("apply *", answers(429, retry_after=1), times=2),
@@ -203,7 +203,7 @@ def test_bursts_of_refusals_are_waited_out(
 
 
 def test_the_pause_that_the_api_server_asks_for_is_kept(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     refused = api.plan("apply jobs", answers(429, retry_after=3))
     scene.create(source.url)
@@ -213,7 +213,7 @@ def test_the_pause_that_the_api_server_asks_for_is_kept(
 
 
 def test_a_status_that_is_refused_is_not_taken_for_a_model_that_is_gone(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     before = _failed_turns(operator)
     refused = api.plan("patch kerasmodels/status", answers(422), times=2)
@@ -223,7 +223,7 @@ def test_a_status_that_is_refused_is_not_taken_for_a_model_that_is_gone(
 
 
 def test_the_status_of_a_model_that_was_made_anew_meanwhile_is_dropped(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     before = _failed_turns(operator)
     is_anew = Event()
@@ -243,7 +243,7 @@ def test_the_status_of_a_model_that_was_made_anew_meanwhile_is_dropped(
 
 
 def test_watches_that_are_refused_are_taken_up_again(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     bursts = [api.plan("watch *", answers(429, retry_after=1), times=3), api.plan("watch *", answers(500), times=6)]
@@ -254,7 +254,7 @@ def test_watches_that_are_refused_are_taken_up_again(
 
 
 def test_a_watch_that_fails_for_good_ends_the_process_and_the_next_one_goes_on(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     refusal = api.plan("watch services", answers(404))
@@ -268,7 +268,7 @@ def test_a_watch_that_fails_for_good_ends_the_process_and_the_next_one_goes_on(
 
 
 def test_an_answer_that_takes_ten_seconds_is_waited_for(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     first = scene.serve(source.url)
     slow = api.plan("apply deployments", comes_late(SLOW_SECONDS), times=99)
@@ -281,7 +281,7 @@ def test_an_answer_that_takes_ten_seconds_is_waited_for(
 
 
 def test_it_starts_and_works_while_every_answer_takes_ten_seconds(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     scene.serve(source.url)
     slow = api.plan("*", comes_late(SLOW_SECONDS), times=9999)
@@ -296,12 +296,12 @@ def test_it_starts_and_works_while_every_answer_takes_ten_seconds(
 
 
 def test_a_request_that_is_never_answered_is_made_again_and_holds_up_nobody_else(
-    scene: Scene, source: Source, api: FaultyApi, operator: OperatorProcess
+    scene: ModelFixture, source: Source, api: FaultyApi, operator: OperatorProcess
 ) -> None:
     hung = api.plan("apply jobs", never_answers())
     scene.create(source.url)
     wait_until(lambda: hung.is_over, "the request to hang")
-    other = Scene(scene.kube, scene.namespace, "letters")
+    other = ModelFixture(scene.kube, scene.namespace, "letters")
     other.serve(source.url)
     assert not scene.kube.list("jobs", scene.namespace, f"{LABEL}=digits")
     wait_until(lambda: scene.kube.list("jobs", scene.namespace, f"{LABEL}=digits"), "the Job", timeout=40)
@@ -312,7 +312,7 @@ def test_a_request_that_is_never_answered_is_made_again_and_holds_up_nobody_else
 
 @pytest.mark.parametrize("what", ["kube-apiserver", "etcd"])
 def test_a_restart_in_the_middle_of_a_rollout_is_survived(
-    scene: Scene, source: Source, api: FaultyApi, api_server: ApiServer, operator: OperatorProcess, what: str
+    scene: ModelFixture, source: Source, api: FaultyApi, api_server: ApiServer, operator: OperatorProcess, what: str
 ) -> None:
     first = scene.serve(source.url)
     scene.change(serving={"runtime": "onnxruntime"})

@@ -6,20 +6,20 @@ import json
 import time
 
 import pytest
+from fault_source import Source
 from kube import Kube, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 from keras_api.reasons import Reason
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
-    return Scene(kube, namespace)
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+    return ModelFixture(kube, namespace)
 
 
-def test_a_model_is_prepared_and_then_served(scene: Scene, source: Source) -> None:
+def test_a_model_is_prepared_and_then_served(scene: ModelFixture, source: Source) -> None:
     scene.create(source.url)
 
     scene.wait_for("Ready", "False", "Preparing")
@@ -45,13 +45,15 @@ def test_a_model_is_prepared_and_then_served(scene: Scene, source: Source) -> No
     assert scene.condition("Reconciling")["status"] == "False"
 
 
-def test_a_new_model_costs_at_most_four_status_writes(scene: Scene, source: Source, operator: OperatorProcess) -> None:
+def test_a_new_model_costs_at_most_four_status_writes(
+    scene: ModelFixture, source: Source, operator: OperatorProcess
+) -> None:
     before = operator.metrics()["keras_operator_status_writes_total"]
     scene.serve(source.url)
     assert operator.metrics()["keras_operator_status_writes_total"] - before <= 4
 
 
-def test_nothing_is_written_at_rest(scene: Scene, source: Source, operator: OperatorProcess) -> None:
+def test_nothing_is_written_at_rest(scene: ModelFixture, source: Source, operator: OperatorProcess) -> None:
     scene.serve(source.url)
     wait_until(lambda: operator.metrics()["keras_operator_queue_depth"] == 0, "an empty queue")
     time.sleep(1)  # what the last event still brings about
@@ -60,7 +62,9 @@ def test_nothing_is_written_at_rest(scene: Scene, source: Source, operator: Oper
     assert operator.writes() == before
 
 
-def test_a_restart_writes_nothing_and_asks_no_source(scene: Scene, source: Source, operator: OperatorProcess) -> None:
+def test_a_restart_writes_nothing_and_asks_no_source(
+    scene: ModelFixture, source: Source, operator: OperatorProcess
+) -> None:
     scene.serve(source.url, source={"pollInterval": "1h"})
     asked = source.requests
     operator.stop()
@@ -73,7 +77,7 @@ def test_a_restart_writes_nothing_and_asks_no_source(scene: Scene, source: Sourc
 
 
 def test_a_restart_writes_nothing_while_the_source_fails(
-    scene: Scene, source: Source, operator: OperatorProcess
+    scene: ModelFixture, source: Source, operator: OperatorProcess
 ) -> None:
     source.status = 404
     scene.create(source.url)
@@ -87,7 +91,7 @@ def test_a_restart_writes_nothing_while_the_source_fails(
     scene.wait_for("Ready", "False", "SourceNotFound")
 
 
-def test_a_new_file_at_the_same_address_becomes_the_next_revision(scene: Scene, source: Source) -> None:
+def test_a_new_file_at_the_same_address_becomes_the_next_revision(scene: ModelFixture, source: Source) -> None:
     first = scene.serve(source.url, source={"pollInterval": "10s"})
     source.content = b"a better model"
     second = wait_until(
@@ -105,7 +109,7 @@ def test_a_new_file_at_the_same_address_becomes_the_next_revision(scene: Scene, 
     assert scene.child("jobs", f"digits-prepare-{second}") is not None
 
 
-def test_the_old_revision_goes_on_being_served_when_the_new_one_fails(scene: Scene, source: Source) -> None:
+def test_the_old_revision_goes_on_being_served_when_the_new_one_fails(scene: ModelFixture, source: Source) -> None:
     first = scene.serve(source.url)
     scene.change(serving={"runtime": "onnxruntime"})
     scene.wait_for("Ready", "False", "Preparing")
@@ -127,7 +131,7 @@ def test_the_old_revision_goes_on_being_served_when_the_new_one_fails(scene: Sce
     assert again["spec"]["template"]["metadata"]["labels"]["keras-operator.dev/revision"] == first
 
 
-def test_replicas_are_scaled_by_the_scale_subresource(scene: Scene, source: Source) -> None:
+def test_replicas_are_scaled_by_the_scale_subresource(scene: ModelFixture, source: Source) -> None:
     scene.serve(source.url)
     scene.kube.patch("kerasmodels", scene.namespace, "digits", {"spec": {"replicas": 2}}, subresource="scale")
     scene.kubelet.serves("digits", 2)
@@ -140,14 +144,14 @@ def test_replicas_are_scaled_by_the_scale_subresource(scene: Scene, source: Sour
     }
 
 
-def test_a_model_scaled_to_zero_is_ready_but_not_available(scene: Scene, source: Source) -> None:
+def test_a_model_scaled_to_zero_is_ready_but_not_available(scene: ModelFixture, source: Source) -> None:
     scene.serve(source.url)
     scene.change(serving={"replicas": 0})
     scene.wait_for("Ready", "True", "ScaledToZero")
     scene.wait_for("Available", "False", "ScaledToZero")
 
 
-def test_replicas_that_the_spec_does_not_set_are_left_to_others(scene: Scene, source: Source) -> None:
+def test_replicas_that_the_spec_does_not_set_are_left_to_others(scene: ModelFixture, source: Source) -> None:
     scene.serve(source.url)
     scene.kube.patch("deployments", scene.namespace, "digits", {"spec": {"replicas": 2}}, subresource="scale")
     scene.kubelet.serves("digits", 2)
@@ -155,7 +159,7 @@ def test_replicas_that_the_spec_does_not_set_are_left_to_others(scene: Scene, so
     scene.wait_for("Ready", "True", "Serving")
 
 
-def test_deleting_a_model_deletes_its_children(scene: Scene, source: Source) -> None:
+def test_deleting_a_model_deletes_its_children(scene: ModelFixture, source: Source) -> None:
     scene.serve(source.url)
     scene.kube.delete("kerasmodels", scene.namespace, "digits")
     for plural in ("deployments", "services", "serviceaccounts"):
@@ -163,7 +167,7 @@ def test_deleting_a_model_deletes_its_children(scene: Scene, source: Source) -> 
     wait_until(lambda: not scene.kube.list("jobs", scene.namespace), "the Job to be collected")
 
 
-def test_a_suspended_model_is_left_alone_and_goes_on_serving(scene: Scene, source: Source) -> None:
+def test_a_suspended_model_is_left_alone_and_goes_on_serving(scene: ModelFixture, source: Source) -> None:
     first = scene.serve(source.url)
     scene.change(suspend=True, serving={"replicas": 3})
     scene.wait_for("Reconciling", "False", "Suspended")
@@ -183,7 +187,7 @@ def test_a_suspended_model_is_left_alone_and_goes_on_serving(scene: Scene, sourc
     scene.wait_for("Ready", "True")
 
 
-def test_a_model_created_suspended_does_nothing_until_it_is_resumed(scene: Scene, source: Source) -> None:
+def test_a_model_created_suspended_does_nothing_until_it_is_resumed(scene: ModelFixture, source: Source) -> None:
     scene.create(source.url, suspend=True)
     scene.wait_for("Ready", "False", "Suspended")
     assert source.requests == 0
@@ -192,7 +196,7 @@ def test_a_model_created_suspended_does_nothing_until_it_is_resumed(scene: Scene
     scene.wait_for("Ready", "False", "Preparing")
 
 
-def test_that_a_model_turns_ready_and_ceases_to_be_is_told_as_events(scene: Scene, source: Source) -> None:
+def test_that_a_model_turns_ready_and_ceases_to_be_is_told_as_events(scene: ModelFixture, source: Source) -> None:
     scene.serve(source.url)
     scene.change(serving={"runtime": "onnxruntime"})
     scene.wait_for("Ready", "False", "Preparing")

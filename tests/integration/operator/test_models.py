@@ -25,12 +25,12 @@ environment.configure()  # before Keras is imported
 
 import wrong_models as wrong  # noqa: E402
 from kube import Kube, Object, wait_until  # noqa: E402
+from model_fixture import ModelFixture  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
 from running_pods import RunningPods  # noqa: E402
-from scene import Scene  # noqa: E402
 
-from keras_api.bundle import SourceRecord  # noqa: E402
-from keras_api.report import encode_report  # noqa: E402
+from keras_api.manifest import SourceRecord  # noqa: E402
+from keras_api.step_report import encode_report  # noqa: E402
 from keras_pipeline import loading  # noqa: E402
 from keras_pipeline.__main__ import step_report  # noqa: E402
 from keras_pipeline.errors import PrepareError  # noqa: E402
@@ -305,12 +305,12 @@ class Preparer:
     namespace: str
     folder: Path
 
-    def create(self, name: str, **spec: Any) -> Scene:
-        scene = Scene(self.kube, self.namespace, name)
+    def create(self, name: str, **spec: Any) -> ModelFixture:
+        scene = ModelFixture(self.kube, self.namespace, name)
         scene.create(f"pvc://models/{name}.keras", **spec)
         return scene
 
-    def prepare(self, scene: Scene, data: bytes, suffix: str, csv: bytes | None) -> str:
+    def prepare(self, scene: ModelFixture, data: bytes, suffix: str, csv: bytes | None) -> str:
         """Run the step with the Job's request. Returns what it logged."""
         pod = scene.kubelet.prepare_pod(scene.name)
         command = [word.replace("$$", "$") for word in pod["spec"]["initContainers"][1]["command"]]
@@ -374,7 +374,7 @@ def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     }
 
 
-def _failed(scene: Scene) -> bool:
+def _failed(scene: ModelFixture) -> bool:
     return bool(scene.status().get("lastFailure")) and scene.condition("Ready").get("reason") != "Preparing"
 
 
@@ -467,7 +467,7 @@ def test_what_onnx_cannot_is_served_by_tensorflow_and_the_status_says_why(
 def test_the_container_that_opens_the_file_holds_nothing_that_a_model_could_use(preparer: Preparer) -> None:
     source = {"secretRef": {"name": "reader"}}
     name = "armed"
-    scene = Scene(preparer.kube, preparer.namespace, name)
+    scene = ModelFixture(preparer.kube, preparer.namespace, name)
     metadata = {"name": "reader", "namespace": preparer.namespace}
     preparer.kube.create(
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"HTTP_BEARER_TOKEN": "t"}}

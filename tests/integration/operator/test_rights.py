@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pytest
 from chart import ACCOUNT, NAMESPACE, login, roles
 from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
+from fault_source import Source
 from kube import Kube, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 from keras_api.crd import custom_resource_definition
 
@@ -120,7 +120,7 @@ def test_the_chart_grants_what_the_operator_asks_for_and_nothing_else(
     with OperatorProcess(account, tmp_path / "log", pod_name="before", **settings):
         pass
     with OperatorProcess(account, tmp_path / "log", pod_name="after", **settings):
-        here, elsewhere = Scene(kube, "team-a"), Scene(kube, "team-b")
+        here, elsewhere = ModelFixture(kube, "team-a"), ModelFixture(kube, "team-b")
         elsewhere.create(source.url)
         _live(here, source, audited)
         lease = kube.get("leases", NAMESPACE, "keras-operator")
@@ -131,7 +131,7 @@ def test_the_chart_grants_what_the_operator_asks_for_and_nothing_else(
     assert sorted(_granted(objects) - audited.asked()) == sorted(NOT_ASKED_FOR_HERE)
 
 
-def _live(scene: Scene, source: Source, audited: Audited) -> None:
+def _live(scene: ModelFixture, source: Source, audited: Audited) -> None:
     """Let one model meet everything that makes the operator ask for something."""
     source.token = "s3cret"
     data = {"HTTP_BEARER_TOKEN": base64.b64encode(source.token.encode()).decode()}

@@ -25,11 +25,11 @@ from typing import Any
 import pytest
 import s3_service
 from cluster.commands import run
+from fault_source import BadSource
 from kube import Kube, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import ROOT, OperatorProcess
 from running_pods import RunningPods
-from scene import Scene
-from source import BadSource
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": s3_service.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": s3_service.SECRET_KEY}
 PASSWORD = "p4ssw0rd"  # in every Secret and signed address here, and in no message
@@ -254,8 +254,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> Scene:
-    return Scene(kube, namespace)
+def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+    return ModelFixture(kube, namespace)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def told(
     namespace = f"wrong-sources-{kube.unique()}"
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     running = RunningPods(kube, namespace, tmp_path_factory.mktemp("pods"))
-    scenes = {what: Scene(kube, namespace, f"model-{number}") for number, what in enumerate(CASES)}
+    scenes = {what: ModelFixture(kube, namespace, f"model-{number}") for number, what in enumerate(CASES)}
     for scene in scenes.values():
         scene.create(f"{places['http']}/file/{scene.name}.keras")
     for scene in scenes.values():
@@ -311,7 +311,7 @@ def told(
         kube.delete("kerasmodels", namespace, scene.name)
 
 
-def _lead_astray(scene: Scene, case: Case, places: dict[str, str]) -> None:
+def _lead_astray(scene: ModelFixture, case: Case, places: dict[str, str]) -> None:
     spec = _filled(case.spec, places)
     if case.secret:
         name = f"{scene.name}-reader"
@@ -322,7 +322,7 @@ def _lead_astray(scene: Scene, case: Case, places: dict[str, str]) -> None:
     scene.change(source=spec)
 
 
-def _fetch(scene: Scene, case: Case, places: dict[str, str], folder: Path) -> Object:
+def _fetch(scene: ModelFixture, case: Case, places: dict[str, str], folder: Path) -> Object:
     """Run the real step with the applied Job's command, hand over its last words, and wait for Ready to name them."""
     pod = _new_prepare_pod(scene)
     container = pod["spec"]["initContainers"][0]
@@ -348,7 +348,7 @@ def _fetch(scene: Scene, case: Case, places: dict[str, str], folder: Path) -> Ob
     return _ready(scene, case)
 
 
-def _hold_up(scene: Scene, case: Case) -> None:
+def _hold_up(scene: ModelFixture, case: Case) -> None:
     """Say what the scheduler or the kubelet says of a claim."""
     if case.unscheduled:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": case.unscheduled}
@@ -374,7 +374,7 @@ def _hold_up(scene: Scene, case: Case) -> None:
         )
 
 
-def _new_prepare_pod(scene: Scene) -> Object:
+def _new_prepare_pod(scene: ModelFixture) -> Object:
     served = scene.status()["servingRevision"]
     revision = wait_until(
         lambda: (found := scene.status().get("desiredRevision")) != served and found, f"{scene.name}'s new revision"
@@ -382,8 +382,8 @@ def _new_prepare_pod(scene: Scene) -> Object:
     return scene.kubelet.prepare_pod(scene.name, revision)
 
 
-def _ready(scene: Scene, case: Case) -> Object:
-    """The condition Ready, as soon as it names the failure; what passes at once is seen in lastFailure only.
+def _ready(scene: ModelFixture, case: Case) -> Object:
+    """The condition Ready, as soon as it names the failure; what passes at once is observed in lastFailure only.
 
     When it does not come, the status is taken as it is, so that only the test of this case fails.
     """
@@ -457,14 +457,14 @@ def test_no_message_holds_a_credential_or_speaks_python(told: dict[str, Told], w
         assert [sign for sign in (PASSWORD, "Traceback", "Error(", "<class", "object at 0x") if sign in message] == []
 
 
-def test_no_message_holds_a_credential_while_a_source_is_asked(scene: Scene, places: dict[str, str]) -> None:
+def test_no_message_holds_a_credential_while_a_source_is_asked(scene: ModelFixture, places: dict[str, str]) -> None:
     scene.create(**_filled(http("silent"), places))
     ready = scene.wait_for("Ready", "False", "Resolving")
     assert ready["message"] == f"asking {places['http']}/silent/m.keras for its version"
     assert PASSWORD not in str(scene.status()["conditions"])
 
 
-def test_no_message_holds_a_credential_when_a_download_is_overdue(scene: Scene, places: dict[str, str]) -> None:
+def test_no_message_holds_a_credential_when_a_download_is_overdue(scene: ModelFixture, places: dict[str, str]) -> None:
     scene.create(**_filled(http("file"), places))
     pod = scene.kubelet.prepare_pod("digits")
     fetching = {

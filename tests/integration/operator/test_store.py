@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from cluster.apiserver import ApiServer
 from cluster.ports import Port
+from fault_source import Source
 from kube import Kube, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 from store_process import Store, make_bundle, run
 
 from keras_api.reasons import Reason
-from keras_api.report import StepReport, encode_report
+from keras_api.step_report import StepReport, encode_report
 
 FILES = {"model.onnx": b"onnx" * 1000, "golden.npz": b"golden"}
 
@@ -44,12 +44,12 @@ def operator(quiet_api_server: ApiServer, store: Store, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def scene(quiet_api_server: ApiServer, operator: OperatorProcess) -> Iterator[Scene]:
+def scene(quiet_api_server: ApiServer, operator: OperatorProcess) -> Iterator[ModelFixture]:
     """A namespace of the test's own."""
     kube = Kube(quiet_api_server.kubeconfig)
     name = f"store-{kube.unique()}"
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield Scene(kube, name)
+    yield ModelFixture(kube, name)
     kube.delete("kerasmodels", name, "digits")
 
 
@@ -76,7 +76,7 @@ def server_ends_badly(pod: Object, folder: Path, **replaced: str) -> StepReport:
     return ends_badly(server, folder, bundle=str(folder / "bundle"), port=str(port.number), **replaced)
 
 
-def prepare(scene: Scene, work: Path, revision: str = "") -> str:
+def prepare(scene: ModelFixture, work: Path, revision: str = "") -> str:
     """Prepare the wanted revision, with the real fetch and put."""
     pod = scene.kubelet.prepare_pod("digits", revision)
     revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
@@ -90,12 +90,12 @@ def prepare(scene: Scene, work: Path, revision: str = "") -> str:
     return revision
 
 
-def still_serves(scene: Scene, revision: str) -> bool:
+def still_serves(scene: ModelFixture, revision: str) -> bool:
     return scene.condition("Available")["status"] == "True" and scene.status()["servingRevision"] == revision
 
 
 def test_a_put_that_hangs_is_told_while_the_old_revision_serves(
-    scene: Scene, source: Source, silent_store: str, tmp_path: Path
+    scene: ModelFixture, source: Source, silent_store: str, tmp_path: Path
 ) -> None:
     first = scene.serve(source.url)
     scene.change(serving={"runtime": "onnxruntime"})
@@ -122,7 +122,7 @@ def test_a_put_that_hangs_is_told_while_the_old_revision_serves(
 
 
 def test_a_download_that_hangs_is_told_until_the_server_has_its_bundle(
-    scene: Scene, source: Source, silent_store: str, tmp_path: Path
+    scene: ModelFixture, source: Source, silent_store: str, tmp_path: Path
 ) -> None:
     first = scene.serve(source.url)
     scene.change(serving={"replicas": 2})
@@ -146,7 +146,7 @@ def test_a_download_that_hangs_is_told_until_the_server_has_its_bundle(
 
 @pytest.mark.parametrize("lost", ["model.onnx", "golden.npz"])
 def test_a_bundle_that_lost_a_file_is_told_and_repaired(
-    scene: Scene, source: Source, store: Store, tmp_path: Path, lost: str
+    scene: ModelFixture, source: Source, store: Store, tmp_path: Path, lost: str
 ) -> None:
     scene.create(source.url, serving={"replicas": 2})
     revision = prepare(scene, tmp_path / "first")

@@ -10,11 +10,11 @@ from typing import Self
 
 import pytest
 from cluster.apiserver import ApiServer
+from fault_source import Source
 from faulty_api import FaultyApi, answers
 from kube import Kube, KubeError, Object, wait_until
+from model_fixture import ModelFixture
 from operator_process import OperatorProcess
-from scene import Scene
-from source import Source
 
 SYSTEM = "keras-system"
 SERVERS = "app.kubernetes.io/component=server"
@@ -52,12 +52,12 @@ class Version:
         """Whether it says that it is the one at work."""
         return self.process.metrics()["keras_operator_leading"] == 1
 
-    def deploys(self, scene: Scene) -> bool:
+    def deploys(self, scene: ModelFixture) -> bool:
         """Whether the model's Deployment runs this version's image."""
         deployment = scene.child("deployments")
         return deployment is not None and self._runs_in(deployment["spec"]["template"])
 
-    def is_rolled_out(self, scene: Scene) -> bool:
+    def is_rolled_out(self, scene: ModelFixture) -> bool:
         """Whether one pod serves the model, with this version's image; plays the kubelet for it."""
         pods = scene.kube.list("pods", scene.namespace, SERVERS)
         for pod in pods:
@@ -118,12 +118,12 @@ def versions(api_server: ApiServer, kube: Kube, tmp_path: Path) -> Iterator[tupl
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str) -> Scene:
-    return Scene(kube, namespace)
+def scene(kube: Kube, namespace: str) -> ModelFixture:
+    return ModelFixture(kube, namespace)
 
 
 def test_in_an_upgrade_the_new_operator_works_and_the_old_one_writes_no_more(
-    scene: Scene, source: Source, versions: tuple[Version, Version]
+    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
 ) -> None:
     old, new = versions
     revision = scene.serve(source.url)
@@ -147,7 +147,7 @@ def test_in_an_upgrade_the_new_operator_works_and_the_old_one_writes_no_more(
 
 
 def test_killed_in_an_upgrade_the_new_operator_goes_on_where_it_was(
-    scene: Scene, source: Source, versions: tuple[Version, Version]
+    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
 ) -> None:
     _, new = versions
     first = scene.serve(source.url)
@@ -171,7 +171,7 @@ def test_killed_in_an_upgrade_the_new_operator_goes_on_where_it_was(
 
 
 def test_in_a_rollback_the_old_operator_works_again(
-    scene: Scene, source: Source, versions: tuple[Version, Version]
+    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
 ) -> None:
     old, new = versions
     scene.serve(source.url)
@@ -185,7 +185,7 @@ def test_in_a_rollback_the_old_operator_works_again(
 
 
 def test_an_old_operator_that_starts_again_does_not_take_the_work_from_the_new_one(
-    scene: Scene, source: Source, versions: tuple[Version, Version]
+    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
 ) -> None:
     old, new = versions
     scene.serve(source.url)
@@ -221,7 +221,7 @@ def test_what_keeps_it_from_the_lease_is_logged_and_it_is_not_ready(versions: tu
 
 
 def test_without_a_look_at_the_lease_nothing_is_written(
-    scene: Scene, source: Source, versions: tuple[Version, Version]
+    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
 ) -> None:
     old, _ = versions
     refused = old.api.plan("get leases", answers(503), times=3)

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from keras_api.bundle import GOLDEN_NAME, Manifest, SourceRecord, decode_manifest
-from keras_api.request import PrepareRequest
+from keras_api.manifest import GOLDEN_NAME, Manifest, SourceRecord, decode_manifest
+from keras_api.prepare_request import PrepareRequest
 from keras_api.resource import Validation
 from keras_pipeline import environment
 from keras_pipeline.prepare import prepare

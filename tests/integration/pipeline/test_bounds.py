@@ -13,9 +13,9 @@ from collections.abc import Callable
 import h5py
 import pytest
 
+from keras_api.prepare_request import encode_request
 from keras_api.reasons import Reason
-from keras_api.report import decode_report
-from keras_api.request import encode_request
+from keras_api.step_report import decode_report
 
 # TensorFlow alone takes more than twice as much.
 MAX_MIB = 250

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_api.bundle import decode_manifest
+from keras_api.manifest import decode_manifest
+from keras_api.prepare_request import encode_request
 from keras_api.reasons import Reason
-from keras_api.report import Failure, decode_report
-from keras_api.request import encode_request
+from keras_api.step_report import StepFailure, decode_report
 
 REGISTERED = """
 import keras
@@ -64,7 +64,7 @@ def model(code):
     return keras.Model(inputs, layers.Dense(3, activation=plain.steep, name="y")(hidden))
 
 
-def run(prepare_model, model, folder: Path) -> tuple[Failure | None, Path]:
+def run(prepare_model, model, folder: Path) -> tuple[StepFailure | None, Path]:
     """Prepare in a process of its own. Returns why it failed, and the bundle."""
     work = prepare_model.source(model)
     termination = work / "termination.log"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_api.bundle import decode_manifest
+from keras_api.manifest import decode_manifest
+from keras_api.prepare_request import encode_request
 from keras_api.reasons import Reason
-from keras_api.report import decode_report
-from keras_api.request import encode_request
 from keras_api.resource import Requirement, Validation
+from keras_api.step_report import decode_report
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.prepare import prepare
 from keras_pipeline.progress import Progress

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from keras_api.reasons import Reason
-from keras_api.report import StepReport, decode_report
+from keras_api.step_report import StepReport, decode_report
 from keras_server.download import download
-from keras_store.bundles import bundle_store
+from keras_store.bundle_store import bundle_store
 
 Start = Callable[..., Any]
 REVISION = "00000000ff"

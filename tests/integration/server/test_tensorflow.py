@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx_bundles import write_bundle
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 
 # In a process of its own: TensorFlow would stay in the test process, with its warnings and its 600 MiB.
 WRITE_SAVED_MODEL = """

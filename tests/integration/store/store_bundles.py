@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from keras_api.bundle import FileRecord, Manifest, ModelSummary, Parity, SourceRecord, Tensor, encode_manifest
+from keras_api.manifest import FileRecord, Manifest, ModelSummary, Parity, SourceRecord, Tensor, encode_manifest
 
 
 def make_bundle(folder: Path, files: dict[str, bytes], revision: str = "rev") -> Path:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from store_bundles import content, make_bundle
 
+from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_api.request import PrepareRequest
-from keras_store.bundles import bundle_store
-from keras_store.drafts import file_sha256
+from keras_store.atomic_file import file_sha256
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 
@@ -114,7 +114,7 @@ async def test_a_repair_that_fails_half_way_is_repeated(place: Place, tmp_path: 
     (place.bundle / "golden.npz").unlink()
     second = make_bundle(tmp_path / "second", {**FILES, "model.onnx": b"another"})
     with monkeypatch.context() as patch:
-        patch.setattr("keras_store.bundles.file_sha256", killed)
+        patch.setattr("keras_store.bundle_store.file_sha256", killed)
         with pytest.raises(SystemExit):
             await place.put(second)
     assert (place.bundle / "model.onnx").read_bytes() == b"another"

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from store_bundles import seal_bundle
 
-from keras_api.request import PrepareRequest, encode_request
+from keras_api.prepare_request import PrepareRequest, encode_request
 
 SIZE = int(os.environ.get("KERAS_TEST_LARGE_BYTES", 256 << 20))
 LIMIT_MIB = 150

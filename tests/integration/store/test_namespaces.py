@@ -13,7 +13,7 @@ import pytest
 from store_bundles import content, make_bundle
 
 from keras_api.reasons import Reason
-from keras_store.bundles import bundle_store
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
 
 Environment = Callable[[str], dict[str, str]]

@@ -12,11 +12,11 @@ import uvloop
 from obstore.store import S3Store
 from store_bundles import content, make_bundle
 
+from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_api.request import PrepareRequest
 from keras_api.resource import S3Options
 from keras_server.download import download
-from keras_store.bundles import bundle_store
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 from keras_store.fingerprint import fingerprint

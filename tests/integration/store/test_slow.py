@@ -12,7 +12,7 @@ from relay import Relay, relay
 from store_bundles import content, make_bundle
 
 from keras_api.reasons import Reason
-from keras_store.bundles import BundleStore, bundle_store
+from keras_store.bundle_store import BundleStore, bundle_store
 from keras_store.errors import StepError
 from keras_store.storage import Timeouts
 
@@ -23,7 +23,7 @@ SIZE = 12 << 20  # bytes
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product waits for 25 s."""
-    monkeypatch.setattr("keras_store.bundles.STORE_TIMEOUTS", Timeouts(connect=1.0, silence=SILENCE))
+    monkeypatch.setattr("keras_store.bundle_store.STORE_TIMEOUTS", Timeouts(connect=1.0, silence=SILENCE))
 
 
 @pytest.fixture(params=["embedded", "bucket"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from keras_api.reasons import Reason
-from keras_api.report import Failure, StepReport, decode_report
+from keras_api.step_report import StepFailure, StepReport, decode_report
 from keras_api.termination import publish
 
-REPORT = StepReport(step="prepare", revision="r", failure=Failure(reason=Reason.MODEL_UNSAFE, message="a Lambda"))
+REPORT = StepReport(step="prepare", revision="r", failure=StepFailure(reason=Reason.MODEL_UNSAFE, message="a Lambda"))
 
 
 def test_the_report_goes_where_the_kubelet_looks(tmp_path, monkeypatch):

@@ -7,29 +7,28 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keras_api.bundle import ModelSummary, Parity, Tensor
+from keras_api.manifest import ModelSummary, Parity, Tensor
 from keras_api.reasons import Reason
-from keras_api.report import Failure as ReportedFailure
-from keras_api.report import StepReport, encode_report
 from keras_api.resource import KerasModel, parse_model
-from keras_operator.drift import annotated
-from keras_operator.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object
-from keras_operator.observe import Observed, observe
+from keras_api.step_report import StepFailure, StepReport, encode_report
+from keras_operator.cache.cache import Cache
+from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.drift import annotated
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object
+from keras_operator.kube.times import written
+from keras_operator.naming.labels import MANAGER, SERVING, labels
+from keras_operator.naming.names import prepare_job_name
 from keras_operator.render.deployment import deployment, serving_hash
-from keras_operator.render.labels import MANAGER, SERVING, labels
-from keras_operator.render.names import prepare_job_name
-from keras_operator.resolution import Resolution
 from keras_operator.settings import Settings
-from keras_operator.status.pods import Clue
-from keras_operator.times import written
-from keras_operator.world import World
+from keras_operator.state.observed import Observed, observe
+from keras_operator.state.source_resolution import SourceResolution
 from keras_store.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"
 REFUSED_UID = "uid-of-refused-deployment"
 KEY = Key("team-a", "digits")
-FOUND = Resolution(Fingerprint("etag-1", 100_000))
+FOUND = SourceResolution(Fingerprint("etag-1", 100_000))
 SETTINGS = Settings(
     server_image="registry.example.org/server:1",
     pipeline_image="registry.example.org/pipeline:1",
@@ -171,7 +170,7 @@ def success(revision: str) -> Object:
 
 
 def failure(revision: str, reason: Reason, message: str = "because") -> Object:
-    failed = ReportedFailure(reason=reason, message=message)
+    failed = StepFailure(reason=reason, message=message)
     return ended(1, encode_report(StepReport(step="prepare", revision=revision, failure=failed)).decode())
 
 
@@ -215,15 +214,15 @@ def scene(
     subject: KerasModel,
     *children: tuple[Kind, Object],
     pods: tuple[Object, ...] = (),
-    resolution: Resolution = FOUND,
+    resolution: SourceResolution = FOUND,
     service_monitors: bool = False,
-    clues: Mapping[str, Clue] | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
 ) -> Observed:
     """What is observed of a model among its children."""
-    world = World()
+    world = Cache()
     world.has_service_monitors = service_monitors
     for kind, obj in children:
         world.see(kind, obj)
     for each in pods:
         world.see(POD, each)
-    return replace(observe(subject, world, resolution, NOW), clues=clues or {})
+    return replace(observe(subject, world, resolution, NOW), evidence=evidence or {})

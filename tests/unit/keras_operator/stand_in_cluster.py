@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from operator_makers import KEY, NOW, body, ended, failure, summary
 
 from keras_api.reasons import Reason
-from keras_api.report import StepReport, encode_report
-from keras_operator.drift import annotated, fingerprint
-from keras_operator.kinds import CHILDREN, DEPLOYMENT, JOB, KERAS_MODEL, POD, Kind, Object, Ref
-from keras_operator.render.labels import COMPONENT, MANAGER, REVISION
-from keras_operator.times import written
+from keras_api.step_report import StepReport, encode_report
+from keras_operator.kube.drift import annotated, fingerprint
+from keras_operator.kube.kinds import CHILDREN, DEPLOYMENT, JOB, KERAS_MODEL, POD, Kind, Object, Ref
+from keras_operator.kube.times import written
+from keras_operator.naming.labels import COMPONENT, MANAGER, REVISION
 
 KINDS = (KERAS_MODEL, *CHILDREN, POD)
 THE_MODEL = Ref(KERAS_MODEL, KEY.name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from operator_makers import ago
 
-from keras_operator.drift import annotated, holds, owned_digest
+from keras_operator.kube.drift import annotated, contains, managed_fields_hash
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from keras_operator.drift import annotated, holds, owned_digest
     ],
 )
 def test_a_live_object_holds_what_was_rendered(live: Any, rendered: Any, same: bool) -> None:
-    assert holds(live, rendered) is same
+    assert contains(live, rendered) is same
 
 
 def _fields(manager: str = "keras-operator", operation: str = "Apply", **more: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _fields(manager: str = "keras-operator", operation: str = "Apply", **more: A
 
 
 def _digest(*entries: dict[str, Any]) -> str | None:
-    return owned_digest({"metadata": {"managedFields": list(entries)}})
+    return managed_fields_hash({"metadata": {"managedFields": list(entries)}})
 
 
 @pytest.mark.parametrize(

@@ -26,22 +26,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from operator_makers import KEY, SETTINGS
 from stand_in_cluster import KINDS, THE_DEPLOYMENT, THE_MODEL, URIS, Cluster, is_ended, is_ready, model_of, revision_of
 
-from keras_api.bundle import ModelSummary
+from keras_api.manifest import ModelSummary
 from keras_api.reasons import Reason
-from keras_api.resource import Condition, KerasModel, KerasModelStatus, Source, SpecError, parse_model
-from keras_operator.decide import Plan, decide
-from keras_operator.drift import annotated
-from keras_operator.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
-from keras_operator.observe import Observed, observe
-from keras_operator.preparation import may_be_stored
-from keras_operator.problem import Problem
-from keras_operator.render.labels import COMPONENT
-from keras_operator.render.names import prepare_job_name
-from keras_operator.resolution import Resolution, remembered
-from keras_operator.status.failure import Failure, needs_human
-from keras_operator.status.holding import seconds_to_hold
-from keras_operator.status.summary import spec_invalid, summarize
-from keras_operator.world import World
+from keras_api.resource import Condition, KerasModel, KerasModelStatus, SourceSpec, SpecError, parse_model
+from keras_operator.cache.cache import Cache
+from keras_operator.decide.debounce import debounce_seconds
+from keras_operator.decide.plan import Plan, decide
+from keras_operator.decide.preparation import may_be_stored
+from keras_operator.decide.status import spec_invalid, summarize
+from keras_operator.kube.drift import annotated
+from keras_operator.kube.errors import ApplyError
+from keras_operator.kube.kinds import CHILDREN, JOB, KERAS_MODEL, POD, SERVICE_MONITOR, Kind, Object, Ref
+from keras_operator.naming.labels import COMPONENT
+from keras_operator.naming.names import prepare_job_name
+from keras_operator.state.failure import Failure, needs_human
+from keras_operator.state.observed import Observed, observe
+from keras_operator.state.source_resolution import SourceResolution, remembered
 from keras_store.fingerprint import Fingerprint
 
 EXAMPLES = 260
@@ -67,8 +67,8 @@ class KilledError(Exception):
 class Asked:
     """What the resolver keeps of the model's source, without its timers."""
 
-    source: Source
-    resolution: Resolution
+    source: SourceSpec
+    resolution: SourceResolution
     doubted: str = ""
 
 
@@ -77,10 +77,10 @@ class Turn:
     """One turn of the operator, and what it saw."""
 
     model: KerasModel
-    seen: Observed
+    observed: Observed
     plan: Plan | SpecError
     """What was decided, or why the spec cannot be acted upon."""
-    problems: dict[Ref, Problem]
+    problems: dict[Ref, ApplyError]
     status: KerasModelStatus
     writes: list[str]
     held: float | None
@@ -92,7 +92,7 @@ class Operator:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.world = World()
+        self.world = Cache()
         self.asked: Asked | None = None
         self.shelf: tuple[str, ModelSummary | None] | None = None
         """Revision that the store was asked for, and its answer."""
@@ -108,8 +108,8 @@ class Operator:
             there, obj = events.popleft()
             (self.world.see if there else self.world.forget)(kind, obj)
 
-    def look(self, model: KerasModel) -> Resolution:
-        """As `Resolver.look`."""
+    def look(self, model: KerasModel) -> SourceResolution:
+        """As `SourcePoller.look`."""
         source, asked = model.spec.source, self.asked
         if model.spec.suspend:
             self.asked = None
@@ -117,7 +117,7 @@ class Operator:
         if asked is None:
             self.asked = Asked(source, remembered(model))
         elif asked.source != source:
-            self.asked = Asked(source, asked.resolution if asked.source.uri == source.uri else Resolution())
+            self.asked = Asked(source, asked.resolution if asked.source.uri == source.uri else SourceResolution())
         assert self.asked is not None
         return self.asked.resolution
 
@@ -128,12 +128,12 @@ class Operator:
         answer = self.cluster.files[self.asked.source.uri]
         if isinstance(answer, Reason):
             failure = Failure("resolve", answer, f"{self.asked.source.uri}: no", final=needs_human(answer))
-            self.asked.resolution = Resolution(self.asked.resolution.fingerprint, failure)
+            self.asked.resolution = SourceResolution(self.asked.resolution.fingerprint, failure)
         else:
-            self.asked.resolution = Resolution(Fingerprint(answer, 100_000))
+            self.asked.resolution = SourceResolution(Fingerprint(answer, 100_000))
 
     def doubt(self) -> None:
-        """As `Resolver.doubt`."""
+        """As `SourcePoller.doubt`."""
         found = self.asked.resolution.fingerprint if self.asked is not None else None
         if self.asked is not None and found is not None and self.asked.doubted != found.value:
             self.asked.doubted = found.value
@@ -144,11 +144,11 @@ class Operator:
         body = self.world.model(KEY)
         assert body is not None
         model, readable = read(body)
-        resolution = self.look(model) if readable else Resolution()
-        seen = self.observe(model, resolution)
-        plan = judge(model, seen, readable)
+        resolution = self.look(model) if readable else SourceResolution()
+        observed = self.observe(model, resolution)
+        plan = judge(model, observed, readable)
         writes: list[str] = []
-        problems: dict[Ref, Problem] = {}
+        problems: dict[Ref, ApplyError] = {}
 
         def write(what: str, action: Callable[[], Any]) -> None:
             if len(writes) == may_write:
@@ -160,55 +160,57 @@ class Operator:
             failure = plan.preparation.failure
             if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
                 self.doubt()
-            problems = self.act(plan, seen, write)
-            seen = self.observe(model, resolution)
-        status = say(model, seen, plan, problems)
+            problems = self.act(plan, observed, write)
+            observed = self.observe(model, resolution)
+        status = say(model, observed, plan, problems)
         content = msgspec.to_builtins(status)
-        held = seconds_to_hold(model, seen, status) if isinstance(plan, Plan) else None
+        held = debounce_seconds(model, observed, status) if isinstance(plan, Plan) else None
         if held is None and content != body["status"]:
             write("status", lambda: self.world.see(KERAS_MODEL, self.cluster.write_status(content)))
-        return Turn(model, seen, plan, problems, status, writes, held)
+        return Turn(model, observed, plan, problems, status, writes, held)
 
-    def observe(self, model: KerasModel, resolution: Resolution) -> Observed:
-        seen = observe(model, self.world, resolution, self.cluster.now)
-        seen = replace(seen, has_service_monitors=self.cluster.has_service_monitors)
-        return replace(seen, stored=self.look_into_store(model, seen))
+    def observe(self, model: KerasModel, resolution: SourceResolution) -> Observed:
+        observed = observe(model, self.world, resolution, self.cluster.now)
+        observed = replace(observed, has_service_monitors=self.cluster.has_service_monitors)
+        return replace(observed, stored=self.look_into_store(model, observed))
 
-    def look_into_store(self, model: KerasModel, seen: Observed) -> ModelSummary | None:
-        """As `Shelf.look`."""
-        if not may_be_stored(model, seen):
+    def look_into_store(self, model: KerasModel, observed: Observed) -> ModelSummary | None:
+        """As `BundleLookup.look`."""
+        if not may_be_stored(model, observed):
             self.shelf = None
             return None
-        if self.shelf is None or self.shelf[0] != seen.revision:
-            self.shelf = (seen.revision, self.cluster.manifest(seen.revision))
+        if self.shelf is None or self.shelf[0] != observed.revision:
+            self.shelf = (observed.revision, self.cluster.manifest(observed.revision))
         return self.shelf[1]
 
-    def act(self, plan: Plan, seen: Observed, write: Callable[[str, Callable[[], Any]], None]) -> dict[Ref, Problem]:
-        """As `Actor.act`. Returns what could not be written."""
-        problems: dict[Ref, Problem] = {}
+    def act(
+        self, plan: Plan, observed: Observed, write: Callable[[str, Callable[[], Any]], None]
+    ) -> dict[Ref, ApplyError]:
+        """As `Applier.act`. Returns what could not be written."""
+        problems: dict[Ref, ApplyError] = {}
 
         def can_be_written(ref: Ref) -> bool:
             hindrance = self.cluster.hindrance(ref)
             if hindrance is not None:
-                problems[ref] = Problem(hindrance, f"{ref}: no")
+                problems[ref] = ApplyError(hindrance, f"{ref}: no")
             return hindrance is None
 
         for rendered in plan.apply:
             ref = Ref(KIND_NAMED[rendered["kind"]], rendered["metadata"]["name"])
-            child = seen.children.get(ref)
+            child = observed.children.get(ref)
             differs = child is None or (not child.deleting and child.rendered != annotated(rendered)[1])
             if differs and can_be_written(ref):
                 write(f"apply {ref}", lambda ref=ref, obj=rendered: self.apply(ref.kind, obj))
         if plan.start is not None:
             ref = Ref(JOB, plan.start["metadata"]["name"])
-            child = seen.children.get(ref)
+            child = observed.children.get(ref)
             if (child is None or not child.deleting) and can_be_written(ref):
                 if child is not None:
                     write(f"delete {ref}", lambda: self.cluster.delete(ref, child.uid))
                 write(f"start {ref}", lambda: self.apply(JOB, plan.start))
         for ref in plan.delete:
             if can_be_written(ref):
-                write(f"delete {ref}", lambda ref=ref: self.cluster.delete(ref, seen.children[ref].uid))
+                write(f"delete {ref}", lambda ref=ref: self.cluster.delete(ref, observed.children[ref].uid))
         return problems
 
     def apply(self, kind: Kind, rendered: Object) -> bool:
@@ -225,19 +227,21 @@ def read(body: Object) -> tuple[KerasModel, bool]:
         return parse_model({**body, "spec": {"source": {"uri": ""}}}), False
 
 
-def judge(model: KerasModel, seen: Observed, readable: bool) -> Plan | SpecError:
+def judge(model: KerasModel, observed: Observed, readable: bool) -> Plan | SpecError:
     """What is decided, or why the spec cannot be acted upon."""
     try:
-        return decide(model, seen, SETTINGS) if readable else SpecError("it cannot be read")
+        return decide(model, observed, SETTINGS) if readable else SpecError("it cannot be read")
     except SpecError as error:
         return error
 
 
-def say(model: KerasModel, seen: Observed, plan: Plan | SpecError, problems: dict[Ref, Problem]) -> KerasModelStatus:
+def say(
+    model: KerasModel, observed: Observed, plan: Plan | SpecError, problems: dict[Ref, ApplyError]
+) -> KerasModelStatus:
     """The status to write."""
     if isinstance(plan, SpecError):
-        return spec_invalid(model, plan, seen)
-    return summarize(model, seen, plan, problems)
+        return spec_invalid(model, plan, observed)
+    return summarize(model, observed, plan, problems)
 
 
 class Machine(RuleBasedStateMachine):
@@ -501,9 +505,9 @@ class Machine(RuleBasedStateMachine):
 
     def is_at_rest(self, turn: Turn) -> bool:
         assert self.operator is not None
-        asked, answer = turn.seen.resolution, self.cluster.files[turn.model.spec.source.uri]
+        asked, answer = turn.observed.resolution, self.cluster.files[turn.model.spec.source.uri]
         current = asked.fingerprint is not None and asked.fingerprint.value == answer and asked.failure is None
-        return current and said(turn.status)["Ready"].status == "True"
+        return current and find_condition(turn.status)["Ready"].status == "True"
 
     def teardown(self) -> None:
         self.all_goes_well()
@@ -546,17 +550,17 @@ class Machine(RuleBasedStateMachine):
             turn: what the operator saw, decided and said.
             before: the cluster as it was before the turn.
         """
-        known = {ref: self.cluster.history[child.version] for ref, child in turn.seen.children.items()}
-        servers = [self.cluster.history[pod.version] for pod in turn.seen.servers()]
+        known = {ref: self.cluster.history[child.version] for ref, child in turn.observed.children.items()}
+        servers = [self.cluster.history[pod.version] for pod in turn.observed.servers()]
         ready = [revision_of(pod) for pod in servers if is_ready(pod)]
-        conditions = said(turn.status)
+        conditions = find_condition(turn.status)
         self.check_truth(turn, known, servers, ready, conditions)
         self.check_hindrances(turn, conditions)
         self.check_deployment(turn, before)
         self.check_jobs(turn, before)
         self.check_memory(turn, conditions)
         if turn.held is not None:
-            before_now = said(turn.model.status).get("Ready")
+            before_now = find_condition(turn.model.status).get("Ready")
             assert before_now is None or before_now.status == "False", "what is no longer so is not left to stand"
 
     def check_truth(
@@ -576,16 +580,20 @@ class Machine(RuleBasedStateMachine):
             Machine.said_ready += 1
             live = known[THE_DEPLOYMENT]
             wanted = live["spec"]["replicas"] if spec.serving.replicas is None else spec.serving.replicas
-            assert turn.seen.revision, "Ready says that the wanted revision is known"
-            assert revision_of(live) == turn.seen.revision == status.prepared_revision
-            assert ready == [turn.seen.revision] * wanted, "Ready says that all wanted replicas, and no others, serve"
+            assert turn.observed.revision, "Ready says that the wanted revision is known"
+            assert revision_of(live) == turn.observed.revision == status.prepared_revision
+            assert ready == [turn.observed.revision] * wanted, (
+                "Ready says that all wanted replicas, and no others, serve"
+            )
             cpu = live["spec"]["template"]["spec"]["containers"][0]["resources"].get("limits", {}).get("cpu")
             assert cpu == spec.serving.resources.limits.get("cpu"), "Ready says that the pods are as the spec asks"
             assert live["status"]["observedGeneration"] == live["metadata"]["generation"], "Ready is about this spec"
         prepared = conditions.get("ModelPrepared")
         if prepared is not None and prepared.status == "True":
             assert status.desired_revision in self.cluster.prepared, "ModelPrepared says that prepare has succeeded"
-        watched = spec.monitoring.service_monitor.enabled and THE_MONITOR in known and turn.seen.has_service_monitors
+        watched = (
+            spec.monitoring.service_monitor.enabled and THE_MONITOR in known and turn.observed.has_service_monitors
+        )
         assert watched or conditions["MonitoringReady"].status == "False", "MonitoringReady is that there is one"
         combination = [conditions[name].status for name in ("Ready", "Reconciling", "Stalled")]
         if spec.suspend:
@@ -621,21 +629,21 @@ class Machine(RuleBasedStateMachine):
             assert [write for write in turn.writes if write != "status"] == [], "a suspended model is left alone"
 
     def check_jobs(self, turn: Turn, before: dict[Ref, Object]) -> None:
-        if stage(turn) == "done" and "status" in turn.writes and turn.seen.stored is not None:
+        if stage(turn) == "done" and "status" in turn.writes and turn.observed.stored is not None:
             Machine.found_stored += 1
-        ref = Ref(JOB, prepare_job_name(KEY.name, turn.seen.revision))
+        ref = Ref(JOB, prepare_job_name(KEY.name, turn.observed.revision))
         if f"start {ref}" not in turn.writes:
             return
-        assert turn.seen.revision, "no Job before the source has answered"
-        if turn.model.status.prepared_revision == turn.seen.revision:
-            assert turn.seen.revision in self.cluster.lost, "what is prepared is not prepared again"
+        assert turn.observed.revision, "no Job before the source has answered"
+        if turn.model.status.prepared_revision == turn.observed.revision:
+            assert turn.observed.revision in self.cluster.lost, "what is prepared is not prepared again"
         old = before.get(ref)
-        if old is None and not self.was_silent and turn.seen.revision in self.cluster.bundles - self.cluster.lost:
+        if old is None and not self.was_silent and turn.observed.revision in self.cluster.bundles - self.cluster.lost:
             raise AssertionError("what is in the store needs no Job")
         if old is not None:
             assert is_ended(old), "a Job that runs is not replaced"
             uid = old["metadata"]["uid"]
-            seen_end = any(pod.owner == uid for pod in turn.seen.pods)
+            seen_end = any(pod.owner == uid for pod in turn.observed.pods)
             assert uid not in self.cluster.condemned or not seen_end, "what can only fail again is not tried again"
 
     def check_memory(self, turn: Turn, conditions: dict[str, Condition]) -> None:
@@ -661,11 +669,11 @@ class Machine(RuleBasedStateMachine):
         assert body is not None
         model, readable = read(body)
         assert model.status == turn.status, "what was written is what was said"
-        again = judge(model, turn.seen, readable)
+        again = judge(model, turn.observed, readable)
         if isinstance(again, Plan):
-            assert again == judge(model, turn.seen, readable), "a decision follows from what was seen"
-        assert say(model, turn.seen, again, turn.problems) == turn.status, "a status written twice is the same"
-        later = replace(turn.seen, now=turn.seen.now + timedelta(seconds=1))
+            assert again == judge(model, turn.observed, readable), "a decision follows from what was observed"
+        assert say(model, turn.observed, again, turn.problems) == turn.status, "a status written twice is the same"
+        later = replace(turn.observed, now=turn.observed.now + timedelta(seconds=1))
         soon = say(model, later, judge(model, later, readable), turn.problems)
         if gist(soon) == gist(turn.status):
             assert soon == turn.status, "no time stamp moves alone"
@@ -676,21 +684,21 @@ class Machine(RuleBasedStateMachine):
         if self.lagging or model.spec.suspend:
             return
         versions = {(ref, obj["metadata"]["resourceVersion"]) for ref, obj in self.cluster.objects.items()}
-        known = {(ref, str(child.version)) for ref, child in turn.seen.children.items()}
-        known |= {(Ref(POD, pod.name), str(pod.version)) for pod in turn.seen.pods}
+        known = {(ref, str(child.version)) for ref, child in turn.observed.children.items()}
+        known |= {(Ref(POD, pod.name), str(pod.version)) for pod in turn.observed.pods}
         assert known == {each for each in versions if each[0] != THE_MODEL}, "what is known is what there is"
         if turn.problems or isinstance(turn.plan, SpecError):
             return
         jobs = [job for job in self.cluster.all(JOB) if "deletionTimestamp" not in job["metadata"]]
         running = {revision_of(job) for job in jobs if job["status"].get("active")}
-        assert not turn.seen.revision or running <= {turn.seen.revision}, "no Job runs for nothing"
+        assert not turn.observed.revision or running <= {turn.observed.revision}, "no Job runs for nothing"
 
 
 def stage(turn: Turn) -> str:
     return turn.plan.preparation.stage if isinstance(turn.plan, Plan) else ""
 
 
-def said(status: KerasModelStatus) -> dict[str, Condition]:
+def find_condition(status: KerasModelStatus) -> dict[str, Condition]:
     return {condition.type: condition for condition in status.conditions}
 
 

@@ -10,11 +10,11 @@ import pytest
 from operator_makers import ago, ended, failure, job, model, pod, prepare_pod, scene, success, summary
 
 from keras_api.reasons import Reason
-from keras_api.report import StepReport, encode_report
-from keras_operator.kinds import JOB, Object
-from keras_operator.preparation import Preparation, preparation
-from keras_operator.render.sizing import GIB, Memory, prepare_mib
-from keras_operator.resolution import Resolution
+from keras_api.step_report import StepReport, encode_report
+from keras_operator.decide.preparation import Preparation, preparation
+from keras_operator.kube.kinds import JOB, Object
+from keras_operator.naming.sizing import GIB, Memory, prepare_mib
+from keras_operator.state.source_resolution import SourceResolution
 
 REVISION = scene(model()).revision
 
@@ -29,7 +29,7 @@ def failed_job(**more: Any) -> Object:
 
 
 def test_nothing_is_prepared_before_the_source_has_answered() -> None:
-    assert judge(resolution=Resolution()).stage == "unresolved"
+    assert judge(resolution=SourceResolution()).stage == "unresolved"
 
 
 def test_a_revision_without_a_job_gets_one() -> None:
@@ -87,8 +87,8 @@ def test_a_bundle_that_was_lost_once_is_not_lost_for_ever(status: str) -> None:
 def judge_stored(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None) -> Preparation:
     """As `judge`, where the store has answered that it has the bundle."""
     subject = model(status)
-    seen = scene(subject, *((JOB, each) for each in jobs), pods=pods)
-    return preparation(subject, replace(seen, stored=summary("tensorflow")))
+    observed = scene(subject, *((JOB, each) for each in jobs), pods=pods)
+    return preparation(subject, replace(observed, stored=summary("tensorflow")))
 
 
 def test_what_is_in_the_store_needs_no_job() -> None:

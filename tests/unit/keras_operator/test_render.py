@@ -13,14 +13,14 @@ from operator_makers import KEY, SETTINGS, live, model, summary
 
 from keras_api.resource import SpecError
 from keras_api.scalars import quantity
-from keras_operator.kinds import JOB, Object
+from keras_operator.cache.cache import Cache
+from keras_operator.kube.kinds import JOB, Object
+from keras_operator.naming.sizing import GIB, Memory, prepare_mib, server_memory
 from keras_operator.render.deployment import deployment
 from keras_operator.render.prepare_job import prepare_job
 from keras_operator.render.service import service
 from keras_operator.render.service_account import service_account
 from keras_operator.render.service_monitor import service_monitor
-from keras_operator.render.sizing import GIB, Memory, prepare_mib, server_memory
-from keras_operator.world import World
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
 S3_STORE = replace(SETTINGS, store_url="s3://bundles/keras", store_secret="bundles", image_pull_secrets=("registry",))
@@ -176,7 +176,7 @@ def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[in
         f"{mib}Mi" for mib in limits
     ]
     # What it had is known again from the Job alone.
-    world = World()
+    world = Cache()
     world.see(JOB, live(JOB, job))
     (child,) = world.children(KEY).values()
     assert child.memory == Memory(limits[1] // memory.factor, memory.factor)

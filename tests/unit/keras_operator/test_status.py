@@ -26,16 +26,16 @@ from operator_makers import (
 
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModelStatus, SpecError
-from keras_operator.act import Problem
-from keras_operator.decide import decide
-from keras_operator.kinds import DEPLOYMENT, JOB, POD, SERVICE, SERVICE_MONITOR, Object, Ref
+from keras_operator.apply import ApplyError
+from keras_operator.decide.plan import decide
+from keras_operator.decide.status import spec_invalid, summarize
+from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, POD, SERVICE, SERVICE_MONITOR, Object, Ref
 from keras_operator.render.deployment import deployment
 from keras_operator.render.service import service
 from keras_operator.render.service_monitor import service_monitor
-from keras_operator.resolution import Resolution
-from keras_operator.status.failure import Failure
-from keras_operator.status.pods import Clue
-from keras_operator.status.summary import spec_invalid, summarize
+from keras_operator.state.failure import Failure
+from keras_operator.state.source_resolution import SourceResolution
 
 REVISION = scene(model()).revision
 PREPARED: Object = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
@@ -45,18 +45,20 @@ def say(
     *children: Any,
     pods: tuple[Object, ...] = (),
     status: Object | None = None,
-    problems: dict[Ref, Problem] | None = None,
-    resolution: Resolution = FOUND,
+    problems: dict[Ref, ApplyError] | None = None,
+    resolution: SourceResolution = FOUND,
     service_monitors: bool = False,
-    clues: Mapping[str, Clue] | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
     **spec: Any,
 ) -> KerasModelStatus:
     subject = model(status, **spec)
-    seen = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors, clues=clues)
-    return summarize(subject, seen, decide(subject, seen, SETTINGS), problems or {})
+    observed = scene(
+        subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors, evidence=evidence
+    )
+    return summarize(subject, observed, decide(subject, observed, SETTINGS), problems or {})
 
 
-def said(status: KerasModelStatus, kind: ConditionType) -> tuple[str, str]:
+def find_condition(status: KerasModelStatus, kind: ConditionType) -> tuple[str, str]:
     return next((each.status, each.reason) for each in status.conditions if each.type == kind)
 
 
@@ -80,15 +82,15 @@ OVERDUE_CONDITION = {"type": "Progressing", "status": "False", "reason": "Progre
 OVERDUE = deployment_status(1, 0, conditions=[OVERDUE_CONDITION])
 REFUSED_CONDITION = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
 REFUSED = deployed(status=deployment_status(0, 0, conditions=[REFUSED_CONDITION]))
-REFUSAL = {REFUSED[1]["metadata"]["uid"]: Clue("FailedCreate", "exceeded quota")}
+REFUSAL = {REFUSED[1]["metadata"]["uid"]: Evidence("FailedCreate", "exceeded quota")}
 FAILED_JOB = (JOB, job(REVISION, ended="Failed"))
 UNSAFE = (prepare_pod(REVISION, failure(REVISION, Reason.MODEL_UNSAFE)),)
 
 READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
     # situation: status, Ready, Reconciling, Stalled
-    "new": (say(resolution=Resolution()), ("False", "Resolving"), True, False),
-    "source lost": (say(resolution=Resolution(failure=LOST)), ("False", "SourceNotFound"), True, False),
-    "source too large": (say(resolution=Resolution(failure=TOO_LARGE)), ("False", "SourceTooLarge"), False, True),
+    "new": (say(resolution=SourceResolution()), ("False", "Resolving"), True, False),
+    "source lost": (say(resolution=SourceResolution(failure=LOST)), ("False", "SourceNotFound"), True, False),
+    "source too large": (say(resolution=SourceResolution(failure=TOO_LARGE)), ("False", "SourceTooLarge"), False, True),
     "preparing": (say((JOB, job(REVISION))), ("False", "Preparing"), True, False),
     "unsafe": (say(FAILED_JOB, pods=UNSAFE), ("False", "ModelUnsafe"), False, True),
     "prepared": (say(status=PREPARED), ("False", "RollingOut"), True, False),
@@ -107,7 +109,7 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         True,
     ),
     "late without a cause": (say(deployed(status=OVERDUE), status=PREPARED), ("False", "NotReady"), False, True),
-    "pods refused": (say(REFUSED, status=PREPARED, clues=REFUSAL), ("False", "PodRefused"), True, False),
+    "pods refused": (say(REFUSED, status=PREPARED, evidence=REFUSAL), ("False", "PodRefused"), True, False),
     "earlier pods refused": (say(REFUSED, status=PREPARED), ("False", "RollingOut"), True, False),
     "a replica lost": (
         say(deployed(status=deployment_status(1, 0)), status=PREPARED),
@@ -127,9 +129,14 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         False,
         False,
     ),
-    "suspended from the first": (say(resolution=Resolution(), suspend=True), ("False", "Suspended"), False, False),
+    "suspended from the first": (
+        say(resolution=SourceResolution(), suspend=True),
+        ("False", "Suspended"),
+        False,
+        False,
+    ),
     "name taken": (
-        say(problems={Ref(SERVICE, "digits"): Problem(Reason.NAME_CONFLICT, "theirs")}),
+        say(problems={Ref(SERVICE, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")}),
         ("False", "NameConflict"),
         True,
         False,
@@ -141,13 +148,13 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
 def test_ready_reconciling_and_stalled(
     status: KerasModelStatus, ready: tuple[str, str], reconciling: bool, stalled: bool
 ) -> None:
-    assert said(status, ConditionType.READY) == ready
-    assert said(status, ConditionType.RECONCILING)[0] == str(reconciling)
-    assert said(status, ConditionType.STALLED)[0] == str(stalled)
+    assert find_condition(status, ConditionType.READY) == ready
+    assert find_condition(status, ConditionType.RECONCILING)[0] == str(reconciling)
+    assert find_condition(status, ConditionType.STALLED)[0] == str(stalled)
 
 
 def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
-    status = say(resolution=Resolution(), source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
+    status = say(resolution=SourceResolution(), source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
     ready = next(each for each in status.conditions if each.type == ConditionType.READY)
     assert (ready.reason, ready.message) == ("Resolving", "asking https://host/m.keras for its version")
     assert [each for each in status.conditions if "p4ssw0rd" in each.message] == []
@@ -199,7 +206,7 @@ NOT_READY: dict[str, KerasModelStatus] = {
 
 @pytest.mark.parametrize("status", NOT_READY.values(), ids=NOT_READY)
 def test_ready_is_never_true_while(status: KerasModelStatus) -> None:
-    assert said(status, ConditionType.READY)[0] == "False"
+    assert find_condition(status, ConditionType.READY)[0] == "False"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,7 @@ def test_ready_is_never_true_while(status: KerasModelStatus) -> None:
 def test_the_serving_revision_is_what_ready_pods_carry(before: str, pods: tuple[Object, ...], serving: str) -> None:
     status = say(deployed(), pods=pods, status={**PREPARED, "servingRevision": before})
     assert status.serving_revision == serving
-    assert said(status, ConditionType.AVAILABLE)[0] == str(bool(serving))
+    assert find_condition(status, ConditionType.AVAILABLE)[0] == str(bool(serving))
 
 
 STUCK = pod(
@@ -233,26 +240,30 @@ STUCK = pod(
         (deployment_status(1, 0, generation=0), (CRASHING,)),
         (deployment_status(0, 0, generation=0, conditions=[REFUSED_CONDITION]), ()),
     ],
-    ids=["a pod of the template before", "a pod before the change is seen", "a refusal before the change is seen"],
+    ids=[
+        "a pod of the template before",
+        "a pod before the change is observed",
+        "a refusal before the change is observed",
+    ],
 )
 def test_what_hindered_the_pods_before_a_change_is_not_said_of_the_change(status: Object, pods: Any) -> None:
     now = say(deployed(status=status), pods=pods, status=PREPARED)
-    assert said(now, ConditionType.READY) == ("False", "RollingOut")
+    assert find_condition(now, ConditionType.READY) == ("False", "RollingOut")
     assert now.last_failure is None
 
 
 def test_the_old_revision_stays_available_while_the_new_one_fails() -> None:
     before = {"preparedRevision": "old", "servingRevision": "old", "model": msgspec.to_builtins(summary())}
     status = say(FAILED_JOB, deployed("old"), pods=(*UNSAFE, OLD), status=before)
-    assert said(status, ConditionType.AVAILABLE) == ("True", "Serving")
-    assert said(status, ConditionType.MODEL_PREPARED) == ("False", "ModelUnsafe")
+    assert find_condition(status, ConditionType.AVAILABLE) == ("True", "Serving")
+    assert find_condition(status, ConditionType.MODEL_PREPARED) == ("False", "ModelUnsafe")
     assert (status.desired_revision, status.prepared_revision, status.serving_revision) == (REVISION, "old", "old")
 
 
 def test_a_failed_poll_is_noted_and_takes_nothing_back() -> None:
-    found = Resolution(FOUND.fingerprint, LOST)
+    found = SourceResolution(FOUND.fingerprint, LOST)
     status = say(deployed(), pods=(NEW,), status=PREPARED, resolution=found)
-    assert said(status, ConditionType.READY) == ("True", "Serving")
+    assert find_condition(status, ConditionType.READY) == ("True", "Serving")
     assert status.last_failure is not None
     assert (status.last_failure.step, status.last_failure.reason) == ("resolve", Reason.SOURCE_NOT_FOUND)
 
@@ -271,31 +282,31 @@ DISABLED: Any = {"monitoring": {"serviceMonitor": {"enabled": False}}}
         (
             say(
                 service_monitors=True,
-                problems={Ref(SERVICE_MONITOR, "digits"): Problem(Reason.NAME_CONFLICT, "theirs")},
+                problems={Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")},
             ),
             ("False", "NameConflict"),
         ),
     ],
 )
 def test_monitoring(status: KerasModelStatus, expected: tuple[str, str]) -> None:
-    assert said(status, ConditionType.MONITORING_READY) == expected
+    assert find_condition(status, ConditionType.MONITORING_READY) == expected
 
 
 def test_what_the_operator_may_not_see_is_said_and_a_service_monitor_does_not_make_a_model_unready() -> None:
     subject = model(PREPARED)
-    seen = scene(subject, deployed(), pods=(NEW,), service_monitors=True)
+    observed = scene(subject, deployed(), pods=(NEW,), service_monitors=True)
     for kind, expected in ((POD, ("False", "Forbidden")), (SERVICE_MONITOR, ("True", "Serving"))):
-        hidden = replace(seen, hidden={kind: Problem(Reason.FORBIDDEN, "no right to list")})
+        hidden = replace(observed, hidden={kind: ApplyError(Reason.FORBIDDEN, "no right to list")})
         status = summarize(subject, hidden, decide(subject, hidden, SETTINGS), {})
-        assert said(status, ConditionType.READY) == expected
-        told = said(status, ConditionType.MONITORING_READY)
+        assert find_condition(status, ConditionType.READY) == expected
+        told = find_condition(status, ConditionType.MONITORING_READY)
         assert (told == ("False", "Forbidden")) is (kind == SERVICE_MONITOR)
 
 
 def test_a_service_monitor_that_cannot_be_does_not_make_a_model_unready() -> None:
-    problems = {Ref(SERVICE_MONITOR, "digits"): Problem(Reason.FORBIDDEN, "no right")}
+    problems = {Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.FORBIDDEN, "no right")}
     status = say(deployed(), pods=(NEW,), status=PREPARED, problems=problems, service_monitors=True)
-    assert said(status, ConditionType.READY) == ("True", "Serving")
+    assert find_condition(status, ConditionType.READY) == ("True", "Serving")
 
 
 def test_a_transition_time_moves_only_with_the_status() -> None:
@@ -350,29 +361,29 @@ def test_the_url_is_told_once_there_is_a_service() -> None:
 def refuse(*children: Any, pods: tuple[Object, ...] = ()) -> KerasModelStatus:
     """What is said of a model that was served, whose spec has come to mean nothing."""
     before = say(MONITOR, deployed(), pods=(NEW,), status=PREPARED, service_monitors=True)
-    assert said(before, ConditionType.READY) == ("True", "Serving")
+    assert find_condition(before, ConditionType.READY) == ("True", "Serving")
     subject = model(msgspec.to_builtins(before))
-    seen = scene(subject, *children, pods=pods, service_monitors=True)
-    return spec_invalid(subject, SpecError("spec.serving: what?"), seen)
+    observed = scene(subject, *children, pods=pods, service_monitors=True)
+    return spec_invalid(subject, SpecError("spec.serving: what?"), observed)
 
 
 def test_a_spec_error_stalls_and_leaves_what_was_prepared() -> None:
     status = refuse(MONITOR, deployed(), pods=(NEW,))
-    assert said(status, ConditionType.STALLED) == ("True", "SpecInvalid")
-    assert said(status, ConditionType.READY) == ("False", "SpecInvalid")
-    assert said(status, ConditionType.MODEL_PREPARED) == ("True", "Prepared")
+    assert find_condition(status, ConditionType.STALLED) == ("True", "SpecInvalid")
+    assert find_condition(status, ConditionType.READY) == ("False", "SpecInvalid")
+    assert find_condition(status, ConditionType.MODEL_PREPARED) == ("True", "Prepared")
     assert (status.prepared_revision, status.model) == (REVISION, summary())
 
 
 def test_a_spec_error_does_not_end_what_is_served() -> None:
     status = refuse(MONITOR, deployed(), pods=(NEW,))
-    assert said(status, ConditionType.AVAILABLE) == ("True", "Serving")
-    assert said(status, ConditionType.MONITORING_READY) == ("True", "ServiceMonitorApplied")
+    assert find_condition(status, ConditionType.AVAILABLE) == ("True", "Serving")
+    assert find_condition(status, ConditionType.MONITORING_READY) == ("True", "ServiceMonitorApplied")
     assert (status.serving_revision, status.replicas, status.ready_replicas) == (REVISION, 1, 1)
 
 
 def test_after_a_spec_error_nothing_is_said_to_be_served_that_is_not() -> None:
     status = refuse()
-    assert said(status, ConditionType.AVAILABLE) == ("False", "NoReplicaReady")
-    assert said(status, ConditionType.MONITORING_READY) == ("False", "Progressing")
+    assert find_condition(status, ConditionType.AVAILABLE) == ("False", "NoReplicaReady")
+    assert find_condition(status, ConditionType.MONITORING_READY) == ("False", "Progressing")
     assert (status.serving_revision, status.replicas, status.ready_replicas, status.url) == ("", 0, 0, "")

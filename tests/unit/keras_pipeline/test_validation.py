@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import Requirement
 from keras_pipeline import validation

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_api.bundle import Tensor
+from keras_api.manifest import Tensor
 from keras_server.dtypes import DTYPES
 from keras_server.errors import InvalidRequestError
 from keras_server.protocols import oip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_api.bundle import Manifest, ModelSummary, Parity, SourceRecord, Tensor
+from keras_api.manifest import Manifest, ModelSummary, Parity, SourceRecord, Tensor
 from keras_server.bundle import Bundle, Golden
 from keras_server.warmup import GoldenMismatchError, compare, warm_up
 

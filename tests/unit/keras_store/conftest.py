@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from keras_api.bundle import (
+from keras_api.manifest import (
     FileRecord,
     Manifest,
     ModelSummary,
@@ -20,7 +20,7 @@ from keras_api.bundle import (
     Tensor,
     encode_manifest,
 )
-from keras_store.archive import Archive
+from keras_store.bundle_disk import BundleDisk
 from keras_store.server import StoreServer
 from keras_store.tokens import Account, Holder, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
 
@@ -120,7 +120,7 @@ async def start_store(tmp_path: Path) -> AsyncIterator[StartStore]:
     async with AsyncExitStack() as running:
 
         async def start(root: Path | None = None, tokens: Tokens | None = None) -> str:
-            archive = running.enter_context(closing(Archive(root or tmp_path / "archive")))
+            archive = running.enter_context(closing(BundleDisk(root or tmp_path / "archive")))
             app = StoreServer(archive, tokens, CollectorRegistry()).application()
             return await running.enter_async_context(served(app))
 

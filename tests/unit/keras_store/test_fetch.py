@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from keras_api.bundle import SourceRecord, decode_manifest
+from keras_api.manifest import SourceRecord, decode_manifest
+from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_api.request import PrepareRequest
 from keras_api.resource import Validation
-from keras_store.bundles import bundle_store
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 from keras_store.fingerprint import fingerprint
@@ -179,7 +179,7 @@ async def test_a_download_that_always_breaks_off_fails_and_leaves_nothing(serve:
 
 
 async def test_a_full_disk_is_not_blamed_on_the_source(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("keras_store.drafts._create", lambda _: FileIO("/dev/full", "w"))
+    monkeypatch.setattr("keras_store.atomic_file._create", lambda _: FileIO("/dev/full", "w"))
     with pytest.raises(OSError, match="No space left on device") as caught:
         await run(request(f"{await serve(model)}/m.keras"), tmp_path)
     assert caught.value.filename == str(tmp_path / "source")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from keras_api.prepare_request import PrepareRequest, encode_request
 from keras_api.reasons import Reason
-from keras_api.report import decode_report
-from keras_api.request import PrepareRequest, encode_request
+from keras_api.step_report import decode_report
 from keras_store.__main__ import main
 
 MakeBundle = Callable[..., Path]
@@ -91,7 +91,7 @@ def test_a_full_volume_is_reported_as_one(
     report: Path, tmp_path: Path, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ):
     make_bundle({"model.onnx": b"onnx"}, folder="store/ns/m/rev")
-    monkeypatch.setattr("keras_store.drafts._create", lambda _: FileIO("/dev/full", "w"))
+    monkeypatch.setattr("keras_store.atomic_file._create", lambda _: FileIO("/dev/full", "w"))
     assert (
         main(["get", "--path", "ns/m/rev", "--into", str(tmp_path / "b"), "--store", f"file://{tmp_path}/store"]) == 1
     )
@@ -177,5 +177,5 @@ def test_a_step_does_not_load_the_web_server():
     """It would double the time that every pod waits for its bundle."""
     code = "import sys, keras_store.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "keras_store.bundles" in loaded
+    assert "keras_store.bundle_store" in loaded
     assert not {"aiohttp.web", "prometheus_client", "keras_store.server"} & set(loaded)

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 
 from keras_store import server as server_module
-from keras_store.archive import Archive, ArchiveError
-from keras_store.bundles import bundle_store
+from keras_store.bundle_disk import BundleDisk, BundleDiskError
+from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
-from keras_store.http import content_digest
+from keras_store.http_storage import content_digest
 
 MakeBundle = Callable[..., Path]
 StartStore = Callable[..., Awaitable[str]]
@@ -242,9 +242,9 @@ async def test_a_full_volume_is_507_and_says_so(
     client: aiohttp.ClientSession, url: str, monkeypatch: pytest.MonkeyPatch, size: int | None
 ):
     if size:
-        monkeypatch.setattr(Archive, "free_bytes", lambda _: size)
+        monkeypatch.setattr(BundleDisk, "free_bytes", lambda _: size)
     else:
-        monkeypatch.setattr("keras_store.drafts._create", lambda _: FileIO("/dev/full", "w"))
+        monkeypatch.setattr("keras_store.atomic_file._create", lambda _: FileIO("/dev/full", "w"))
     async with client.put(f"{url}/{PATH}", data=b"content") as response:
         assert response.status == 507
         assert "the store's volume has no room" in await response.text()
@@ -253,7 +253,7 @@ async def test_a_full_volume_is_507_and_says_so(
 async def test_a_full_volume_reaches_the_one_who_puts(
     url: str, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(Archive, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(BundleDisk, "free_bytes", lambda _: 1000)
     async with bundle_store(url, {}) as store:
         with pytest.raises(StepError, match=r"507.*no room.*enlarge the store's volume"):
             await store.put("a/m/rev", make_bundle({"model.onnx": b"onnx" * 5_000_000}))
@@ -350,8 +350,8 @@ async def test_more_transfers_than_turns_wait_and_then_are_sent_away(
 
 
 def test_two_stores_cannot_share_a_folder(tmp_path: Path):
-    first = Archive(tmp_path)
-    with pytest.raises(ArchiveError, match="another store runs on"):
-        Archive(tmp_path)
+    first = BundleDisk(tmp_path)
+    with pytest.raises(BundleDiskError, match="another store runs on"):
+        BundleDisk(tmp_path)
     first.close()
-    Archive(tmp_path).close()
+    BundleDisk(tmp_path).close()

@@ -1,0 +1,1 @@
+"""The informer cache: live objects, cut down to what the operator reads, and the listings that fill it."""

@@ -1,0 +1,1 @@
+"""Pure decisions: the plan for the children, and the status."""

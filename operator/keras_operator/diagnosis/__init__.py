@@ -1,0 +1,1 @@
+"""Why pods and Deployments do not make progress: pure functions of their status, Events and logs."""

@@ -1,0 +1,70 @@
+"""Whose refusal a Deployment tells of, when its pods are not admitted.
+
+Its condition ReplicaFailure is not to be quoted: when a rollout begins it is that of the template before, and as long
+as it is True it keeps the first message, whatever is refused later and why. So does a ReplicaSet's condition. What
+holds now stands in the latest event about the ReplicaSet of the present template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from keras_operator.cache.objects import Child, controller_of
+from keras_operator.diagnosis.pods import FAILED_CREATE, Evidence
+from keras_operator.diagnosis.rollout import condition, is_current
+from keras_operator.kube.kinds import Object
+from keras_operator.kube.times import read
+from keras_operator.naming.labels import REVISION, SERVING
+
+_FAILURE = "ReplicaFailure"
+# The Deployment's controller counts the templates.
+_COUNT = "deployment.kubernetes.io/revision"
+
+
+class Template(NamedTuple):
+    """What a Deployment's present pods are to be, at one version of it."""
+
+    deployment: str
+    """uid."""
+    version: int
+    revision: str
+    serving: str
+
+
+def admission_failed_at(deployment: Child) -> datetime | None:
+    """Since when a Deployment reports that its pods are not admitted; None while it does not."""
+    failure = condition(deployment.status, _FAILURE)
+    if deployment.deleting or failure.get("status") != "True" or not is_current(deployment):
+        return None
+    return read(failure["lastTransitionTime"])
+
+
+def present_template(deployment: Child) -> Template:
+    """The template that a Deployment's present ReplicaSet has."""
+    return Template(deployment.uid, deployment.version, deployment.revision, deployment.serving)
+
+
+def refused_replica_set(template: Template, replica_sets: Iterable[Object]) -> Object | None:
+    """The ReplicaSet of a template among a model's; None when it is not there yet, or none of its pods was refused."""
+    own = [each for each in replica_sets if controller_of(each) == template.deployment]
+    newest = max(own, key=lambda each: int(each["metadata"].get("annotations", {}).get(_COUNT, 0)), default=None)
+    if newest is None or not _message(newest):
+        return None
+    metadata = newest["spec"]["template"]["metadata"]
+    found = metadata.get("labels", {}).get(REVISION), metadata.get("annotations", {}).get(SERVING)
+    return newest if found == (template.revision, template.serving) else None
+
+
+def latest_refusal(replica_set: Object, events: Sequence[Evidence]) -> Evidence:
+    """Why a refused ReplicaSet gets no pod at present; `events` are about it, the latest last."""
+    found = (each for each in reversed(events) if each.reason == FAILED_CREATE)
+    # Its event comes a moment after its condition, and goes after an hour.
+    return next(found, Evidence(FAILED_CREATE, _message(replica_set)))
+
+
+def _message(replica_set: Object) -> str:
+    """What a ReplicaSet's condition says; empty when no pod was refused."""
+    failure = condition(replica_set.get("status", {}), _FAILURE)
+    return str(failure.get("message") or failure.get("reason", "")) if failure.get("status") == "True" else ""

@@ -1,0 +1,306 @@
+"""The root cause of a pod's trouble, read from its status and, where that is silent, from its events or its log."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from keras_api.reasons import Reason
+from keras_api.step_report import DOWNLOADING, TRYING_AGAIN, ReportError, StepReport, decode_report
+from keras_operator.cache.objects import Pod
+from keras_operator.kube.kinds import Object
+from keras_operator.kube.times import later, read
+
+# A pod that has said nothing for so long is asked about by its events.
+SILENCE_SECONDS = 5
+# A server warms up for a while; one that is still not ready after this is asked for its log.
+UNREADY_SECONDS = 30
+# Getting a bundle of gigabytes takes a while, too, and so may an init container of the user's; a store that does not
+# answer takes for ever.
+GETTING_SECONDS = 120
+# A pod that ended is remembered by the pods that follow it for so long.
+HISTORY_SECONDS = 600
+# Last words longer than this are for `kubectl logs`.
+MAX_LAST_WORDS = 300
+
+_PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+# The kubelet says the same with and without these, in turn; the cause is behind them.
+_PULL_PREFIXES = re.compile(r'^(Back-off pulling image "[^"]*": |ErrImagePull: |rpc error: code = \w+ desc = )+')
+_FAILED_PULL = re.compile(r'Failed to pull image "[^"]*": ')
+_EMPTY_WORDS = {"Error: ErrImagePull", "Error: ImagePullBackOff"}
+_NO_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*$", re.DOTALL)
+_GENERATED_NAME = re.compile(r'\bpods "([a-z0-9.-]+)-[a-z0-9]{5}"')
+_REPEATED = "(combined from similar events): "
+_CREATING = "Error creating: "
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
+
+
+class Diagnosis(NamedTuple):
+    """Why a pod or Job does not get on."""
+
+    reason: Reason
+    message: str
+    exit_code: int | None = None
+    container: str = ""
+    """The one that ended."""
+
+
+class Evidence(NamedTuple):
+    """What was looked up: a warning event, or with the reason `LOG` the last line of a container's log."""
+
+    reason: str
+    message: str
+    container: str = ""
+
+
+LOG = "Log"
+FAILED_CREATE = "FailedCreate"
+
+
+def cause_of(pod: Pod, now: datetime, evidence: Evidence | None = None) -> Diagnosis | None:
+    """The root cause of a pod's trouble, or None while all may still be well.
+
+    Args:
+        pod: the pod.
+        now: the time.
+        evidence: what was looked up about it.
+    """
+    if pod.deleting or pod.ready:
+        return None
+    return (
+        evicted(pod)
+        or _from_containers(pod)
+        or _from_scheduler(pod)
+        or _from_last_run(pod, now, evidence)
+        or _from_clue(pod, now, evidence)
+    )
+
+
+def startup_timeout_at(pod: Pod) -> datetime | None:
+    """From when on a pod that waits for its next container is taken to hang, while its status does not say why."""
+    if pod.deleting or not pod.created or pod.status.get("phase") != "Pending":
+        return None
+    if _from_containers(pod) or _from_scheduler(pod):
+        return None
+    states = [each.get("state", {}) for each in containers(pod)]
+    if any("running" in state for state in states):
+        return None
+    steps = [pod.created]
+    steps += [each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "PodScheduled"]
+    steps += [state["terminated"]["finishedAt"] for state in states if "terminated" in state]
+    return later(max(read(time) for time in steps), SILENCE_SECONDS)
+
+
+def readiness_timeout_at(pod: Pod) -> tuple[datetime, str] | None:
+    """From when on a container of a server that runs is taken never to get ready, and its name."""
+    if pod.deleting or pod.ready or pod.component != "server":
+        return None
+    patience = {"Pending": GETTING_SECONDS, "Running": UNREADY_SECONDS}.get(pod.status.get("phase", ""))
+    for container in containers(pod):
+        running = container.get("state", {}).get("running")
+        if patience and running and running.get("startedAt") and not container.get("ready"):
+            times = [running["startedAt"]]
+            if pod.status.get("phase") == "Running":  # it may have been ready before
+                times += [
+                    each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "Ready"
+                ]
+            return later(max(read(time) for time in times), patience), container["name"]
+    return None
+
+
+def download_timeout_at(unready: datetime) -> datetime:
+    """From when on a server that is not ready has exceeded its download timeout."""
+    return later(unready, GETTING_SECONDS - UNREADY_SECONDS)
+
+
+def has_been_ready_since(pod: Pod, time: datetime) -> bool:
+    """Whether a pod has become ready after a time, even if it is not any more."""
+    conditions = pod.status.get("conditions", [])
+    return any(each["type"] == "Ready" and read(each["lastTransitionTime"]) > time for each in conditions)
+
+
+def tells(event: Evidence) -> bool:
+    """Whether a warning event says what hinders a pod that its status is silent about."""
+    # What the scheduler has to say stands in the pod's status; once it does not, it is past.
+    return event.reason != "FailedScheduling" and event.message not in _EMPTY_WORDS
+
+
+def cause_from_event(name: str, evidence: Evidence) -> Diagnosis:
+    """What a warning event about a pod, or about what is to make pods, means."""
+    if evidence.reason in _MOUNT:
+        return Diagnosis(
+            Reason.VOLUME_UNAVAILABLE, f"pod {name}: {evidence.message}: create what it lacks, or name another"
+        )
+    if evidence.reason == FAILED_CREATE:
+        return _pod_refused(name, evidence.message)
+    if evidence.reason == "Failed" and evidence.container:
+        where = f"container {evidence.container} of pod {name}"
+        pull = _FAILED_PULL.match(evidence.message)
+        if pull:
+            return _pull_failed(where, evidence.message[pull.end() :])
+        return _misconfigured(where, evidence.message.removeprefix("Error: "))
+    return Diagnosis(Reason.NOT_READY, f"{name}: {evidence.reason}: {evidence.message}")
+
+
+def evicted(pod: Pod) -> Diagnosis | None:
+    """Why the kubelet threw a pod off its node; None when it did not."""
+    if pod.status.get("reason") != "Evicted":
+        return None
+    why = pod.status.get("message", "").strip().removesuffix(".")
+    return Diagnosis(Reason.EVICTED, f"pod {pod.name} was evicted: {why}: make room on the node, or raise that limit")
+
+
+def is_history(pod: Pod, now: datetime) -> bool:
+    """Whether a pod has ended after a long life: others have taken its place, and what they say counts."""
+    ended = pod.status.get("phase") in ("Failed", "Succeeded")
+    return ended and bool(pod.created) and (now - read(pod.created)).total_seconds() >= HISTORY_SECONDS
+
+
+def containers(pod: Pod) -> Iterator[Object]:
+    """Statuses of all containers, in the order in which they start."""
+    yield from pod.status.get("initContainerStatuses", [])
+    yield from pod.status.get("containerStatuses", [])
+
+
+def step_report(container: Mapping[str, Any]) -> StepReport | None:
+    """The report that a container left at its end, if it is one."""
+    for state in ("state", "lastState"):
+        message = (container.get(state, {}).get("terminated") or {}).get("message")
+        if message:
+            try:
+                return decode_report(message)
+            except ReportError:
+                return None
+    return None
+
+
+def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Diagnosis | None:
+    """Why a container ended, in its own words where it left some; None when it did not end, or well."""
+    name = container["name"]
+    terminated = _last_end(container)
+    if terminated is None:
+        return None
+    code = int(terminated.get("exitCode", 0))
+    if terminated.get("reason") == "OOMKilled":
+        remedy = ": raise spec.serving.resources.limits.memory" if pod.component == "server" else ""
+        message = f"container {name} of pod {pod.name} was killed at its memory limit{remedy}"
+        return Diagnosis(Reason.OUT_OF_MEMORY, message, code, name)
+    report = step_report(container)
+    if report is not None and report.failure is not None:
+        return Diagnosis(report.failure.reason, report.failure.message, code, name)
+    words = " ".join((terminated.get("message") or "").split())[-MAX_LAST_WORDS:]
+    said = f": {words}" if words else f"; see `kubectl logs {pod.name} -c {name}`"
+    return Diagnosis(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{said}", code, name)
+
+
+def last_end_time(container: Mapping[str, Any]) -> datetime:
+    """When a container ended that `ended_badly`."""
+    end = _last_end(container)
+    assert end is not None, "asked only of a container that ended"
+    return read(end["finishedAt"])
+
+
+def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The end of a container's present run, or of the one before if it waits or runs; None when it ended well."""
+    present = container.get("state", {}).get("terminated")
+    end: Mapping[str, Any] = present or container.get("lastState", {}).get("terminated") or {}
+    return end if end.get("exitCode", 0) != 0 or end.get("reason") == "OOMKilled" else None
+
+
+def _from_containers(pod: Pod) -> Diagnosis | None:
+    for container in containers(pod):
+        waiting = container.get("state", {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        where = f"container {container['name']} of pod {pod.name}"
+        if reason in _PULL:
+            return _pull_failed(where, message or reason)
+        if reason in _CONFIG:
+            return _misconfigured(where, message or reason)
+        # A container that runs again after an end may yet turn ready; one that waits for its next start does not run.
+        if (reason or "terminated" in container.get("state", {})) and (cause := ended_badly(pod, container)):
+            return cause
+    return None
+
+
+def _pod_refused(name: str, message: str) -> Diagnosis:
+    """The API server admits no such pod; the message is its own, but for what changes at every attempt."""
+    why = _GENERATED_NAME.sub(r'pods "\1-*"', message.removeprefix(_REPEATED).removeprefix(_CREATING))
+    return Diagnosis(Reason.POD_REFUSED, f"{name}: {why}: change that rule or quota, or what the pod asks for")
+
+
+def _pull_failed(where: str, why: str) -> Diagnosis:
+    why = _PULL_PREFIXES.sub("", why)
+    return Diagnosis(Reason.IMAGE_PULL_FAILED, f"{where}: {why}: check the image's name and its pull secret")
+
+
+def _misconfigured(where: str, why: str) -> Diagnosis:
+    lowered = why.lower()
+    secret = "secret" in lowered and ("not found" in lowered or "couldn't find key" in lowered)
+    return Diagnosis(Reason.SECRET_NOT_FOUND if secret else Reason.NOT_READY, f"{where} cannot be started: {why}")
+
+
+def _from_scheduler(pod: Pod) -> Diagnosis | None:
+    for condition in pod.status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition.get("status") == "False":
+            # What follows is about preemption, which was no way out.
+            why = _NO_PREEMPTION.sub("", condition.get("message") or condition.get("reason", "")).removesuffix(".")
+            if "persistentvolumeclaim" in why.lower():
+                remedy = "create that claim, on a volume that it can be bound to, or name another"
+                return Diagnosis(Reason.VOLUME_UNAVAILABLE, f"pod {pod.name}: {why}: {remedy}")
+            remedy = "add or free a node for it"
+            if pod.component == "server":
+                remedy += ", or ask for less in spec.serving (resources, podTemplate)"
+            return Diagnosis(Reason.UNSCHEDULABLE, f"pod {pod.name}: {why}: {remedy}")
+    return None
+
+
+def _from_last_run(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis | None:
+    """Of a server that asks for its bundle again: a store that gave no answer is not back before it has given one."""
+    unready = readiness_timeout_at(pod)
+    words = _words(evidence)
+    if unready is None or not (now < unready[0] or words == DOWNLOADING or words.startswith(TRYING_AGAIN)):
+        return None
+    container = next(each for each in containers(pod) if each["name"] == unready[1])
+    cause = ended_badly(pod, container)
+    if cause is None or cause.reason != Reason.STORE_UNAVAILABLE:
+        return None
+    return None if has_been_ready_since(pod, last_end_time(container)) else cause
+
+
+def _from_clue(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis | None:
+    unready = readiness_timeout_at(pod)
+    if unready is not None and now >= unready[0]:
+        name = unready[1]
+        words = _words(evidence)
+        if words.startswith(TRYING_AGAIN):
+            why = words.partition(": ")[2]
+            remedy = "look whether the store runs, or hangs; what is served already is not affected"
+            return Diagnosis(Reason.STORE_UNAVAILABLE, f"container {name} of pod {pod.name} waits: {why}: {remedy}")
+        downloading = words == DOWNLOADING
+        if downloading and now < download_timeout_at(unready[0]):
+            return None
+        seconds = GETTING_SECONDS if downloading or pod.status.get("phase") == "Pending" else UNREADY_SECONDS
+        says = f" and says: {words}" if words else ""
+        message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
+        return Diagnosis(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
+    return None if evidence is None or evidence.reason == LOG else cause_from_event(pod.name, evidence)
+
+
+def _words(evidence: Evidence | None) -> str:
+    """What a container's log says last, as far as it was looked up."""
+    return spoken(evidence.message) if evidence is not None and evidence.reason == LOG else ""
+
+
+def spoken(line: str) -> str:
+    """What a line of a log says: of one in JSON its message, and not too much of any."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if isinstance(entry, dict) and isinstance(entry.get("message"), str):
+        line = entry["message"]
+    return " ".join(line.split())[:MAX_LAST_WORDS]

@@ -1,0 +1,1 @@
+"""The Kubernetes API: client, kinds, watch, work queue, leader election and drift detection."""

@@ -1,0 +1,288 @@
+"""The Kubernetes API as the operator uses it: plain dicts in and out, a timeout on every request, one error type."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+from kubernetes.aio import client, config
+
+from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.kinds import EVENT, KERAS_MODEL, POD, SECRET, Key, Kind, Object
+from keras_operator.kube.metrics import Metrics
+from keras_operator.naming.labels import MANAGER
+
+CONNECT_SECONDS = 10
+# Nobody who asks for a longer pause is believed.
+LONGEST_RETRY_AFTER = 30.0
+# A page is held in memory whole, as text and as dicts; a smaller one costs more requests.
+PAGE = 200
+# Enough for any line that a person would read.
+LOG_BYTES = 16384
+
+_JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+
+
+class ApiError(Exception):
+    """The API server refused a request; the text says what was asked and what it answered."""
+
+    def __init__(self, status: int, message: str, request: str) -> None:
+        super().__init__(f"{request}: {message or status}")
+        self.status = status
+        self.message = message
+
+
+class UnavailableError(Exception):
+    """The API server did not answer, or is too busy: the same request may succeed in a while.
+
+    `retry_after` is the number of seconds that the server asks to wait, where it says one.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class _Answer(NamedTuple):
+    """What the API server answered, whatever it is."""
+
+    status: int
+    data: bytes
+    retry_after: float | None
+
+
+class KubeClient:
+    """A connection to the API server."""
+
+    def __init__(
+        self,
+        connection: client.ApiClient,
+        metrics: Metrics,
+        timeout: aiohttp.ClientTimeout,
+        permit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`permit` is awaited before every write, which it prevents by raising."""
+        self._client = connection
+        self._metrics = metrics
+        self._timeout = timeout
+        self._permit = permit
+
+    def guarded(self, permit: Callable[[], Awaitable[None]]) -> KubeClient:
+        """The same connection with a guard before every write."""
+        return KubeClient(self._client, self._metrics, self._timeout, permit)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def apply(self, kind: Kind, obj: Object) -> Object:
+        """Server-side apply: take the fields that are given, whoever owned them."""
+        metadata = obj["metadata"]
+        query = [("fieldManager", MANAGER), ("force", "true")]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._request("PATCH", "apply", kind, path, obj, content=_APPLY, query=query)
+
+    async def replace_spec(self, kind: Kind, obj: Object) -> None:
+        """Merge an object's spec over the live one; other than by `apply`, every list in it is replaced whole."""
+        metadata = obj["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        query = [("fieldManager", MANAGER)]
+        await self._request("PATCH", "patch", kind, path, {"spec": obj["spec"]}, content=_MERGE, query=query)
+
+    async def replace_status(self, key: Key, uid: str, status: Object) -> Object:
+        """Write a KerasModel's status, whole, unless another one has taken the name (status 422)."""
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        path = KERAS_MODEL.path(key.namespace, key.name, "status")
+        query = [("fieldManager", MANAGER)]
+        return await self._request(
+            "PATCH", "patch status of", KERAS_MODEL, path, patch, content=_JSON_PATCH, query=query
+        )
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """An object; None when there is none."""
+        try:
+            return await self._request("GET", "get", kind, kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete an object and what it owns, unless it is gone already or another one has taken its name."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", "delete", kind, kind.path(namespace, name), body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def pages(
+        self, kind: Kind, namespace: str | None, selector: str = ""
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        """All objects of a kind with certain labels, page by page, each with the listing's resourceVersion."""
+        query = [("limit", str(PAGE)), *([("labelSelector", selector)] if selector else [])]
+        token = ""
+        while True:
+            page_query = [*query, *([("continue", token)] if token else [])]
+            page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
+            token = page["metadata"].get("continue", "")
+            items = page.get("items") or []
+            # The items of a list leave it to the list to say what they are.
+            for item in items:
+                item |= {"apiVersion": kind.api_version, "kind": kind.name}
+            yield items, int(page["metadata"]["resourceVersion"])
+            if not token:
+                return
+
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the cluster has a kind."""
+        try:
+            found = await self._request("GET", "discover", kind, kind.discovery_path)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(each["name"] == kind.plural for each in found.get("resources") or [])
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The decoded data of a Secret; None when there is none."""
+        found = await self.get(SECRET, namespace, name)
+        if found is None:
+            return None
+        data = found.get("data") or {}
+        return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
+
+    async def create_event(self, event: Object) -> None:
+        """Record an Event."""
+        path = EVENT.path(event["metadata"]["namespace"])
+        await self._request("POST", "create", EVENT, path, event, query=[("fieldManager", MANAGER)])
+
+    async def warnings(self, namespace: str, uid: str) -> list[Evidence]:
+        """Warning events about an object, the latest last."""
+        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", str(PAGE))]
+        found = await self._request("GET", "list", EVENT, EVENT.path(namespace), query=query)
+        events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
+        return [_evidence(each) for each in events]
+
+    async def last_log_line(self, namespace: str, pod: str, container: str) -> str:
+        """The last line that a container has logged; empty when there is none."""
+        query = [("container", container), ("tailLines", "5"), ("limitBytes", str(LOG_BYTES))]
+        path = POD.path(namespace, pod, "log")
+        answer = await self._exchange("GET", "get", POD, path, query=query)
+        if answer.status >= 300:
+            _read(answer, f"get {path}")
+        lines = answer.data.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    async def _request(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        path: str,
+        body: Any = None,
+        *,
+        content: str = _JSON,
+        query: list[tuple[str, str]] | None = None,
+    ) -> Object:
+        answer = await self._exchange(method, verb, kind, path, body, content=content, query=query)
+        return _read(answer, f"{verb} {path}")
+
+    async def _exchange(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        path: str,
+        body: Any = None,
+        *,
+        content: str = _JSON,
+        query: list[tuple[str, str]] | None = None,
+    ) -> _Answer:
+        if self._permit is not None and method != "GET":
+            await self._permit()
+        began = time.perf_counter()
+        code = "none"
+        what = f"{verb} {path}"
+        try:
+            call = await self._client.param_serialize(
+                method,
+                path,
+                query_params=query or [],
+                header_params={"Content-Type": content, "Accept": _JSON},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(*call, _request_timeout=self._timeout)
+            code = str(response.status)
+            data = await response.read()
+        except TimeoutError as error:
+            raise UnavailableError(f"{what}: no answer within {self._timeout.total:g} s") from error
+        except aiohttp.ClientError as error:
+            raise UnavailableError(f"{what}: {error}") from error
+        finally:
+            self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
+        return _Answer(response.status, data, _retry_after(response.headers))
+
+
+def _evidence(event: Object) -> Evidence:
+    # Of a container the event says where it stands in the pod: ``spec.containers{server}``.
+    container = event["involvedObject"].get("fieldPath", "").partition("{")[2].removesuffix("}")
+    return Evidence(event.get("reason", ""), event.get("message", ""), container)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of the header Retry-After; the API server sends no dates."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), LONGEST_RETRY_AFTER) if text.isdecimal() else None
+
+
+def _read(answered: _Answer, what: str) -> Object:
+    status, data, retry_after = answered
+    if status >= 300:
+        message = message_of(data)
+        if status in (429, 500, 502, 503, 504):
+            raise UnavailableError(f"{what}: {status} {message}", retry_after)
+        raise ApiError(status, message, what)
+    try:
+        answer: Object = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"{what}: the answer is not JSON (is this the API server?)") from error
+    return answer
+
+
+def message_of(data: bytes) -> str:
+    """What the API server says in a refusal; the beginning of anything else."""
+    try:
+        return str(msgspec.json.decode(data)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return data[:200].decode(errors="replace")
+
+
+async def connect(metrics: Metrics, concurrency: int, patience: float) -> KubeClient:
+    """Connect with the pod's service account, or as kubectl would. A request is given up after `patience` seconds.
+
+    Raises:
+        ConfigException: when there is neither.
+    """
+    settings = client.Configuration()
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=settings)
+    else:
+        await config.load_kube_config(config_file=os.environ.get("KUBECONFIG") or None, client_configuration=settings)
+    # Reading netrc and the proxy variables for every request costs as much as the request.
+    settings.client_session_kwargs = {"trust_env": False}
+    settings.connection_pool_maxsize = concurrency + 4
+    limits = aiohttp.ClientTimeout(total=patience, sock_connect=min(patience, CONNECT_SECONDS))
+    return KubeClient(client.ApiClient(settings), metrics, limits)

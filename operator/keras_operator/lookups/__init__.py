@@ -1,0 +1,1 @@
+"""Requests beyond the watch: the source, the store, Events and logs."""

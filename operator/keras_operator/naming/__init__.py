@@ -1,0 +1,1 @@
+"""Labels, names and sizes that every layer above shares."""

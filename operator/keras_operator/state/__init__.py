@@ -1,0 +1,1 @@
+"""What is known about one model at one moment."""

@@ -1,0 +1,49 @@
+"""What the source last answered when it was asked for its version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from keras_api.reasons import REASON_DOCS, ConditionType, Reason
+from keras_api.resource import KerasModel
+from keras_operator.state.conditions import find_condition
+from keras_operator.state.failure import Failure, needs_human
+from keras_store.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class SourceResolution:
+    """The last answer, and what has gone wrong since."""
+
+    fingerprint: Fingerprint | None = None
+    failure: Failure | None = None
+    asked: datetime | None = None
+    """When the source was asked for the first time, until it has answered."""
+
+
+def remembered(model: KerasModel) -> SourceResolution:
+    """What status says the source answered before this process began; nothing if the spec has changed since."""
+    same_spec = model.status.observed_generation == model.metadata.generation
+    # A spec that changed meanwhile may lead elsewhere under the same address. A suspended one is not asked again.
+    fingerprint = _fingerprint(model) if same_spec or model.spec.suspend else None
+    return SourceResolution(fingerprint, _failure(model) if same_spec else None)
+
+
+def _fingerprint(model: KerasModel) -> Fingerprint | None:
+    source, observed = model.spec.source, model.status.source
+    if observed is None or observed.uri != source.uri or (source.digest and observed.fingerprint != source.digest):
+        return None
+    return Fingerprint(observed.fingerprint, observed.size_bytes)
+
+
+def _failure(model: KerasModel) -> Failure | None:
+    """Why the source cannot be used, if that is what Ready says."""
+    ready = find_condition(model.status, ConditionType.READY)
+    failure = model.status.last_failure
+    if ready is None or failure is None or (failure.step, failure.reason) != ("resolve", ready.reason):
+        return None
+    if failure.reason not in REASON_DOCS or failure.reason == Reason.SPEC_INVALID:
+        return None  # of another version's making, or not the source's
+    reason = Reason(failure.reason)
+    return Failure("resolve", reason, failure.message, final=needs_human(reason))

@@ -1,0 +1,195 @@
+"""Files in buckets: Amazon S3 and what speaks its protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from keras_store.errors import StorageError, StorageErrorKind
+from keras_store.storage import CHUNK_BYTES, Reading, Stat, Storage, Timeouts
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import S3Credential
+
+# obstore tells most failures apart only in its text (0.12). First match wins.
+_TROUBLES: list[tuple[re.Pattern[str], StorageErrorKind, str]] = [
+    (re.compile(pattern), trouble, phrase)
+    for pattern, trouble, phrase in [
+        (r"NoSuchBucket", StorageErrorKind.MISSING, "the bucket does not exist"),
+        (r"InvalidAccessKeyId|XAdminUserNotFound", StorageErrorKind.DENIED, "the service does not know the access key"),
+        (r"SignatureDoesNotMatch", StorageErrorKind.DENIED, "the secret access key is wrong"),
+        (r"(ExpiredToken|TokenRefreshRequired)", StorageErrorKind.DENIED, "the session token has expired"),
+        (r"status code: (401|403)", StorageErrorKind.DENIED, "access denied"),
+        (r"status code: (404|410)", StorageErrorKind.MISSING, "there is no such object"),
+        (r"status code: 507|QuotaExceeded|XMinioStorageFull", StorageErrorKind.FULL, "no space is left"),
+        (
+            r"without LOCATION|status code: 30\d|AuthorizationHeaderMalformed",
+            StorageErrorKind.INVALID_REQUEST,
+            "another region has it",
+        ),
+        (r"status code: (5\d\d|408|425|429)", StorageErrorKind.UNAVAILABLE, "the service fails"),
+        (r"status code: (4\d\d)", StorageErrorKind.INVALID_REQUEST, "the service refuses the request"),
+        (r"dns error|failed to lookup", StorageErrorKind.UNREACHABLE, "the host does not resolve"),
+        (r"ConnectionRefused", StorageErrorKind.UNREACHABLE, "the connection is refused"),
+        (r"InvalidCertificate\(\s*Expired", StorageErrorKind.UNTRUSTED, "the server's certificate has expired"),
+        (
+            r"InvalidCertificate\(\s*NotValidForName",
+            StorageErrorKind.UNTRUSTED,
+            "the server's certificate is another host's",
+        ),
+        (r"InvalidCertificate", StorageErrorKind.UNTRUSTED, "the server's certificate is not trusted"),
+        (r"InvalidMessage|InvalidContentType|invalid peer", StorageErrorKind.UNTRUSTED, "no TLS connection"),
+        (r"ConnectError\((.|\n)*TimedOut", StorageErrorKind.UNREACHABLE, "no connection in time"),
+        (r"TimedOut|kind: Timeout", StorageErrorKind.TIMEOUT, "no answer in time"),
+        (r"kind: Connect", StorageErrorKind.UNREACHABLE, "no connection"),
+        (r"IncompleteBody|Interrupted|body error", StorageErrorKind.UNAVAILABLE, "the answer broke off before its end"),
+    ]
+]
+_SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
+
+# An upload moves when the service has taken a part: obstore says nothing of less. So parts are as small as S3 allows,
+# and one has the line to itself: 205 KiB/s get it through in the 25 s that a store may be silent.
+_PART_BYTES = 5 << 20
+_PARTS_AT_ONCE = 1
+
+# An absent Last-Modified is the epoch to obstore.
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Credentials of an S3 service."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class S3Storage(Storage):
+    """The objects of a bucket, under a prefix.
+
+    Args:
+        bucket: name.
+        prefix: of every key, without slashes at its ends; may be empty.
+        endpoint: URL of the service; None: Amazon's.
+        region: of the bucket.
+        keys: credentials; None: anonymous. Never taken from the process's environment or from the machine it runs
+            on: whoever reads for a tenant must not lend it its own rights.
+        timeouts: how long to wait.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        endpoint: str | None = None,
+        region: str = "us-east-1",
+        keys: Keys | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
+        self._timeouts = timeouts
+        self._store = S3Store(
+            bucket,
+            endpoint=self._endpoint,
+            region=region,
+            # A provider outranks the AWS_* variables of the environment, which single options do not all.
+            credential_provider=None if keys is None else lambda: _credential(keys),
+            skip_signature=keys is None,
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=timeouts.connect),
+                "read_timeout": timedelta(seconds=timeouts.silence),
+                # Of the whole answer; the default of 30 s would end every long download.
+                "timeout": timedelta(days=1),
+            },
+            # keras_store.retry repeats; twice over would take minutes to tell.
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeouts.silence)},
+        )
+
+    def address(self, path: str) -> str:
+        """The object's s3:// address and its service."""
+        return f"s3://{self._bucket}/{self._prefix}{path} at {self._endpoint}"
+
+    async def stat(self, path: str) -> Stat:
+        """What the object is."""
+        with self._translated(path):
+            try:
+                return _stat(await obstore.head_async(self._store, self._prefix + path))
+            except (FileNotFoundError, BaseError):
+                # An answer to HEAD has no body, so it cannot say whether key, bucket or credentials are wrong: ask
+                # once more in the way that can.
+                result = await obstore.get_async(self._store, self._prefix + path)
+                return _stat(result.meta)
+
+    @asynccontextmanager
+    async def read(self, path: str) -> AsyncIterator[Reading]:
+        """The object's content, in pieces."""
+        with self._translated(path):
+            result = await obstore.get_async(self._store, self._prefix + path)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            with self._translated(path):
+                async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+                    yield bytes(chunk)
+
+        # Outside the translation: what fails in the caller's block is not the service's doing.
+        yield Reading(stat=_stat(result.meta), chunks=chunks())
+
+    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
+        """Upload, in parts when the file is large."""
+        with self._translated(path):
+            await obstore.put_async(
+                self._store,
+                self._prefix + path,
+                file,
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, BaseError) as error:
+            trouble, phrase = _diagnosis(str(error))
+            if trouble is StorageErrorKind.TIMEOUT:
+                phrase = f"{phrase} (not a byte for {self._timeouts.silence:g} s)"
+            raise StorageError(trouble, f"{self.address(path)}: {phrase}") from error
+
+
+async def _credential(keys: Keys) -> S3Credential:
+    return {
+        "access_key_id": keys.access_key_id,
+        "secret_access_key": keys.secret_access_key,
+        "token": keys.session_token,
+        "expires_at": None,
+    }
+
+
+def _diagnosis(text: str) -> tuple[StorageErrorKind, str]:
+    for pattern, trouble, phrase in _TROUBLES:
+        if pattern.search(text):
+            # The service's own code is what one searches for; its status when it gave none.
+            detail = _SERVICE_CODE.search(text) or _STATUS.search(text)
+            return trouble, f"{phrase} ({detail[1].strip()})" if detail else phrase
+    return StorageErrorKind.UNAVAILABLE, text.partition("\n")[0]
+
+
+def _stat(meta: ObjectMeta) -> Stat:
+    modified = meta["last_modified"]
+    return Stat(size=meta["size"], etag=meta["e_tag"], modified=None if modified == _EPOCH else modified)

@@ -1,0 +1,67 @@
+"""A server inside of the cluster that answers strangely: not at all, or with files that never end, or that flood."""
+
+from __future__ import annotations
+
+import kubectl as k8s
+
+PROGRAM = """
+import http.server, threading
+
+class Strange(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        if not self.path.startswith(("/hangs/", "/floods/")):
+            threading.Event().wait()
+        self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(64 << 20))
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        if self.path.startswith("/floods/"):
+            for _ in range(48):
+                self.wfile.write(bytes(1 << 20))
+        threading.Event().wait()
+
+http.server.ThreadingHTTPServer(("", 8080), Strange).serve_forever()
+"""
+
+
+def run_fault_source(namespace: str, image: str) -> None:
+    """Serve it as http://strange-source.NAMESPACE.svc:8080.
+
+    Of /hangs/* nothing comes but the headers, of /floods/* 48 MiB of 64; nothing else is answered.
+
+    Args:
+        namespace: where.
+        image: one that has Python.
+    """
+    labels = {"app": "strange-source"}
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "strange-source", "labels": labels},
+        "spec": {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "source",
+                    "image": image,
+                    "command": ["python", "-c", PROGRAM],
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                    "securityContext": security,
+                    "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+                }
+            ],
+        },
+    }
+    spec = {"selector": labels, "ports": [{"port": 8080}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "strange-source"}, "spec": spec}
+    k8s.apply(pod, service, namespace=namespace)
+    k8s.kubectl("wait", "pod/strange-source", "-n", namespace, "--for=condition=Ready", "--timeout=60s")

@@ -1,0 +1,43 @@
+"""The prepare request: the operator's words reach the steps unchanged."""
+
+import pytest
+
+from keras_api.prepare_request import RequestError, decode_request, encode_request, prepare_request
+from keras_api.resource import parse_model
+
+BODY = {
+    "metadata": {"name": "digits", "namespace": "team"},
+    "spec": {
+        "source": {
+            "uri": "s3://models/digits.keras",
+            "digest": "sha256:" + "a" * 64,
+            "s3": {"endpoint": "http://minio.storage.svc:9000"},
+        },
+        "validation": {"data": "https://host/rows.csv", "require": [{"metric": "accuracy", "min": "0.95"}]},
+        "serving": {"runtime": "onnxruntime"},
+    },
+}
+REQUEST = prepare_request(parse_model(BODY), "0123456789", "etag")
+
+
+def test_a_request_survives_writing_and_reading():
+    assert decode_request(encode_request(REQUEST)) == REQUEST
+
+
+def test_the_bundle_has_its_place_in_the_model_s_namespace():
+    assert REQUEST.bundle_path == "team/digits/0123456789"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not valid"),
+        ("{}", "namespace"),
+        (encode_request(REQUEST).replace('"version":1', '"version":2'), "version"),
+        (encode_request(REQUEST).replace('"version":1', '"version":1,"surprise":1'), "surprise"),
+        (encode_request(REQUEST).replace("sha256:", "md5:"), "digest"),
+    ],
+)
+def test_a_request_of_another_make_is_refused_and_the_error_names_the_field(text: str, says: str):
+    with pytest.raises(RequestError, match=says):
+        decode_request(text)

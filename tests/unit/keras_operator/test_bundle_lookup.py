@@ -1,0 +1,220 @@
+"""When the store is asked for a bundle, what its answer is taken for, and when it is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from aiohttp import web
+from operator_makers import KEY, SETTINGS, ago, failure, job, model, pod, scene, summary
+
+from keras_api.manifest import Attempt, Manifest, ModelSummary, SourceRecord, encode_manifest
+from keras_api.reasons import Reason
+from keras_operator.kube.client import ApiError, KubeClient
+from keras_operator.kube.kinds import JOB, Object
+from keras_operator.lookups.bundle_lookup import REST_SECONDS, BundleLookup
+from keras_operator.state.source_resolution import SourceResolution
+from keras_store.fingerprint import Fingerprint
+
+REVISION = scene(model()).revision
+KEYS = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+def manifest(revision: str = REVISION, of: ModelSummary | None = None) -> bytes:
+    described = of or summary("tensorflow")
+    source = SourceRecord(uri="s3://m/m.keras", fingerprint="f", digest=described.digest, size_bytes=1)
+    return encode_manifest(
+        Manifest(revision=revision, source=source, model=described, entry="model.onnx", versions={}, files=[])
+    )
+
+
+class Store:
+    """A store that answers what it is told to, and counts."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.content = manifest()
+        self.paths: list[str] = []
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.paths.append(request.path)
+        return web.Response(status=self.status, body=self.content if self.status == 200 else b"")
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    subject, app = Store(), web.Application()
+    app.router.add_get("/{path:.*}", subject.answer)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    subject.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield subject
+    await runner.cleanup()
+
+
+class Secrets:
+    """The part of the API that tells Secrets."""
+
+    def __init__(self, **secrets: dict[str, str]) -> None:
+        self.secrets = secrets
+
+    async def secret(self, namespace: str, name: str) -> dict[str, str] | None:
+        if name == "forbidden":
+            raise ApiError(403, "no", f"get secret {name}")
+        return self.secrets.get(name)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@asynccontextmanager
+async def shelf_of(
+    store: Store, secrets: Secrets | None = None, clock: Clock | None = None, **settings: str
+) -> AsyncIterator[BundleLookup]:
+    changed = replace(SETTINGS, **{"store_url": store.url, **settings})  # type: ignore[arg-type]
+    async with BundleLookup(cast(KubeClient, secrets or Secrets()), changed, {}, clock or Clock()) as shelf:
+        yield shelf
+
+
+async def test_a_bundle_that_is_there_is_found(store: Store) -> None:
+    async with shelf_of(store) as shelf:
+        assert await shelf.look(model(), scene(model())) == summary("tensorflow")
+    assert store.paths == [f"/team-a/digits/{REVISION}/manifest.json"]
+
+
+async def test_the_same_question_is_asked_once(store: Store) -> None:
+    async with shelf_of(store) as shelf:
+        for _ in range(3):
+            assert await shelf.look(model(), scene(model())) is not None
+    assert len(store.paths) == 1
+
+
+async def test_another_revision_is_another_question(store: Store) -> None:
+    async with shelf_of(store) as shelf:
+        await shelf.look(model(), scene(model()))
+        other = scene(model(), resolution=SourceResolution(Fingerprint("etag-2", 1)))
+        assert await shelf.look(model(), other) is None, "the manifest is of another revision"
+    assert len(store.paths) == 2
+
+
+async def test_a_model_made_anew_under_the_same_name_asks_anew(store: Store) -> None:
+    subject = model()
+    again = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, uid="another"))
+    async with shelf_of(store) as shelf:
+        store.status = 404
+        assert await shelf.look(subject, scene(subject)) is None
+        store.status = 200
+        assert await shelf.look(again, scene(again)) is not None
+
+
+KNOWN = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
+
+
+def broken() -> Object:
+    """A serving pod that found its bundle not whole."""
+    lost = failure(REVISION, Reason.BUNDLE_INVALID)
+    lost["terminated"]["finishedAt"] = ago(60)
+    return pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
+
+
+@pytest.mark.parametrize(
+    ("status", "scenery"),
+    [
+        ({}, {"resolution": SourceResolution()}),
+        (KNOWN, {}),
+        ({}, {"children": [(JOB, job(REVISION))]}),
+        ({}, {"pods": (broken(),)}),
+        (KNOWN, {"pods": (broken(),)}),
+    ],
+    ids=["source unknown", "status knows", "a Job is there", "a pod found it broken", "lost after it was served"],
+)
+async def test_the_store_is_not_asked_when_others_know_better(store: Store, status: Any, scenery: Any) -> None:
+    subject = model(status)
+    async with shelf_of(store) as shelf:
+        assert await shelf.look(subject, scene(subject, *scenery.pop("children", ()), **scenery)) is None
+    assert store.paths == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+async def test_a_store_that_fails_is_left_alone_for_a_while(store: Store, status: int) -> None:
+    store.status = status
+    observed, clock = scene(model()), Clock()
+    async with shelf_of(store, clock=clock) as shelf:
+        for _ in range(3):
+            assert await shelf.look(model(), observed) is None
+            shelf.forget(KEY)
+        assert len(store.paths) == 1
+        clock.seconds = REST_SECONDS
+        store.status = 200
+        assert await shelf.look(model(), observed) is not None
+
+
+async def test_a_store_that_does_not_answer_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_operator.lookups.bundle_lookup.ANSWER_SECONDS", 0.0)
+    async with shelf_of(store) as shelf:
+        assert await shelf.look(model(), scene(model())) is None
+
+
+async def test_a_store_that_is_not_there_is_no_error(store: Store) -> None:
+    async with shelf_of(store, store_url="http://127.0.0.1:1") as shelf:
+        assert await shelf.look(model(), scene(model())) is None
+
+
+def of_another_revision() -> bytes:
+    return manifest("other")
+
+
+def no_json() -> bytes:
+    return b"<html>"
+
+
+def without_end() -> bytes:
+    return b" " * (5 << 20)
+
+
+def with_words_that_fit_no_status() -> bytes:
+    return manifest(of=msgspec.structs.replace(summary(), runtime="x" * 5000))
+
+
+@pytest.mark.parametrize("content", [of_another_revision, no_json, without_end, with_words_that_fit_no_status])
+async def test_a_manifest_that_makes_no_sense_is_left_to_the_job(store: Store, content: Callable[[], bytes]) -> None:
+    store.content = content()
+    async with shelf_of(store) as shelf:
+        assert await shelf.look(model(), scene(model())) is None
+        store.content = manifest()
+        shelf.forget(KEY)
+        assert await shelf.look(model(), scene(model())) is not None, "the store is not to blame"
+
+
+async def test_a_long_summary_is_cut_as_a_report_of_it_would_be(store: Store) -> None:
+    wordy = [Attempt(runtime="onnxruntime", reason="why " * 5000)]
+    store.content = manifest(of=msgspec.structs.replace(summary(), not_taken=wordy))
+    async with shelf_of(store) as shelf:
+        found = await shelf.look(model(), scene(model()))
+    assert found is not None
+    assert len(found.not_taken[0].reason) == 200
+
+
+@pytest.mark.parametrize(
+    ("secret", "asked"),
+    [("", False), ("absent", False), ("forbidden", False), ("half", False), ("store", True)],
+)
+async def test_a_bucket_is_asked_with_the_credentials_of_the_namespace(store: Store, secret: str, asked: bool) -> None:
+    there = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
+    half = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_ENDPOINT_URL": store.url}
+    secrets = Secrets(store=there, half=half)
+    async with shelf_of(store, secrets, store_url="s3://bucket/prefix", store_secret=secret) as shelf:
+        found = await shelf.look(model(), scene(model()))
+    assert (found is not None) == asked
+    assert store.paths == ([f"/bucket/prefix/team-a/digits/{REVISION}/manifest.json"] if asked else [])

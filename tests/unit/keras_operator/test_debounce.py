@@ -1,0 +1,102 @@
+"""When a status is held back, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from operator_makers import NOW, SETTINGS, ago, deployment_status, live, model, pod, scene, summary
+
+from keras_api.reasons import ConditionType
+from keras_operator.decide.debounce import FIRST_PODS_SECONDS, FIRST_WORD_SECONDS, debounce_seconds
+from keras_operator.decide.plan import decide
+from keras_operator.decide.status import summarize
+from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.kinds import DEPLOYMENT, Object
+from keras_operator.render.deployment import deployment
+from keras_operator.state.source_resolution import SourceResolution
+
+REVISION = scene(model()).revision
+PREPARED: Object = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
+NO_POD_YET = deployment_status(0, 0, conditions=[])
+
+
+def ready(status: str, reason: str) -> Object:
+    said = {"type": ConditionType.READY, "status": status, "reason": reason, "message": ""}
+    return {**PREPARED, "conditions": [{**said, "observedGeneration": 1, "lastTransitionTime": ago(30)}]}
+
+
+PREPARING = ready("False", "Preparing")
+
+
+def hold(
+    before: Object | None,
+    *,
+    age: float = 1,
+    status: Object = NO_POD_YET,
+    replicas: int = 1,
+    pods: tuple[Object, ...] = (),
+    evidence: Evidence | None = None,
+) -> float | None:
+    """Seconds that a model's status is held, whose Deployment has the given age."""
+    subject = model(before, serving={"replicas": replicas})
+    rendered = deployment(subject, REVISION, summary(), SETTINGS)
+    child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
+    evidence = {child["metadata"]["uid"]: evidence} if evidence else None
+    observed = scene(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
+    return debounce_seconds(subject, observed, summarize(subject, observed, decide(subject, observed, SETTINGS), {}))
+
+
+def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
+    assert hold(PREPARING) == FIRST_PODS_SECONDS - 1
+    assert hold(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
+    assert hold(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        pytest.param({"before": PREPARING, "age": FIRST_PODS_SECONDS}, id="the moment is over"),
+        pytest.param({"before": PREPARING, "age": -1}, id="the clocks differ"),
+        pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="there is a pod"),
+        pytest.param({"before": PREPARING, "replicas": 0}, id="no pod is wanted"),
+        pytest.param({"before": ready("True", "Serving")}, id="Ready was True"),
+        pytest.param(
+            {"before": PREPARING, "evidence": Evidence("FailedCreate", "exceeded quota")}, id="pods are refused"
+        ),
+        pytest.param(
+            {
+                "before": PREPARING,
+                "pods": (
+                    pod(
+                        "server",
+                        REVISION,
+                        serving={"replicas": 1},
+                        containerStatuses=[{"name": "server", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+                    ),
+                ),
+            },
+            id="a pod is in trouble",
+        ),
+    ],
+)
+def test_what_is_news_is_said_at_once(situation: dict[str, Any]) -> None:
+    assert hold(**situation) is None
+
+
+def test_a_source_gets_a_moment_to_answer_before_anything_is_said() -> None:
+    def hold_first(asked_ago: float | None, before: Object | None = None) -> float | None:
+        subject = model(before)
+        asked = None if asked_ago is None else NOW - timedelta(seconds=asked_ago)
+        observed = scene(subject, resolution=replace(SourceResolution(), asked=asked))
+        return debounce_seconds(
+            subject, observed, summarize(subject, observed, decide(subject, observed, SETTINGS), {})
+        )
+
+    assert hold_first(1) == FIRST_WORD_SECONDS - 1
+    assert hold_first(FIRST_WORD_SECONDS) is None
+    assert hold_first(None) is None
+    assert hold_first(1, PREPARING) is None

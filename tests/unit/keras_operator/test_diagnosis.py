@@ -1,0 +1,333 @@
+"""The root cause of a pod's trouble, as its status has it."""
+
+from __future__ import annotations
+
+import pytest
+from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
+
+from keras_api.reasons import Reason
+from keras_api.step_report import DOWNLOADING, TRYING_AGAIN
+from keras_operator.cache.cache import Cache
+from keras_operator.cache.objects import Pod
+from keras_operator.diagnosis.pods import (
+    LOG,
+    Evidence,
+    cause_from_event,
+    cause_of,
+    readiness_timeout_at,
+    spoken,
+    startup_timeout_at,
+    tells,
+)
+from keras_operator.kube.kinds import POD, Object
+
+
+def observed(obj: Object) -> Pod:
+    world = Cache()
+    world.see(POD, obj)
+    return world.pods(KEY)[0]
+
+
+def _container(name: str = "server", **more: object) -> Object:
+    return {"name": name, "ready": False, **more}
+
+
+def _waiting(reason: str, message: str = "why", **more: object) -> Object:
+    return _container(state={"waiting": {"reason": reason, "message": message}}, **more)
+
+
+def _started(since: float) -> Object:
+    return {"running": {"startedAt": ago(since)}}
+
+
+def _running(since: float) -> Object:
+    return {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(since + 5)}],
+        "containerStatuses": [_container(state=_started(since))],
+    }
+
+
+INIT_ENDED = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
+
+CASES: dict[str, tuple[Object, Reason | None, str]] = {
+    "just made": ({}, None, ""),
+    "pulling": ({"containerStatuses": [_waiting("ContainerCreating")]}, None, ""),
+    "no image": (
+        {"containerStatuses": [_waiting("ErrImagePull", "rpc error: code = NotFound desc = x:1: not found")]},
+        Reason.IMAGE_PULL_FAILED,
+        "container server of pod pod-a: x:1: not found: check the image's name and its pull secret",
+    ),
+    "still no image": (
+        {
+            "containerStatuses": [
+                _waiting("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: x:1: not found'),
+            ]
+        },
+        Reason.IMAGE_PULL_FAILED,
+        "container server of pod pod-a: x:1: not found: check the image's name and its pull secret",
+    ),
+    "bad image name": ({"containerStatuses": [_waiting("InvalidImageName")]}, Reason.IMAGE_PULL_FAILED, "why"),
+    "no secret": (
+        {"containerStatuses": [_waiting("CreateContainerConfigError", 'secret "reader" not found')]},
+        Reason.SECRET_NOT_FOUND,
+        "reader",
+    ),
+    "other configuration": (
+        {"containerStatuses": [_waiting("CreateContainerConfigError", 'configmap "c" not found')]},
+        Reason.NOT_READY,
+        'configmap "c"',
+    ),
+    "crash": (
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(3, "golden outputs differ"))]},
+        Reason.CRASH_LOOP,
+        "exited with 3: golden outputs differ",
+    ),
+    "killed for memory": (
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))]},
+        Reason.OUT_OF_MEMORY,
+        "memory limit: raise spec.serving.resources.limits.memory",
+    ),
+    "bundle not to be had": (
+        {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
+        Reason.STORE_UNAVAILABLE,
+        "because",
+    ),
+    "running again after a crash": (
+        {"phase": "Running", "containerStatuses": [_container(state={"running": {}}, lastState=ended(3))]},
+        None,
+        "",
+    ),
+    "well after a crash": (
+        {
+            "phase": "Pending",
+            "initContainerStatuses": [_container("theirs", state=ended(0), lastState=ended(1, "no luck"))],
+        },
+        None,
+        "",
+    ),
+    "no place": (
+        {
+            "conditions": [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "message": "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, "
+                    "preemption: 0/3 nodes are available: 3 No preemption victims found.",
+                }
+            ]
+        },
+        Reason.UNSCHEDULABLE,
+        "3 Insufficient cpu: add or free a node for it, or ask for less in spec.serving",
+    ),
+    "evicted": (
+        {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory. ",
+            "containerStatuses": [_container(state=ended(137))],
+        },
+        Reason.EVICTED,
+        "pod pod-a was evicted: The node was low on resource: memory: make room on the node",
+    ),
+    "warming up": (_running(10), None, ""),
+    "an init container at work": (
+        {"initContainerStatuses": [_container("theirs", state=_started(110))]},
+        None,
+        "",
+    ),
+    "an init container without end": (
+        {"initContainerStatuses": [_container("theirs", state=_started(121))]},
+        Reason.NOT_READY,
+        "container theirs of pod pod-a runs for more than 120 s and is not ready",
+    ),
+    "unready for long": (_running(31), Reason.NOT_READY, "container server of pod pod-a runs for more than 30 s"),
+}
+
+
+@pytest.mark.parametrize(("status", "reason", "words"), CASES.values(), ids=CASES)
+def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, words: str) -> None:
+    cause = cause_of(observed(pod("server", "r", **status)), NOW)
+    assert (cause and cause.reason) == reason
+    assert cause is None or words in cause.message
+
+
+def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
+    past = ready_pod("r")
+    past["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
+    assert cause_of(observed(past), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        (Evidence("FailedMount", 'secret "x" not found'), Reason.VOLUME_UNAVAILABLE),
+        (Evidence("FailedCreatePodSandBox", "no address left"), Reason.NOT_READY),
+        (Evidence("FailedCreate", "exceeded quota"), Reason.POD_REFUSED),
+        (Evidence("Failed", 'Error: secret "reader" not found', "server"), Reason.SECRET_NOT_FOUND),
+    ],
+)
+def test_an_event_speaks_for_a_silent_pod(evidence: Evidence, reason: Reason) -> None:
+    cause = cause_of(observed(pod("server", "r")), NOW, evidence)
+    assert cause is not None
+    assert (cause.reason, evidence.message.removeprefix("Error: ") in cause.message) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    ("event", "waiting"),
+    [
+        (
+            'Failed to pull image "x:1": rpc error: code = NotFound desc = x:1: not found',
+            ("ErrImagePull", "x:1: not found"),
+        ),
+        ('Error: secret "reader" not found', ("CreateContainerConfigError", 'secret "reader" not found')),
+    ],
+)
+def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str, str]) -> None:
+    early = cause_of(observed(pod("server", "r")), NOW, Evidence("Failed", event, "server"))
+    late = cause_of(observed(pod("server", "r", containerStatuses=[_waiting(*waiting)])), NOW)
+    assert early == late
+
+
+@pytest.mark.parametrize(
+    ("event", "telling"),
+    [
+        (Evidence("Failed", 'Failed to pull image "x:1": not found', "server"), True),
+        (Evidence("Failed", "Error: ErrImagePull", "server"), False),
+        (Evidence("FailedScheduling", "0/1 nodes are available"), False),
+    ],
+)
+def test_events_without_news_are_passed_over(event: Evidence, telling: bool) -> None:
+    assert tells(event) is telling
+
+
+@pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
+@pytest.mark.parametrize("prefix", ["", "(combined from similar events): "])
+def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attempt: str) -> None:
+    evidence = Evidence(
+        "FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q'
+    )
+    told = cause_from_event("digits-5f7", evidence).message
+    assert told.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
+
+
+def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    found = startup_timeout_at(observed(pod("server", "r", conditions=[placed])))
+    assert found is not None
+    assert found > NOW
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("the GPU is not there", "and says: the GPU is not there; see `kubectl logs pod-a -c server`"),
+        (
+            '{"level":"error","message":"never ready: golden outputs differ"}',
+            "says: never ready: golden outputs differ;",
+        ),
+    ],
+)
+def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, words: str) -> None:
+    cause = cause_of(observed(pod("server", "r", **_running(31))), NOW, Evidence(LOG, line))
+    assert cause is not None
+    assert words in cause.message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (31, None),
+        (119, None),
+        (121, f"container server of pod pod-a runs for more than 120 s and is not ready and says: {DOWNLOADING}"),
+    ],
+)
+def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, words: str | None) -> None:
+    line = f'{{"level":"info","message":"{DOWNLOADING}"}}'
+    cause = cause_of(observed(pod("server", "r", **_running(seconds))), NOW, Evidence(LOG, line))
+    assert (cause is None) if words is None else (cause is not None and words in cause.message)
+
+
+SILENT = f"{TRYING_AGAIN} in 0.5 s (attempt 1 failed): http://store: no answer in time (not a byte for 25 s)"
+
+
+def test_a_store_that_is_silent_is_told_before_the_server_gives_up() -> None:
+    cause = cause_of(observed(pod("server", "r", **_running(31))), NOW, Evidence(LOG, f'{{"message":"{SILENT}"}}'))
+    assert cause is not None
+    assert cause.reason is Reason.STORE_UNAVAILABLE
+    assert cause.message == (
+        "container server of pod pod-a waits: http://store: no answer in time (not a byte for 25 s): "
+        "look whether the store runs, or hangs; what is served already is not affected"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line", "reason"),
+    [
+        (5, None, Reason.STORE_UNAVAILABLE),
+        (31, SILENT, Reason.STORE_UNAVAILABLE),
+        (31, DOWNLOADING, Reason.STORE_UNAVAILABLE),
+        (31, "warm-up failed", Reason.NOT_READY),
+    ],
+    ids=["begins again", "is silent again", "no answer yet", "got its bundle"],
+)
+def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
+    seconds: float, line: str | None, reason: Reason
+) -> None:
+    status = _running(seconds)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(seconds + 5, Reason.STORE_UNAVAILABLE)
+    status["conditions"][0]["lastTransitionTime"] = ago(seconds + 10)
+    cause = cause_of(observed(pod("server", "r", **status)), NOW, line and Evidence(LOG, line))
+    assert cause is not None
+    assert cause.reason is reason
+
+
+def test_a_server_that_was_ready_since_has_no_trouble_with_the_store() -> None:
+    status = _running(5)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.STORE_UNAVAILABLE)
+    assert cause_of(observed(pod("server", "r", **status)), NOW) is None
+
+
+def test_a_server_that_crashed_may_turn_ready_when_it_runs_again() -> None:
+    status = _running(5)
+    status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.CRASH_LOOP)
+    status["conditions"][0]["lastTransitionTime"] = ago(100)
+    assert cause_of(observed(pod("server", "r", **status)), NOW) is None
+
+
+def _ended_ago(seconds: float, reason: Reason) -> Object:
+    end = failure("r", reason)
+    end["terminated"]["finishedAt"] = ago(seconds)
+    return end
+
+
+def test_a_log_line_without_end_is_cut() -> None:
+    assert len(spoken("x" * 10_000)) == 300
+
+
+@pytest.mark.parametrize(
+    ("status", "silent"),
+    [
+        ({}, True),
+        ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
+        ({"containerStatuses": [_waiting("ImagePullBackOff")]}, False),
+        ({"initContainerStatuses": [_container(state={"running": {}})]}, False),
+        ({"initContainerStatuses": [_container("theirs", state=INIT_ENDED)]}, True),
+        ({"phase": "Running"}, False),
+    ],
+)
+def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, silent: bool) -> None:
+    assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is silent
+
+
+@pytest.mark.parametrize(
+    ("status", "container"),
+    [
+        (_running(1), "server"),
+        ({"phase": "Pending", "initContainerStatuses": [_container("theirs", state=_started(1))]}, "theirs"),
+        ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
+    ],
+)
+def test_only_a_server_that_runs_is_asked_for_its_log(status: Object, container: str | None) -> None:
+    unready = readiness_timeout_at(observed(pod("server", "r", **status)))
+    assert (unready and unready[1]) == container

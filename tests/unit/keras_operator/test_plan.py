@@ -1,0 +1,118 @@
+"""Which children there should be, and which not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from operator_makers import (
+    FOUND,
+    SETTINGS,
+    deployment_status,
+    ended,
+    job,
+    live,
+    model,
+    prepare_pod,
+    ready_pod,
+    scene,
+    success,
+    summary,
+)
+
+from keras_operator.decide.plan import Plan, decide
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, SERVICE_MONITOR, Ref
+from keras_operator.naming.names import prepare_job_name
+from keras_operator.render.deployment import deployment
+from keras_operator.render.service_monitor import service_monitor
+from keras_operator.state.source_resolution import SourceResolution
+
+REVISION = scene(model()).revision
+PREPARED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
+OLD_PREPARED = {**PREPARED, "preparedRevision": "old"}
+OLD_JOB = Ref(JOB, prepare_job_name("digits", "old"))
+
+
+def plan(*children: Any, status: Any = None, pods: Any = (), monitors: bool = False, **spec: Any) -> Plan:
+    resolution = spec.pop("resolution", FOUND)
+    subject = model(status, **spec)
+    observed = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=monitors)
+    return decide(subject, observed, SETTINGS)
+
+
+def kinds(found: Plan) -> list[str]:
+    return [obj["kind"] for obj in found.apply]
+
+
+def test_a_new_model_gets_an_address_before_anything_else() -> None:
+    found = plan(resolution=SourceResolution())
+    assert kinds(found) == ["ServiceAccount", "Service"]
+    assert found.start is None
+
+
+def test_a_resolved_model_gets_a_prepare_job() -> None:
+    found = plan()
+    assert found.start is not None
+    assert found.start["metadata"]["name"] == prepare_job_name("digits", REVISION)
+
+
+def test_only_a_prepared_model_gets_a_deployment() -> None:
+    assert "Deployment" not in kinds(plan((JOB, job(REVISION))))
+    assert "Deployment" in kinds(plan(status=PREPARED))
+
+
+def test_the_old_revision_stays_deployed_until_the_new_one_is_prepared() -> None:
+    found = plan((JOB, job(REVISION)), status=OLD_PREPARED)
+    assert found.prepared is not None
+    assert found.prepared[0] == "old"
+    template = next(obj for obj in found.apply if obj["kind"] == "Deployment")["spec"]["template"]
+    assert template["metadata"]["labels"]["keras-operator.dev/revision"] == "old"
+
+
+def test_a_service_monitor_needs_its_kind_and_the_users_wish() -> None:
+    assert "ServiceMonitor" not in kinds(plan())
+    assert "ServiceMonitor" in kinds(plan(monitors=True))
+    disabled = {"serviceMonitor": {"enabled": False}}
+    found = plan((SERVICE_MONITOR, live(SERVICE_MONITOR, service_monitor(model()))), monitors=True, monitoring=disabled)
+    assert "ServiceMonitor" not in kinds(found)
+    assert found.delete == (Ref(SERVICE_MONITOR, "digits"),)
+
+
+def test_a_suspended_model_is_neither_changed_nor_cleaned_up() -> None:
+    found = plan((JOB, job("old")), status=OLD_PREPARED, suspend=True)
+    assert (found.apply, found.start, found.delete) == ((), None, ())
+
+
+def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
+    complete = (JOB, job(REVISION, ended="Complete"))
+    pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
+    for suspend, revision in ((True, "old"), (False, REVISION)):
+        found = plan(complete, pods=pods, status=OLD_PREPARED, suspend=suspend)
+        assert found.prepared == (revision, summary())
+
+
+def test_status_names_what_the_deployment_of_a_suspended_model_runs() -> None:
+    """The operator was killed after it had applied the Deployment, before it said so."""
+    complete = (JOB, job(REVISION, ended="Complete"))
+    pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
+    applied = (DEPLOYMENT, live(DEPLOYMENT, deployment(model(), REVISION, summary(), SETTINGS)))
+    found = plan(complete, applied, pods=pods, status=OLD_PREPARED, suspend=True)
+    assert found.prepared == (REVISION, summary())
+
+
+def test_a_job_that_runs_for_nothing_is_stopped() -> None:
+    assert plan((JOB, job("old"))).delete == (OLD_JOB,)
+
+
+def test_a_failed_job_of_another_revision_is_kept_until_the_wanted_one_is_served() -> None:
+    failed = (JOB, job("old", ended="Failed"))
+    assert plan(failed, status=PREPARED).delete == ()
+    rendered = deployment(model(), REVISION, summary(), SETTINGS)
+    served = (DEPLOYMENT, live(DEPLOYMENT, rendered, deployment_status()))
+    assert plan(failed, served, status=PREPARED, pods=(ready_pod(REVISION),)).delete == (OLD_JOB,)
+
+
+def test_nothing_of_somebody_else_is_deleted() -> None:
+    theirs = job("old")
+    theirs["metadata"]["ownerReferences"][0]["uid"] = "another"
+    assert plan((JOB, theirs)).delete == ()

@@ -1,0 +1,364 @@
+"""Model files that are damaged, misnamed or hostile: each is told for what it is, before Keras sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from keras_api.reasons import Reason
+from keras_pipeline.custom_objects import refuse_without_code
+from keras_pipeline.errors import PrepareError
+from keras_pipeline.inspection import inspect
+from keras_pipeline.model_file import read_model_file
+from keras_pipeline.weights import _blocks
+
+METADATA = {"keras_version": "3.15.1", "date_saved": "2026-11-22@07:00:00"}
+
+
+def layer(name: str, class_name: str, config: dict | None = None, module: str | None = "keras.layers", **more) -> dict:
+    return {
+        "module": module,
+        "class_name": class_name,
+        "config": {"name": name, **(config or {})},
+        "registered_name": None,
+        **more,
+    }
+
+
+DENSE = layer("dense", "Dense", {"units": 4}, build_config={"input_shape": [None, 8]})
+
+
+def sequential(*layers: dict, **more) -> dict:
+    return {"module": "keras", "class_name": "Sequential", "config": {"name": "model", "layers": list(layers)}, **more}
+
+
+def weights_of(write=None) -> bytes:
+    """An HDF5 file with a Dense layer's weights and an optimizer's; `write` changes it."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((8, 4), "float32")
+        file["layers/dense/vars/1"] = np.zeros(4, "float32")
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, "uint32")
+        file["optimizer/vars/0"] = np.zeros((8, 4), "float32")
+        if write:
+            write(file)
+    return buffer.getvalue()
+
+
+def keras_file(config=None, weights_=None, extra=(), compression=zipfile.ZIP_STORED, without=()) -> bytes:
+    """A `.keras` archive as Keras writes it, or not quite."""
+    members = {
+        "metadata.json": json.dumps(METADATA),
+        "config.json": config if isinstance(config, bytes | str) else json.dumps(config or sequential(DENSE)),
+        "model.weights.h5": weights_of() if weights_ is None else weights_,
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in [*members.items(), *extra]:
+            if name not in without:
+                archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def legacy_file(config=None, weights=True) -> bytes:
+    def write(file):
+        file.move("layers", "model_weights" if weights else "optimizer_weights/layers")
+        file.attrs["keras_version"] = "2.15.0"
+        if config is not None:
+            file.attrs["model_config"] = json.dumps(config)
+
+    return weights_of(write)
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(data: bytes, suffix: str = ".keras"):
+        path = tmp_path / f"model{suffix}"
+        path.write_bytes(data)
+        archive = read_model_file(path)
+        facts = inspect(archive)
+        refuse_without_code(facts.custom)
+        return archive, facts
+
+    return read
+
+
+@pytest.fixture
+def refusal(read):
+    def refusal(data: bytes, suffix: str = ".keras") -> PrepareError:
+        with pytest.raises(PrepareError) as error:
+            read(data, suffix)
+        return error.value
+
+    return refusal
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_whole_archive_is_read_without_keras(compression, read):
+    archive, facts = read(keras_file(compression=compression))
+    assert archive.weights.count == 8 * 4 + 4
+    assert facts.keras_version == "3.15.1"
+    assert not facts.half_precision
+    assert not facts.quantized
+
+
+def test_a_legacy_file_is_read_without_keras(read):
+    archive, facts = read(legacy_file(sequential(DENSE)), ".h5")
+    assert archive.format == "h5"
+    assert archive.weights.count == 8 * 4 + 4
+    assert facts.keras_version == "2.15.0"
+
+
+def policy(class_name, name):
+    return {"module": "keras", "class_name": class_name, "config": {"name": name}, "registered_name": None}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "half", "quantized"),
+    [
+        (policy("DTypePolicy", "float32"), False, False),
+        (policy("DTypePolicy", "mixed_float16"), True, False),
+        (policy("DTypePolicy", "bfloat16"), True, False),
+        (policy("QuantizedDTypePolicy", "int8_from_float32"), False, True),
+        ("float16", True, False),
+    ],
+)
+def test_the_precision_is_known_before_loading(dtype, half, quantized, read):
+    _, facts = read(keras_file(sequential(layer("dense", "Dense", {"dtype": dtype}))))
+    assert (facts.half_precision, facts.quantized) == (half, quantized)
+
+
+WHOLE = keras_file()
+
+
+def flipped(data: bytes, at: bytes) -> bytes:
+    """The file with one bit turned over, a little behind some bytes."""
+    place = data.index(at) + 600
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+UNREADABLE = {
+    "a flipped bit": (flipped(WHOLE, b"\x89HDF"), ".keras", "damaged (Bad CRC-32"),
+    "a flipped bit, compressed": (
+        flipped(keras_file(compression=zipfile.ZIP_DEFLATED), b"model.weights.h5"),
+        ".keras",
+        "model.weights.h5 in it is damaged",
+    ),
+    "empty": (b"", ".keras", "it is empty"),
+    "random bytes": (bytes(range(7, 250)) * 20, ".keras", "of no known format"),
+    "a pickle": (pickle.dumps({"weights": [1, 2]}), ".keras", "a Python pickle"),
+    "an HTML page": (b"\n<!DOCTYPE html><html>Sign in</html>", ".keras", "an HTML page"),
+    "a storage's error": (b"<?xml version='1.0'?><Error><Code>NoSuchKey", ".keras", "an XML document"),
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", ".keras", "Git LFS pointer"),
+    "a gzip file": (b"\x1f\x8b\x08" + b"\0" * 30, ".keras", "a gzip file"),
+    "a tar archive": (bytes(257) + b"ustar\x0000" + bytes(200), ".keras", "a tar archive (unpack it)"),
+    "a bzip2 file": (b"BZh91AY&SY" + bytes(9), ".keras", "a compressed file (unpack it)"),
+    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(9), ".keras", "an archive of another kind (unpack it)"),
+    "a safetensors file": (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}', ".keras", "a safetensors file"),
+    "a numpy array": (b"\x93NUMPY\1\0", ".keras", "a numpy array"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(9), ".keras", "a PNG picture"),
+    "a photograph": (b"\xff\xd8\xff\xe0" + bytes(9), ".keras", "a JPEG picture"),
+    "a document": (b"%PDF-1.7\n", ".keras", "a PDF document"),
+    "a program": (b"\x7fELF\2\1\1" + bytes(9), ".keras", "a program"),
+    "a text": ("epoch,loss\n1,0.5 für alle\n".encode(), ".keras", "plain text"),
+    "a .h5 without its weights": (legacy_file(sequential(DENSE), weights=False), ".h5", "it has no weights"),
+    "cut in half": (WHOLE[: len(WHOLE) // 2], ".keras", "the upload was cut off"),
+    "HDF5 called .keras": (weights_of(), ".keras", "give its address the ending .h5"),
+    "a zip called .h5": (WHOLE, ".h5", "give its address the ending .keras"),
+    "a damaged .h5": (weights_of()[:1000], ".h5", "not a whole HDF5 file"),
+    "weights only": (legacy_file(), ".h5", "use model.save, not save_weights"),
+    "no config": (keras_file(without=["config.json"]), ".keras", "no config.json"),
+    "no weights": (keras_file(without=["model.weights.h5"]), ".keras", "no model.weights.h5"),
+    "cut weights": (keras_file(weights_=weights_of()[:1000]), ".keras", "model.weights.h5 is not a whole HDF5 file"),
+    "config is no JSON": (keras_file("{"), ".keras", "config.json in it is not valid JSON"),
+    "config is a list": (keras_file("[]"), ".keras", "config.json in it does not describe a model"),
+    "config is null": (keras_file("null"), ".keras", "config.json in it does not describe a model"),
+    "config nests without end": (keras_file("[" * 200_000), ".keras", "config.json in it is not valid JSON"),
+    "config names no class": (keras_file({"config": {}}), ".keras", "names no class"),
+    "a PyTorch checkpoint": (keras_file(extra=[("archive/data.pkl", b"")]), ".keras", "a PyTorch checkpoint"),
+    "a zipped SavedModel": (keras_file(extra=[("m/saved_model.pb", b"")]), ".keras", "a zipped SavedModel"),
+}
+
+
+@pytest.mark.parametrize(("data", "suffix", "words"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_whole_model_is_told_for_what_it_is(data, suffix, words, refusal):
+    error = refusal(data, suffix)
+    assert words in error.message
+    assert error.reason == Reason.MODEL_UNREADABLE
+
+
+def declaring(size: int) -> bytes:
+    """An archive whose directory says that the weights unpack to `size` bytes."""
+    data = bytearray(WHOLE)
+    entry = data.index(b"model.weights.h5", data.index(b"PK\x01\x02")) - 46
+    data[entry + 24 : entry + 28] = struct.pack("<I", size)
+    return bytes(data)
+
+
+def link_elsewhere(file):
+    file["layers/dense/vars/2"] = h5py.ExternalLink("/etc/shadow.h5", "data")
+
+
+def link_softly(file):
+    file["layers/dense/vars/2"] = h5py.SoftLink("/layers")
+
+
+def data_elsewhere(file):
+    file.create_dataset("layers/dense/vars/2", (16,), "u1", external=[("/etc/passwd", 0, 16)])
+
+
+def promise_the_moon(file):
+    file.create_dataset("layers/dense/vars/2", (1 << 34,), "f4", chunks=(1 << 20,), compression="gzip")
+
+
+UNSAFE = {
+    "a bomb for a config": (keras_file(b" " * (1 << 26) + b"{}", compression=zipfile.ZIP_DEFLATED), "would unpack to"),
+    "a huge config": (keras_file(b" " * (33 << 20)), "config.json has 34,603,008 bytes"),
+    "a bomb for weights": (keras_file(weights_=bytes(1 << 26), compression=zipfile.ZIP_DEFLATED), "would unpack to"),
+    "a lie about the size": (declaring(0xFFFFFFF0), "would unpack to"),
+    "a path upwards": (keras_file(extra=[("assets/../../../etc/cron.d/x", "")]), "outside of its folder"),
+    "an absolute path": (keras_file(extra=[("/etc/cron.d/x", "")]), "outside of its folder"),
+    "a stowaway": (keras_file(extra=[("setup.py", "")]), "no part of a .keras file"),
+    "too many members": (keras_file(extra=[(f"assets/{i}", "") for i in range(10_001)]), "members"),
+    "weights that link to another file": (keras_file(weights_=weights_of(link_elsewhere)), "vars/2 are a link"),
+    "weights that link within": (keras_file(weights_=weights_of(link_softly)), "vars/2 are a link"),
+    "weights in another file": (keras_file(weights_=weights_of(data_elsewhere)), "lie in another file"),
+    "weights far beyond the file": (keras_file(weights_=weights_of(promise_the_moon)), "would take 68,719"),
+    "assets that fill the disk": (
+        keras_file(extra=[(f"assets/{i}", bytes(1 << 20)) for i in range(1025)], compression=zipfile.ZIP_DEFLATED),
+        "its assets would unpack to 1,074,790,400 bytes",
+    ),
+    "a billion pixels": (
+        keras_file(sequential(layer("picture", "InputLayer", {"batch_shape": [None, 32_768, 32_768, 1]}), DENSE)),
+        "input 'picture' takes 1,073,741,824 numbers a row",
+    ),
+    "a billion units": (
+        keras_file(sequential(layer("big", "Dense", {"units": 10**9}, build_config={"input_shape": [None, 8]}))),
+        "declare at least 8,000,000,000 weights, but it stores 36",
+    ),
+    "a billion ids": (
+        keras_file(sequential(layer("big", "Embedding", {"input_dim": 10**9, "output_dim": 64}))),
+        "declare at least 64,000,000,000 weights",
+    ),
+    "a Lambda": (keras_file(sequential(layer("bang", "Lambda"))), "layer 'bang' is a Lambda"),
+    "a lambda inside a layer": (
+        keras_file(sequential(layer("dense", "Dense", {"activation": {"class_name": "__lambda__", "config": {}}}))),
+        "layer 'dense' holds a Python lambda",
+    ),
+    "a lambda inside a nested model": (
+        keras_file(sequential(sequential(layer("bang", "Lambda")))),
+        "layer 'bang' is a Lambda",
+    ),
+    "another SavedModel": (keras_file(sequential(layer("sm", "TFSMLayer"))), "layer 'sm' is a TFSMLayer"),
+    "a pickled torch module": (keras_file(sequential(layer("t", "TorchModuleWrapper"))), "holds a pickle"),
+    "a vocabulary on the host": (
+        keras_file(sequential(layer("lookup", "StringLookup", {"vocabulary": "/etc/passwd"}))),
+        "layer 'lookup' reads its vocabulary from '/etc/passwd'",
+    ),
+    "os.system": (keras_file(sequential(layer("x", "system", module="os"))), "'os.system', which is no part"),
+    "eval": (keras_file(sequential(layer("x", "eval", module="builtins"))), "'builtins.eval', which is no part"),
+    "a download": (keras_file(sequential(layer("x", "get_file", module="keras.utils"))), "'keras.utils.get_file'"),
+    "a function of os": (
+        keras_file(
+            sequential(
+                layer("d", "Dense", {"activation": {"module": "os", "class_name": "function", "config": "_exit"}})
+            )
+        ),
+        "layer 'd' names 'os._exit'",
+    ),
+    "a switch of Keras's": (
+        keras_file(sequential(layer("x", "enable_unsafe_deserialization", module="keras.config"))),
+        "'keras.config.enable_unsafe_deserialization'",
+    ),
+    "a logger": (
+        keras_file(sequential(layer("x", "CSVLogger", module="keras.callbacks"))),
+        "'keras.callbacks.CSVLogger'",
+    ),
+    "a loader without safe mode": (
+        keras_file(sequential(layer("x", "load_model", module="keras.src.saving.saving_lib"))),
+        "'keras.src.saving.saving_lib.load_model'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), UNSAFE.values(), ids=UNSAFE)
+def test_what_could_do_harm_is_refused_before_loading(data, words, refusal):
+    error = refusal(data)
+    assert words in error.message
+    assert error.reason == Reason.MODEL_UNSAFE
+
+
+NAN = {
+    "in a matrix": ("layers/dense/vars/0", (3, 1)),
+    "in a vector": ("layers/dense/vars/1", 2),
+}
+
+
+@pytest.mark.parametrize(("path", "place"), NAN.values(), ids=NAN)
+def test_weights_that_are_nan_are_found_wherever_they_are(path, place, refusal):
+    def spoil(file):
+        file[path][place] = np.nan
+        file["layers/dense/vars"].attrs["name"] = "digits"
+
+    error = refusal(keras_file(weights_=weights_of(spoil)))
+    assert error.message.startswith(f"weights of layer 'digits' are NaN (/{path})")
+    assert error.reason == Reason.MODEL_UNSUPPORTED
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 0, 3), (2, 2, 3, 2), (5, 9)])
+def test_blocks_cover_an_array_once(shape, monkeypatch):
+    monkeypatch.setattr("keras_pipeline.weights.BLOCK", 4)
+    array = np.zeros(shape)
+    for block in _blocks(shape):
+        assert array[block].size <= 4
+        array[block] += 1
+    assert (array == 1).all()
+
+
+UNSUPPORTED = {
+    "a registered class": (
+        layer("twice", "Doubled", module="acme.layers", registered_name="acme>Doubled"),
+        "'acme>Doubled' (layer 'twice')",
+    ),
+    "a class by its module": (layer("twice", "Doubled", module="acme.layers"), "'acme.layers.Doubled' (layer 'twice')"),
+    "a class of a script": (layer("twice", "Doubled", module="__main__"), "'__main__.Doubled'"),
+    "a class of a notebook": (
+        {**layer("twice", "Doubled", module=None), "registered_name": "Doubled"},
+        "'Doubled' (layer 'twice')",
+    ),
+    "a function of one's own": (
+        layer("d", "Dense", {"activation": {"module": "acme", "class_name": "function", "config": "swoosh"}}),
+        "'acme.swoosh' (layer 'd')",
+    ),
+    "JAX": (layer("j", "JaxLayer"), "layer 'j' is a JaxLayer"),
+}
+
+
+@pytest.mark.parametrize(("part", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_what_is_not_part_of_keras_is_named(part, words, refusal):
+    error = refusal(keras_file(sequential(part)))
+    assert words in error.message
+    assert error.reason == Reason.MODEL_UNSUPPORTED
+
+
+def test_a_model_of_a_class_of_ones_own_is_named(refusal):
+    own = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Custom>Own"}
+    assert "'Custom>Own' (the model itself)" in refusal(keras_file(own)).message
+
+
+def test_the_losses_and_metrics_of_training_do_not_matter(read):
+    own = {"loss": {"module": "acme", "class_name": "OwnLoss", "config": {}, "registered_name": "acme>OwnLoss"}}
+    read(keras_file(sequential(DENSE, compile_config=own)))
+
+
+def test_weights_in_another_format_are_named(refusal):
+    error = refusal(keras_file(without=["model.weights.h5"], extra=[("model.weights.npz", b"")]))
+    assert error.reason == Reason.MODEL_UNSUPPORTED
+    assert "model.weights.npz" in error.message
