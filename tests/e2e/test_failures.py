@@ -52,7 +52,7 @@ from fault_source import run_fault_source
 from keras_models import Client, Model, until
 
 sys.path.append(str(Path(__file__).parents[1] / "unit/keras_pipeline"))
-import test_archive as model_files
+import test_model_file as model_files
 
 # The promise: what is visible in the cluster stands on the KerasModel this many seconds later.
 SECONDS_TO_TELL = 10
