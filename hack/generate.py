@@ -180,7 +180,7 @@ def troubleshooting_page() -> str:
     ]
     for reason, doc in sorted(REASON_DOCS.items()):
         lines += ["", f"## {reason}", "", doc.meaning, "", f"**What to do:** {doc.remedy}"]
-        if doc.needs_human:
+        if doc.is_terminal:
             lines += ["", UNTIL_CHANGED]
     return MARKDOWN_HEADER + "\n".join(lines) + "\n"
 

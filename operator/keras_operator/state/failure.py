@@ -33,4 +33,4 @@ class Failure:
 def needs_human(reason: Reason) -> bool:
     """Whether the same inputs would fail again."""
     doc = REASON_DOCS.get(reason)
-    return doc is not None and doc.needs_human
+    return doc is not None and doc.is_terminal
