@@ -43,6 +43,7 @@ class Reason(StrEnum):
     SERVICE_MONITOR_APPLIED = "ServiceMonitorApplied"
     SERVICE_MONITOR_DISABLED = "ServiceMonitorDisabled"
     SERVICE_MONITOR_CRD_MISSING = "ServiceMonitorCRDMissing"
+    SERVICE_MONITOR_PENDING = "ServiceMonitorPending"
     # The resource
     SPEC_INVALID = "SpecInvalid"
     NAME_CONFLICT = "NameConflict"
@@ -113,6 +114,9 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     Reason.SERVICE_MONITOR_CRD_MISSING: ReasonDoc(
         "The cluster has no ServiceMonitor kind (monitoring.coreos.com/v1).",
         "Install the Prometheus operator; the ServiceMonitor then appears by itself.",
+    ),
+    Reason.SERVICE_MONITOR_PENDING: ReasonDoc(
+        "The ServiceMonitor does not exist yet.", "Nothing: the operator creates it. A suspended model gets none."
     ),
     Reason.SPEC_INVALID: ReasonDoc(
         "The spec passed the API server but means nothing to this operator.",
