@@ -72,7 +72,7 @@ class Operator(Process):
         async def are_served() -> bool:
             found = await self.metrics()
             served = found.get('keras_operator_models{ready="True",reason="Serving"}', 0)
-            return served == count and found["keras_operator_queue_depth"] == 0
+            return served == count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
         await self._wait_for(are_served, f"{count} models to be Ready", every=0.1)
 
@@ -84,8 +84,8 @@ class Operator(Process):
                 found = await self.metrics()
             except (urllib.error.URLError, ConnectionError):
                 return False
-            turns = found.get('keras_operator_reconcile_seconds_count{result="ok"}', 0)
-            return turns >= count and found["keras_operator_queue_depth"] == 0
+            turns = found.get('keras_operator_reconcile_duration_seconds_count{result="ok"}', 0)
+            return turns >= count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
         await self._wait_for(are_checked, f"{count} models to be checked", every=0.1)
 
