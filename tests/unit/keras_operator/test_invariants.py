@@ -42,7 +42,7 @@ from keras_operator.naming.names import prepare_job_name
 from keras_operator.state.failure import Failure, needs_human
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution, remembered
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 EXAMPLES = 260
 STEPS_OF_AN_EXAMPLE = 50
