@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -137,7 +138,7 @@ class Stage:
 
     async def _install(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        for definition in (custom_resource_definition(), SERVICE_MONITOR_CRD):
+        for definition in (custom_resource_definition(SCHEMES), SERVICE_MONITOR_CRD):
             await self.client.create(definitions, definition)
         for path in (MODELS, "/apis/monitoring.coreos.com/v1/servicemonitors"):
             await self._wait_until_served(path)

@@ -20,7 +20,7 @@ from keras_operator.kube.kinds import JOB, Object
 from keras_operator.lookups.bundle_lookup import BACKOFF_SECONDS, BundleLookup
 from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks import PREPARE
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 REVISION = scene(model()).revision
 KEYS = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_SECRET_ACCESS_KEY": "secret"}

@@ -29,7 +29,7 @@ from keras_operator.components.deployment import deployment
 from keras_operator.components.service_account import ServiceAccountComponent
 from keras_operator.kube.kinds import JOB, Object
 from keras_operator.naming.sizing import GIB, Memory, prepare_mib, server_memory
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
 SMALL = Fingerprint("etag-1", 100_000)
