@@ -38,7 +38,7 @@ down: ## end what `make demo` left running (CLUSTER=current: remove it from your
 images: ## build the three images and push them to IMAGE_REGISTRY (default: the cluster's)
 	hack/images.sh
 
-generate: .venv/ready ## write the CRD, its copy in the chart, docs/api.md and docs/troubleshooting.md
+generate: .venv/ready ## write the CRD, its copy in the chart, docs/reference/{api,troubleshooting}.md and the tables of docs/internals/performance.md
 	.venv/bin/python hack/generate.py
 
 golden: .venv/ready ## write the golden files of the rendering tests anew, for review in the diff

@@ -252,7 +252,7 @@ def how_to_go_on() -> str:
     kubectl port-forward service/digits 8080   # then: curl http://127.0.0.1:8080/v2/models/digits
     kubectl -n monitoring port-forward service/prometheus 9090
 
-how to ask it: docs/serving.md
+how to ask it: docs/guides/serving.md
 to stop: {"make down" if OWN_CLUSTER else "CLUSTER=current make down"}"""
 
 

@@ -1,5 +1,5 @@
 """Writes what follows from operator/keras_api (the CRD, the chart's copy of it, two pages of documentation), and the
-tables of docs/performance.md, which follow from the benchmarks' results.
+tables of docs/internals/performance.md, which follow from the benchmarks' results.
 
 `make generate` runs it; `--check` writes nothing, names the files that are stale, and fails when there are any.
 """
@@ -56,9 +56,9 @@ def generated_files() -> dict[str, str]:
     return {
         "crds/kerasmodels.keras-operator.dev.yaml": manifest,
         "charts/keras-operator/files/crd.yaml": manifest,
-        "docs/api.md": api_page(definition),
-        "docs/troubleshooting.md": troubleshooting_page(),
-        "docs/performance.md": performance_page(),
+        "docs/reference/api.md": api_page(definition),
+        "docs/reference/troubleshooting.md": troubleshooting_page(),
+        "docs/internals/performance.md": performance_page(),
     }
 
 
@@ -76,7 +76,7 @@ def to_yaml(value: Any) -> str:
 
 
 def api_page(definition: dict[str, Any]) -> str:
-    """docs/api.md: every field of spec and status, and the conditions."""
+    """docs/reference/api.md: every field of spec and status, and the conditions."""
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     names = definition["spec"]["names"]
     lines = [
@@ -165,7 +165,7 @@ def table_row(*cells: str) -> str:
 
 
 def troubleshooting_page() -> str:
-    """docs/troubleshooting.md: every reason, what it means, and what to do."""
+    """docs/reference/troubleshooting.md: every reason, what it means, and what to do."""
     lines = [
         "# What a KerasModel's status says, and what to do",
         "",
@@ -186,8 +186,8 @@ def troubleshooting_page() -> str:
 
 
 def performance_page() -> str:
-    """docs/performance.md as it is, with the tables of the present results."""
-    page = (ROOT / "docs/performance.md").read_text()
+    """docs/internals/performance.md as it is, with the tables of the present results."""
+    page = (ROOT / "docs/internals/performance.md").read_text()
     return re.sub(
         r"(<!-- results of (\S+) -->\n).*?(<!-- end -->)",
         lambda found: found[1] + results_table(found[2]) + found[3],

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def shown() -> list[tuple[str, dict]]:
     documents = []
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("charts/*/*.md")]:
+    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("charts/*/*.md")]:
         for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
             documents += [(path.name, document) for document in yaml.safe_load_all(block)]
     for path in ROOT.glob("examples/**/*.yaml"):
@@ -43,7 +43,8 @@ def test_readme_shows_a_kerasmodel():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/guarantees.md", "docs/serving.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/**/*.md")))],
 )
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page
@@ -52,7 +53,7 @@ def test_links_between_pages_lead_somewhere(page):
 
 
 def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
-    page = (ROOT / "docs/serving.md").read_text()
+    page = (ROOT / "docs/guides/serving.md").read_text()
     one, several = re.findall(r"^```csv\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     file = tmp_path / "data.csv"
     file.write_text(one)
@@ -71,17 +72,18 @@ def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
 
 
 def test_the_time_that_a_server_has_to_end_is_the_one_that_is_told():
-    (told,) = re.findall(r"^## When a server ends\n\n(.*?)\n\n", (ROOT / "docs/serving.md").read_text(), re.M | re.S)
+    page = (ROOT / "docs/guides/serving.md").read_text()
+    (told,) = re.findall(r"^## When a server ends\n\n(.*?)\n\n", page, re.M | re.S)
     assert re.findall(r"\d+(?=\sseconds)", told) == [str(DRAIN_DELAY_SECONDS), str(DRAIN_TIMEOUT_SECONDS)]
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_explained(reason):
-    assert f"\n## {reason}\n" in (ROOT / "docs/troubleshooting.md").read_text()
+    assert f"\n## {reason}\n" in (ROOT / "docs/reference/troubleshooting.md").read_text()
 
 
 def promised() -> list[str]:
-    return sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/guarantees.md").read_text())))
+    return sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/internals/guarantees.md").read_text())))
 
 
 @pytest.mark.parametrize("test", promised())
@@ -91,6 +93,6 @@ def test_every_test_that_proves_a_guarantee_exists(test):
 
 
 def test_every_guarantee_names_its_test():
-    rows = re.findall(r"^\|(?! promise|---)(.+)\|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\|(?! promise|---)(.+)\|$", (ROOT / "docs/internals/guarantees.md").read_text(), re.MULTILINE)
     assert len(rows) > 50
     assert [row for row in rows if "::" not in row] == []

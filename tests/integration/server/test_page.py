@@ -1,4 +1,4 @@
-"""What docs/serving.md shows is what a real server answers."""
+"""What docs/guides/serving.md shows is what a real server answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "hack"))
 
 from cluster import toolchain  # noqa: E402
 
-PAGE = (ROOT / "docs/serving.md").read_text()
+PAGE = (ROOT / "docs/guides/serving.md").read_text()
 ADDRESS = "127.0.0.1:8080"
 
 
