@@ -83,6 +83,12 @@ def test_every_json_example_is_valid(page):
             json.loads(line)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_python_example_compiles(page):
+    for block in blocks(page, "python"):
+        compile(block, name_of(page), "exec")
+
+
 def test_the_chart_and_the_code_have_the_same_version():
     chart = yaml.safe_load((ROOT / "charts/keras-operator/Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
