@@ -3,7 +3,7 @@
 A step is one thing that happens in a cluster in memory (`stand_in_cluster`): the spec or the source changes, a Job or
 pod gets on, fails or is deleted, a watch falls behind, time passes, the operator dies in the middle of its writes.
 After every step the operator hears what its watches deliver and takes turns (observe, decide, act, summarize) until it
-rests; every turn is held against the promises of docs/guarantees.md in `Machine.check`. Each example ends with
+rests; `Machine.check` checks the promises of docs/internals/guarantees.md after every turn. Each example ends with
 everything healthy again, and must end in Ready. Steps also make the spec mean nothing, and let writes fail.
 
 The run is the same every time (`derandomize`): at least `STEPS` steps in about 20 seconds. When it fails, hypothesis
