@@ -210,7 +210,7 @@ def troubleshooting_page() -> str:
     ]
     for reason, doc in sorted(REASON_DOCS.items()):
         lines += ["", f"## {reason}", "", doc.meaning, "", f"**Remedy:** {doc.remedy}"]
-        if doc.needs_human:
+        if doc.is_terminal:
             lines += ["", MANUAL]
     return FROM_TYPES + "\n".join(lines) + "\n"
 

@@ -31,4 +31,4 @@ class Failure:
 def is_terminal(reason: Reason) -> bool:
     """Whether the same inputs would fail again."""
     doc = REASON_DOCS.get(reason)
-    return doc is not None and doc.needs_human
+    return doc is not None and doc.is_terminal

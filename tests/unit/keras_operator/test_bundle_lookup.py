@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from operator_makers import KEY, SETTINGS, ago, failure, job, model, pod, scene, summary
 
-from keras_api.manifest import Attempt, Manifest, ModelSummary, SourceRecord, encode_manifest
+from keras_api.manifest import Manifest, ModelSummary, RejectedRuntime, SourceRecord, encode_manifest
 from keras_api.reasons import Reason
 from keras_operator.kube.client import KubeClient
 from keras_operator.kube.errors import ApiError
@@ -200,12 +200,12 @@ async def test_a_manifest_that_makes_no_sense_is_left_to_the_job(store: Store, c
 
 
 async def test_a_long_summary_is_cut_as_a_report_of_it_would_be(store: Store) -> None:
-    wordy = [Attempt(runtime="onnxruntime", reason="why " * 5000)]
-    store.content = manifest(of=msgspec.structs.replace(summary(), not_taken=wordy))
+    wordy = [RejectedRuntime(runtime="onnxruntime", reason="why " * 5000)]
+    store.content = manifest(of=msgspec.structs.replace(summary(), rejected_runtimes=wordy))
     async with lookup_in(store) as lookup:
         found = await lookup.get(model(), scene(model()))
     assert found is not None
-    assert len(found.not_taken[0].reason) == 200
+    assert len(found.rejected_runtimes[0].reason) == 200
 
 
 @pytest.mark.parametrize(
