@@ -16,7 +16,7 @@ def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
 
     Args:
         spec: the model's spec.
-        fingerprint: version of the source: its digest, or the result of `keras_store.fingerprint`.
+        fingerprint: version of the source: its digest, or the result of `keras_store.sources.fingerprint`.
     """
     # A digest identifies the content. Any other fingerprint identifies it only together with the address.
     content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]
