@@ -121,19 +121,19 @@ REJECTED = {
 
 @pytest.mark.parametrize(("build", "reason", "words"), REJECTED.values(), ids=REJECTED)
 def test_the_error_names_the_layer_that_is_rejected(build, reason, words, prepare_model):
-    with pytest.raises(PrepareError) as refusal:
+    with pytest.raises(PrepareError) as rejection:
         prepare_model(build())
-    assert refusal.value.reason == reason
-    assert [word for word in words if word not in refusal.value.message] == []
+    assert rejection.value.reason == reason
+    assert [word for word in words if word not in rejection.value.message] == []
 
 
 def test_a_failed_conversion_without_fallback_is_an_error(prepare_model):
     code = keras.Input((1,), dtype="int64", name="code")
     lookup = layers.IntegerLookup(vocabulary=[10, 20], output_mode="one_hot")
-    with pytest.raises(PrepareError) as refusal:
+    with pytest.raises(PrepareError) as rejection:
         prepare_model(keras.Model(code, layers.Dense(2)(lookup(code))), runtime="onnxruntime")
-    assert refusal.value.reason == Reason.CONVERSION_FAILED
-    assert "onnxruntime: " in refusal.value.message
+    assert rejection.value.reason == Reason.CONVERSION_FAILED
+    assert "onnxruntime: " in rejection.value.message
 
 
 ROWS = "label,a,b,c\n0,9,1,1\n1,1,9,1\n2,1,1,9\n2,9,1,1\n"

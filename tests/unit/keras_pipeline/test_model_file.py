@@ -91,13 +91,13 @@ def read(tmp_path):
 
 
 @pytest.fixture
-def refusal(read):
-    def refusal(data: bytes, suffix: str = ".keras") -> PrepareError:
+def rejection(read):
+    def rejection(data: bytes, suffix: str = ".keras") -> PrepareError:
         with pytest.raises(PrepareError) as error:
             read(data, suffix)
         return error.value
 
-    return refusal
+    return rejection
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -192,8 +192,8 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(("data", "suffix", "words"), UNREADABLE.values(), ids=UNREADABLE)
-def test_a_file_that_is_not_a_complete_model_is_rejected_with_its_kind(data, suffix, words, refusal):
-    error = refusal(data, suffix)
+def test_a_file_that_is_not_a_complete_model_is_rejected_with_its_kind(data, suffix, words, rejection):
+    error = rejection(data, suffix)
     assert words in error.message
     assert error.reason == Reason.MODEL_UNREADABLE
 
@@ -293,8 +293,8 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize(("data", "words"), UNSAFE.values(), ids=UNSAFE)
-def test_a_malicious_file_is_rejected_before_loading(data, words, refusal):
-    error = refusal(data)
+def test_a_malicious_file_is_rejected_before_loading(data, words, rejection):
+    error = rejection(data)
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSAFE
 
@@ -306,12 +306,12 @@ NAN = {
 
 
 @pytest.mark.parametrize(("path", "place"), NAN.values(), ids=NAN)
-def test_weights_that_are_nan_are_found_at_any_position(path, place, refusal):
+def test_weights_that_are_nan_are_found_at_any_position(path, place, rejection):
     def spoil(file):
         file[path][place] = np.nan
         file["layers/dense/vars"].attrs["name"] = "digits"
 
-    error = refusal(keras_file(weights_=weights_of(spoil)))
+    error = rejection(keras_file(weights_=weights_of(spoil)))
     assert error.message.startswith(f"weights of layer 'digits' are NaN (/{path}; ")
     assert error.reason == Reason.MODEL_UNSUPPORTED
 
@@ -346,15 +346,15 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize(("part", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
-def test_the_error_names_a_part_that_keras_does_not_have(part, words, refusal):
-    error = refusal(keras_file(sequential(part)))
+def test_the_error_names_a_part_that_keras_does_not_have(part, words, rejection):
+    error = rejection(keras_file(sequential(part)))
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSUPPORTED
 
 
-def test_the_error_names_a_custom_model_class(refusal):
+def test_the_error_names_a_custom_model_class(rejection):
     own = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Custom>Own"}
-    assert "'Custom>Own' (the model itself)" in refusal(keras_file(own)).message
+    assert "'Custom>Own' (the model itself)" in rejection(keras_file(own)).message
 
 
 def test_custom_losses_and_metrics_of_training_are_ignored(read):
@@ -362,7 +362,7 @@ def test_custom_losses_and_metrics_of_training_are_ignored(read):
     read(keras_file(sequential(DENSE, compile_config=own)))
 
 
-def test_the_error_names_weights_in_another_format(refusal):
-    error = refusal(keras_file(without=["model.weights.h5"], extra=[("model.weights.npz", b"")]))
+def test_the_error_names_weights_in_another_format(rejection):
+    error = rejection(keras_file(without=["model.weights.h5"], extra=[("model.weights.npz", b"")]))
     assert error.reason == Reason.MODEL_UNSUPPORTED
     assert "model.weights.npz" in error.message
