@@ -79,6 +79,11 @@ def test_a_model_with_a_long_summary_is_reported(model: ModelSummary):
     assert (kept.digest, kept.runtime, kept.parity) == (MODEL.digest, MODEL.runtime, MODEL.parity)
 
 
+def test_the_result_of_another_task_is_read_as_written():
+    report = StepReport(step="inspect", revision="r", result={"lines": 7})
+    assert decode_report(encode_report(report)) == report
+
+
 def test_sixteen_inputs_are_reported_in_full():
     inputs = [Tensor(name=f"input_{i}", dtype="float32", shape=[-1, 1]) for i in range(16)]
     assert decode_report(encode_report(prepared(replace(MODEL, inputs=inputs)))).model == replace(MODEL, inputs=inputs)
@@ -90,10 +95,9 @@ def test_sixteen_inputs_are_reported_in_full():
         ("", "not a step report"),
         ("Killed", "not a step report"),
         ('{"version":2,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""}}', "version"),
-        ('{"version":1,"step":"dance","revision":"r","failure":{"reason":"Forbidden","message":""}}', "dance"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Nonsense","message":""}}', "Nonsense"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""},"x":1}', "`x`"),
-        ('{"version":1,"step":"put","revision":"r"}', "exactly one of fetchedBytes, model and failure"),
+        ('{"version":1,"step":"put","revision":"r"}', "exactly one of fetchedBytes, model, result and failure"),
     ],
 )
 def test_an_invalid_report_is_rejected(data: str, cause: str):
