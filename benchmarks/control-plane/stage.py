@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -72,7 +73,7 @@ class Operator(Process):
         async def are_served() -> bool:
             found = await self.metrics()
             served = found.get('keras_operator_models{ready="True",reason="Serving"}', 0)
-            return served == count and found["keras_operator_queue_depth"] == 0
+            return served == count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
         await self._wait_for(are_served, f"{count} models to be Ready", every=0.1)
 
@@ -84,8 +85,8 @@ class Operator(Process):
                 found = await self.metrics()
             except (urllib.error.URLError, ConnectionError):
                 return False
-            reconciles = found.get('keras_operator_reconcile_seconds_count{result="ok"}', 0)
-            return reconciles >= count and found["keras_operator_queue_depth"] == 0
+            reconciles = found.get('keras_operator_reconcile_duration_seconds_count{result="ok"}', 0)
+            return reconciles >= count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
         await self._wait_for(are_reconciled, f"{count} models to be reconciled", every=0.1)
 
@@ -137,7 +138,7 @@ class Stage:
 
     async def _install(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        for definition in (custom_resource_definition(), SERVICE_MONITOR_CRD):
+        for definition in (custom_resource_definition(SCHEMES), SERVICE_MONITOR_CRD):
             await self.client.create(definitions, definition)
         for path in (MODELS, "/apis/monitoring.coreos.com/v1/servicemonitors"):
             await self._wait_until_served(path)

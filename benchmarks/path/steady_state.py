@@ -22,7 +22,7 @@ RESOURCES = {"requests": {"cpu": "5m", "memory": "64Mi"}}
 CONCURRENT = 2
 
 _WRITE = re.compile(
-    r'^keras_operator_api_request_seconds_count\{.*verb="(?:apply|patch|delete|create)".*\} (\S+)$', re.M
+    r'^keras_operator_api_request_duration_seconds_count\{.*verb="(?:apply|patch|delete|create)".*\} (\S+)$', re.M
 )
 
 

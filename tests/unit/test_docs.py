@@ -14,7 +14,7 @@ from keras_api import __version__
 from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
-from keras_operator.render.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
+from keras_operator.components.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
 from keras_pipeline import validation
 
 ROOT = Path(__file__).resolve().parents[2]
