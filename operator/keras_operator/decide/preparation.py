@@ -26,7 +26,7 @@ from keras_operator.naming.sizing import USUAL, Memory, prepare_mib
 from keras_operator.state.conditions import find_condition
 from keras_operator.state.failure import Failure, needs_human
 from keras_operator.state.observed import Observed
-from keras_store.http_storage import public_url
+from keras_store.redaction import public_url
 
 # The Job's end and its pod's last words come by two watches: the one may be a little ahead of the other.
 REPORT_GRACE_SECONDS = 5

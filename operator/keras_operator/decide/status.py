@@ -34,7 +34,7 @@ from keras_operator.naming.names import prepare_job_name, service_url
 from keras_operator.state.conditions import ConditionUpdate, conditions
 from keras_operator.state.failure import Failure, Step
 from keras_operator.state.observed import Observed
-from keras_store.http_storage import public_url
+from keras_store.redaction import public_url
 
 HISTORY_LENGTH = 5
 

@@ -22,7 +22,8 @@ from keras_operator.kube.kinds import Key
 from keras_operator.render.pods import speaks_to_embedded_store
 from keras_operator.settings import Settings
 from keras_operator.state.observed import Observed
-from keras_store.bundle_store import BundleStore, bundle_store
+from keras_store.bundles.open import bundle_store
+from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
 
 # A look saves a Job of ten seconds; one that takes longer than this saves little, and the Job tells what is wrong.

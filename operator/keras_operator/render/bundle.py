@@ -12,7 +12,7 @@ from keras_api.resource import KerasModel
 from keras_operator.kube.kinds import Object
 from keras_operator.render.pods import store_access, store_volumes
 from keras_operator.settings import Settings
-from keras_store.tokens import AUDIENCE, READ_SUFFIX
+from keras_store.store_access import AUDIENCE, READ_SUFFIX
 
 FOLDER = "/bundle"
 

@@ -13,7 +13,7 @@ from keras_operator.naming.names import prepare_job_name
 from keras_operator.naming.sizing import USUAL, Memory, mebibytes, prepare_mib
 from keras_operator.render.pods import container, pod_spec, store_access, store_volumes
 from keras_operator.settings import Settings
-from keras_store.tokens import AUDIENCE
+from keras_store.store_access import AUDIENCE
 
 WORK = "/work"
 VOLUMES = "/volumes"
