@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keras_api.limits import memory_limit
-from keras_api.manifest import Attempt, Parity
+from keras_api.manifest import Parity, RejectedRuntime
 from keras_api.reasons import Reason
 from keras_pipeline import onnx_graph, saved_model
 from keras_pipeline.arrays import Arrays
@@ -39,7 +39,7 @@ class Converted:
         parity: how well it agrees with Keras.
         entry: its file or folder in the bundle.
         input_bindings: its names of inputs, where they are not the model's.
-        not_taken: what was tried besides.
+        rejected_runtimes: what was tried besides.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Converted:
     parity: Parity
     entry: str
     input_bindings: dict[str, str] = field(default_factory=dict)
-    not_taken: list[Attempt] = field(default_factory=list)
+    rejected_runtimes: list[RejectedRuntime] = field(default_factory=list)
 
 
 class Converter:
@@ -92,8 +92,8 @@ class Converter:
             raise PrepareError(reason, f"{said}{self._hint()}{fallback}")
         taken, slower = self._fastest(good)
         (self._scratch / taken.entry).rename(bundle / taken.entry)
-        attempts = [Attempt(runtime=name, reason=str(error)) for name, error in failed.items()]
-        return replace(taken, not_taken=[*attempts, *slower])
+        attempts = [RejectedRuntime(runtime=name, reason=str(error)) for name, error in failed.items()]
+        return replace(taken, rejected_runtimes=[*attempts, *slower])
 
     def _hint(self) -> str:
         """What would help where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
@@ -118,7 +118,7 @@ class Converter:
         runtime = TensorFlow(self._scratch / SAVED_MODEL, self._model.inputs, bindings)
         return Converted("tensorflow", runtime, check(runtime, self._cases, self._tolerance), SAVED_MODEL, bindings)
 
-    def _fastest(self, good: list[Converted]) -> tuple[Converted, list[Attempt]]:
+    def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
         """The fastest, and the others with their times; without measuring when there is no choice."""
         if len(good) == 1:
             return good[0], []
@@ -127,7 +127,7 @@ class Converter:
         times = {converted.name: _milliseconds(converted.runtime, inputs) for converted in good}
         first, *others = sorted(good, key=lambda converted: times[converted.name])
         return first, [
-            Attempt(
+            RejectedRuntime(
                 runtime=other.name,
                 reason=f"slower here: {times[other.name]:.3g} ms a row; {first.name} {times[first.name]:.3g} ms",
             )

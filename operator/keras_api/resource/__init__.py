@@ -1,7 +1,7 @@
 """The KerasModel resource: spec and status as types with bounds, defaults, descriptions and CEL rules.
 
-The CustomResourceDefinition in ``crds/`` is generated from these types (`keras_api.crd`) and the operator parses with
-them, so the API server and the operator accept the same objects.
+The CustomResourceDefinition in ``crds/`` is generated from these types (`keras_api.crd`), and the operator parses
+resources with them. Therefore the API server and the operator accept the same objects.
 """
 
 from keras_api.resource.address import AddressScheme, alternatives, insert_schemes

@@ -34,16 +34,16 @@ BYTES_PER_PARAMETER = 4
 
 
 class Memory(NamedTuple):
-    """What the attempts before have taught about the memory of a prepare Job."""
+    """What earlier attempts have shown about the memory that a Job needs."""
 
     mib: int = 0
-    """What the container ``prepare`` gets at least."""
+    """Lower bound for the Job's main container."""
     factor: int = 1
-    """What the memory of every container is multiplied with, after the kernel has killed one."""
+    """Factor for the memory of every container, after the kernel killed one."""
 
 
 USUAL = Memory()
-"""Nothing is known but the size of the model file."""
+"""No earlier attempt."""
 
 
 def prepare_mib(source_bytes: int | None) -> int:

@@ -16,7 +16,7 @@ from keras_store.storage.folder import FolderStorage
 from keras_store.store_access import STORE_PREFIX, TOKEN_FILE_VARIABLE
 
 # A step fails after two idle timeouts (see `keras_store.retry`), and the status shows the reason. A server logs the
-# first one before the operator reads the log (`UNREADY_SECONDS`).
+# first one before the operator reads the log (`READINESS_TIMEOUT_SECONDS`).
 STORE_TIMEOUTS = Timeouts(idle=25.0)
 
 

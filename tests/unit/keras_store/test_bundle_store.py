@@ -11,7 +11,7 @@ from aiohttp import web
 
 from keras_api.manifest import decode_manifest
 from keras_api.reasons import Reason
-from keras_operator.diagnosis.pods import UNREADY_SECONDS
+from keras_operator.diagnosis.pods import READINESS_TIMEOUT_SECONDS
 from keras_store.atomic_file import TEMP_PREFIX
 from keras_store.bundles.open import STORE_TIMEOUTS, bundle_store
 from keras_store.bundles.store import BundleStore
@@ -102,7 +102,9 @@ async def test_a_bundle_of_another_release_is_not_replaced(store: BundleStore, m
     await store.put("ns/m/rev", make_bundle(FILES))
     manifest = tmp_path / "archive/ns/m/rev/manifest.json"
     manifest.write_bytes(b'{"version":9}')
-    with pytest.raises(StepError, match=r"version 9 is not known here.*or use the release that wrote it") as caught:
+    with pytest.raises(
+        StepError, match=r"version 9 is not supported.*or use the release that wrote the manifest"
+    ) as caught:
         await store.put("ns/m/rev", make_bundle({"model.onnx": b"another"}, folder="again"))
     assert caught.value.reason is Reason.BUNDLE_INVALID
     assert manifest.read_bytes() == b'{"version":9}'
@@ -235,4 +237,4 @@ async def test_a_request_that_times_out_is_retried_once(serve: Callable[..., Awa
 def test_a_store_that_does_not_answer_is_reported_within_a_minute():
     assert STORE_TIMEOUTS.idle * MAX_TIMEOUTS < 60
     # Earlier than the operator reads the log of a server that is not ready.
-    assert STORE_TIMEOUTS.idle < UNREADY_SECONDS
+    assert STORE_TIMEOUTS.idle < READINESS_TIMEOUT_SECONDS
