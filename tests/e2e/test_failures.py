@@ -528,7 +528,7 @@ def test_a_full_store_is_told_and_used_once_it_has_room(served, client):
         served.apply(served.address(), serving={"replicas": 2, "runtime": "onnxruntime"})
         failure = served.wait_failure("StoreUnavailable")
         assert failure["step"] == "prepare"
-        assert "has no room for" in failure["message"]
+        assert "has no space left for" in failure["message"]
         assert f"of {served.namespace}/digits/{served.status['desiredRevision']}/" in failure["message"]
         assert "enlarge the store's volume, or delete old bundles" in failure["message"]
         assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
