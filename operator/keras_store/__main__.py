@@ -12,7 +12,7 @@ from pathlib import Path
 from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
 from keras_api.scalars import quantity
-from keras_api.step_report import Step, StepFailure, StepReport
+from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
 from keras_store.atomic_file import is_full
 from keras_store.bundles.open import bundle_store
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _step(options: argparse.Namespace) -> int:
-    step: Step = options.command
+    step: str = options.command
     revision = ""
     try:
         if step == "get":
@@ -66,7 +66,7 @@ def _step(options: argparse.Namespace) -> int:
     return 0
 
 
-def _failed(step: Step, revision: str, reason: Reason, message: str) -> int:
+def _failed(step: str, revision: str, reason: Reason, message: str) -> int:
     log.error("%s: %s", reason, message)
     publish(StepReport(step=step, revision=revision, failure=StepFailure(reason=reason, message=message)))
     return 1
