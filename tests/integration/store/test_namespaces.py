@@ -270,7 +270,7 @@ def get(url: str, token: str) -> int:
 
 
 def signed_again(cluster, **claims: int) -> str:
-    """A real token with other claims, signed with the API server's own key, because a test cannot wait until a token expires."""
+    """A real token with other claims, signed with the API server's key: a test cannot wait until a token expires."""
     head, body, _ = cluster.token("team-a").split(".")
     content = json.loads(base64.urlsafe_b64decode(body + "==")) | claims
     body = encoded(json.dumps(content).encode())
