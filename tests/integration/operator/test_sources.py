@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
     "TLS with a server that speaks none": Case(
         {"uri": "{closed_tls}/file/m.keras"},
         "SourceUnreachable",
-        ["{closed_tls}/file/m.keras: no TLS connection", "write http:// if it has none"],
+        ["{closed_tls}/file/m.keras: no TLS connection", "use http:// if it has none"],
     ),
     "no such bucket": Case(
         s3("s3://none/m.keras"),

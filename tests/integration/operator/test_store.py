@@ -132,7 +132,7 @@ def test_a_download_that_hangs_is_told_until_the_server_has_its_bundle(
     scene.kubelet.ends_serving(pod, report)
     ready = scene.wait_for("Ready", "False", "StoreUnavailable")
     assert f"{silent_store}/{scene.namespace}/digits/{first}/manifest.json: no answer in time" in ready["message"]
-    assert "what is served already is not affected" in ready["message"]
+    assert "models that are being served are not affected" in ready["message"]
     assert scene.status()["lastFailure"]["step"] == "serve"
     assert still_serves(scene, first)
 

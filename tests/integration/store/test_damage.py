@@ -22,7 +22,7 @@ FILES = {"model.onnx": os.urandom(6 << 20), "saved/variables.bin": b"x" * 1000, 
 
 @dataclass(frozen=True)
 class Place:
-    """A store, and the folder behind it where the disk does its harm."""
+    """A store, and the folder on the disk in which the tests damage a bundle."""
 
     url: str
     environ: dict[str, str]
@@ -91,7 +91,7 @@ async def test_a_damaged_bundle_is_detected_and_prepared_again(
     assert caught.value.reason is Reason.BUNDLE_INVALID
     await place.fetch(tmp_path / "again", model)
     assert content(tmp_path / "again").keys() == {"source/model.keras", "source/record.json"}
-    # What is made from the same inputs another time may differ.
+    # A second run with the same inputs may have another result.
     second = make_bundle(tmp_path / "second", {**FILES, "golden.npz": b"gold"})
     assert await place.put(second)
 
@@ -128,7 +128,7 @@ async def test_an_interrupted_repair_is_repeated(place: Place, tmp_path: Path, m
 
 
 def killed(path: Path) -> str:
-    """In place of `file_sha256`, which the manifest needs last of all."""
+    """In place of `file_sha256`, which is last called for the manifest."""
     if path.name == "manifest.json":
         raise SystemExit
     return file_sha256(path)
