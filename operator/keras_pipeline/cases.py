@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_api.reasons import Reason
-from keras_pipeline import golden
 from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.loading import Model
@@ -20,6 +19,7 @@ from keras_pipeline.validation import ValidationSet
 BATCHES = (1, 7, 24)
 STRETCH = 1.5  # and another length, for the same reason
 METRIC_BATCH = 32
+GOLDEN_ROWS = 8
 # Keras keeps every layer's output of a batch: 24 pictures of 224 x 224 take over 2 GiB. So where not the rule but
 # memory decides on the size of a batch, it holds no more numbers than this.
 MAX_BATCH_VALUES = 1 << 20
@@ -46,8 +46,8 @@ def golden_case(model: Model, validation: ValidationSet | None) -> Case:
     """The rows that go into the bundle."""
     if validation is None:
         probes = SyntheticInputs(model)
-        return _case(model, probes.batch(_affordable(golden.ROWS, probes.batch(1))))
-    return _case(model, take(validation.inputs, 0, _affordable(golden.ROWS, take(validation.inputs, 0, 1))))
+        return _case(model, probes.batch(_affordable(GOLDEN_ROWS, probes.batch(1))))
+    return _case(model, take(validation.inputs, 0, _affordable(GOLDEN_ROWS, take(validation.inputs, 0, 1))))
 
 
 def run_in_batches(runtime: Runtime, inputs: Arrays) -> Arrays:

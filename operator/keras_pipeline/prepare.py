@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from keras_api.manifest import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
+from keras_api.manifest import MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_pipeline import custom_objects
@@ -52,9 +52,10 @@ def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | Non
 
     say("importing TensorFlow")
     # Only now: a file that is refused costs no seconds and no memory.
-    from keras_pipeline import cases, golden, loading, validation
+    from keras_pipeline import cases, loading, validation
     from keras_pipeline.conversion import Converter
     from keras_pipeline.manifest_writer import write_manifest
+    from keras_runtimes.golden import write_golden
 
     own = {}
     if code is not None:
@@ -80,7 +81,7 @@ def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | Non
 
     say("writing the bundle")
     example = cases.golden_case(model, rows)
-    golden.write(bundle / GOLDEN_NAME, example.inputs, example.expected)
+    write_golden(bundle, example.inputs, example.expected)
     summary = ModelSummary(
         digest=record.digest,
         size_bytes=record.size_bytes,

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from keras_server.bundle import Bundle, read_golden
-from keras_server.dtypes import Array
-from keras_server.errors import NotReadyError, UnknownModelError
-from keras_server.runtimes import load_runtime
-from keras_server.runtimes.base import Runtime
+from keras_runtimes.arrays import Array
+from keras_runtimes.base import InvalidInputError, ModelRunError, Runtime
+from keras_server.bundle import Bundle
+from keras_server.errors import InferenceError, InvalidRequestError, NotReadyError, UnknownModelError
 from keras_server.signature import Signature, check_inputs
 from keras_server.warmup import warm_up
 
@@ -54,14 +53,14 @@ class Model:
         """Load the runtime and warm it up.
 
         Raises:
-            BundleError: when the bundle cannot be run.
-            GoldenMismatchError, InvalidRequestError, InferenceError: when it runs, but not as Keras did.
+            BundleError: the bundle cannot be run.
+            GoldenMismatchError, InvalidInputError, ModelRunError: it runs, but not as Keras did.
         """
         await asyncio.wrap_future(self._executor.submit(self._load))
 
     def _load(self) -> None:
-        runtime = load_runtime(self._bundle, threads=self._threads)
-        warm_up(runtime, self._bundle, read_golden(self._bundle))
+        runtime = self._bundle.load(threads=self._threads)
+        warm_up(runtime, self._bundle.manifest.model, self._bundle.golden())
         self._runtime = runtime
 
     def expect(self, name: str, version: str | None) -> None:
@@ -97,7 +96,12 @@ class Model:
 
     def _infer(self, runtime: Runtime, inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
         begin = time.perf_counter()
-        outputs = runtime.infer(inputs)
+        try:
+            outputs = runtime.run(inputs)
+        except InvalidInputError as error:
+            raise InvalidRequestError(str(error)) from error
+        except ModelRunError as error:
+            raise InferenceError(str(error)) from error
         self._observe(rows, time.perf_counter() - begin)
         return outputs
 

@@ -13,12 +13,12 @@ from aiohttp import web
 
 from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
+from keras_runtimes.base import InvalidInputError, ModelRunError
 from keras_server import logs
 from keras_server.admission import Admission
 from keras_server.app import Api
 from keras_server.bundle import Bundle, BundleError, open_bundle
 from keras_server.download import download
-from keras_server.errors import ServerError
 from keras_server.health import Health, State
 from keras_server.listener import BACKLOG
 from keras_server.logs import logger
@@ -99,7 +99,7 @@ class Server:
         self._become_loading("the model is being loaded and warmed up")
         try:
             await model.load()
-        except (GoldenMismatchError, ServerError) as error:
+        except (GoldenMismatchError, InvalidInputError, ModelRunError) as error:
             # It can be asked why, which a process that exits cannot; restarts would not change the answer.
             self._health.become(State.FAILED, f"warm-up failed: {error}")
             logger.error("never ready: %s", self._health.reason)

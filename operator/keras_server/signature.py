@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_api.manifest import ModelSummary, Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Array
 from keras_server.errors import InvalidRequestError
 
 ANY_SIZE = -1
@@ -57,7 +57,7 @@ def check_inputs(signature: Signature, arrays: Mapping[str, Array], *, max_rows:
     rows: dict[str, int] = {}
     for name, array in arrays.items():
         tensor = signature.inputs[name]
-        if array.dtype != DTYPES[tensor.dtype].numpy:
+        if array.dtype != NUMPY_DTYPES[tensor.dtype]:
             raise InvalidRequestError(f"input {name!r} is {array.dtype}; the model takes {tensor.dtype}")
         if not fits(array.shape, tensor.shape):
             raise InvalidRequestError(

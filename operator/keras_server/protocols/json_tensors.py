@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from keras_api.manifest import Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
+from keras_server.dtypes import DTYPES
 from keras_server.errors import InvalidRequestError
 
 
@@ -44,7 +45,7 @@ def parse(raw: msgspec.Raw, tensor: Tensor, depth: int, *, base64_allowed: bool 
         ) from error
     try:
         with np.errstate(over="raise"):
-            array = np.array(values, dtype=element.numpy)
+            array = np.array(values, dtype=NUMPY_DTYPES[tensor.dtype])
     except (OverflowError, FloatingPointError) as error:
         raise InvalidRequestError(f"input {tensor.name!r} holds a value that does not fit {tensor.dtype}") from error
     except ValueError as error:  # lists of different lengths
@@ -75,6 +76,4 @@ def _strings(array: Array, tensor: Tensor) -> Array:
         ]
     except (binascii.Error, ValueError) as error:
         raise InvalidRequestError(f"input {tensor.name!r} holds a b64 string that is not base64: {error}") from error
-    result = np.empty(len(values), dtype=np.object_)
-    result[:] = values
-    return result.reshape(array.shape)
+    return object_array(values, array.shape)

@@ -17,14 +17,15 @@ import numpy as np
 
 from keras_api import __version__
 from keras_api.manifest import Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
+from keras_runtimes.registry import RUNTIMES
+from keras_server.dtypes import DTYPES
 from keras_server.errors import InvalidRequestError
 from keras_server.protocols import json_tensors
 from keras_server.signature import Signature, describe
 
 # Inference-Header-Content-Length, as the extension names it.
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
-_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorflow": "tensorflow_savedmodel"}
 _BYTES_LENGTH = struct.Struct("<I")
 
 Size = Annotated[int, msgspec.Meta(ge=0)]
@@ -160,7 +161,7 @@ def model_metadata(signature: Signature, *, model: str, revision: str, runtime: 
     return {
         "name": model,
         "versions": [revision],
-        "platform": _PLATFORMS.get(runtime, runtime),
+        "platform": RUNTIMES[runtime].platform if runtime in RUNTIMES else runtime,
         "inputs": [_metadata(tensor) for tensor in signature.inputs.values()],
         "outputs": [_metadata(tensor) for tensor in signature.outputs.values()],
     }
@@ -219,7 +220,7 @@ def _from_binary(data: memoryview, item: _Input, tensor: Tensor) -> Array:
                 f"input {item.name!r} says it has shape {item.shape}, but its data has {array.size} elements"
             )
         return _reshape(array, item)
-    dtype = DTYPES[tensor.dtype].numpy
+    dtype = NUMPY_DTYPES[tensor.dtype]
     if len(data) != count * dtype.itemsize:
         raise InvalidRequestError(
             f"input {item.name!r}: shape {item.shape} of {item.datatype} takes {count * dtype.itemsize} bytes; "
@@ -250,9 +251,7 @@ def _read_strings(data: memoryview, name: str) -> Array:
             raise InvalidRequestError(f"input {name!r}: its binary data ends inside of string {len(strings)}")
         strings.append(bytes(data[begin:end]))
         offset = end
-    array = np.empty(len(strings), dtype=np.object_)
-    array[:] = strings
-    return array
+    return object_array(strings, (len(strings),))
 
 
 def _oip_type(array: Array) -> str:

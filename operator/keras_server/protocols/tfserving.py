@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from keras_api.manifest import Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
+from keras_server.dtypes import DTYPES
 from keras_server.errors import InvalidRequestError
 from keras_server.protocols import json_tensors
 from keras_server.signature import ANY_SIZE, Signature, describe
@@ -164,7 +165,7 @@ def _stack(tensor: Tensor, values: list[msgspec.Raw]) -> Array:
         raise InvalidRequestError(f'input {tensor.name!r} has no rows: ask in column format, with "inputs"')
     arrays = [json_tensors.parse(value, tensor, len(tensor.shape) - 1, base64_allowed=True) for value in values]
     if not arrays:
-        return np.empty((0, *(max(size, 0) for size in tensor.shape[1:])), DTYPES[tensor.dtype].numpy)
+        return np.empty((0, *(max(size, 0) for size in tensor.shape[1:])), NUMPY_DTYPES[tensor.dtype])
     for index, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
             raise InvalidRequestError(
@@ -207,9 +208,8 @@ def _to_json(name: str, array: Array) -> Any:
     if array.dtype != np.object_:
         return array.tolist()
     as_bytes = name.endswith(_BYTES_SUFFIX)
-    strings = np.empty(array.size, dtype=np.object_)
-    strings[:] = [_string(value, as_bytes=as_bytes) for value in array.ravel().tolist()]
-    return strings.reshape(array.shape).tolist()
+    strings = [_string(value, as_bytes=as_bytes) for value in array.ravel().tolist()]
+    return object_array(strings, array.shape).tolist()
 
 
 def _string(value: bytes, *, as_bytes: bool) -> str | dict[str, str]:

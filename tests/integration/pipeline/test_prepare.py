@@ -183,7 +183,7 @@ def test_the_command_reports_a_model_in_the_termination_message(prepare_model, t
     report = decode_report((tmp_path / "message").read_bytes())
     assert done.returncode == 0
     assert report.model == decode_manifest((work / "bundle/manifest.json").read_bytes()).model
-    assert "s] converting to ONNX" in done.stderr
+    assert "s] converting to onnxruntime" in done.stderr
 
 
 def test_the_command_reports_a_refusal_and_fails(prepare_model, tmp_path):

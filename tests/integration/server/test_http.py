@@ -123,7 +123,7 @@ def test_values_that_the_model_refuses_are_the_clients_fault(serving: Serving) -
     answer = serving("embedding").post("/v1/models/embedding:predict", {"instances": [1, 3]})
 
     assert answer.status == 400
-    assert "the model refuses the input" in answer.json["error"]
+    assert "the model rejects the input" in answer.json["error"]
     assert "3" in answer.json["error"]
 
 

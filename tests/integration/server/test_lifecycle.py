@@ -95,11 +95,11 @@ def test_a_model_that_does_not_answer_as_keras_did_is_never_ready_and_says_why(s
     [
         (lambda path: shutil.rmtree(path), "is not a bundle folder: cannot read its manifest.json"),
         (lambda path: (path / "manifest.json").write_text("{}"), "manifest.json is not valid"),
-        (lambda path: (path / "model.onnx").unlink(), "lacks model.onnx"),
+        (lambda path: (path / "model.onnx").unlink(), "has no model.onnx"),
         (lambda path: (path / "model.onnx").write_bytes(b"short"), "model.onnx in"),
         (
             lambda path: (path / "model.onnx").write_bytes(b"?" * (path / "model.onnx").stat().st_size),
-            "ONNX Runtime cannot load",
+            "ONNX Runtime cannot open the model",
         ),
         (
             lambda path: (path / "golden.npz").write_bytes(b"?" * (path / "golden.npz").stat().st_size),

@@ -96,5 +96,5 @@ def test_values_that_the_model_refuses_are_the_clients_fault(server: Any) -> Non
     answer = server.post("/v1/models/shout:predict", {"instances": [{"words.in": "a", "level": 3}]})
 
     assert answer.status == 400
-    assert "the model refuses the input" in answer.json["error"]
+    assert "the model rejects the input" in answer.json["error"]
     assert "3" in answer.json["error"]

@@ -11,11 +11,12 @@ import pytest
 import yaml
 from operator_makers import KEY, SETTINGS, live, model, summary
 
+from keras_api.memory import GIB
 from keras_api.resource import SpecError
 from keras_api.scalars import quantity
 from keras_operator.cache.cache import Cache
 from keras_operator.kube.kinds import JOB, Object
-from keras_operator.naming.sizing import GIB, Memory, prepare_mib, server_memory
+from keras_operator.naming.sizing import Memory, prepare_mib, server_memory
 from keras_operator.render.deployment import deployment
 from keras_operator.render.prepare_job import prepare_job
 from keras_operator.render.service import service

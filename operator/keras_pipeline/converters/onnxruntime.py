@@ -1,4 +1,4 @@
-"""Converts a SavedModel to ONNX, under the model's own input and output names."""
+"""The converter for ONNX Runtime: a SavedModel to ONNX, under the model's own input and output names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tf2onnx
 from tf2onnx import optimizer, tf_loader, tfonnx, utils
 from tf2onnx.handler import tf_op
 
+from keras_pipeline.converters.base import Export, RuntimeFiles
 from keras_pipeline.errors import ConversionError
 from keras_pipeline.loading import first_lines
 from keras_pipeline.saved_model import SIGNATURE
@@ -36,23 +37,22 @@ class Erfc:
         ctx.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, shapes=[shape], dtypes=[dtype])
 
 
-def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> None:
+def convert(export: Export, file: Path) -> RuntimeFiles:
     """Convert the signature `serve` of a SavedModel.
 
     Args:
-        saved_model: folder of the SavedModel.
-        input_bindings: the signature's argument for each input that is called otherwise (see `saved_model.export`).
+        export: the SavedModel.
         file: where to write the ONNX model.
 
     Raises:
-        ConversionError: saying which operation has no counterpart.
+        ConversionError: naming the operation that has no counterpart.
     """
     log = logging.getLogger("tf2onnx")
-    log.setLevel(logging.CRITICAL)  # what it cannot convert, ONNX Runtime names when it opens the file
-    own_names = {argument: name for name, argument in input_bindings.items()}
+    log.setLevel(logging.CRITICAL)  # ONNX Runtime names an operation without a counterpart when it opens the file
+    own_names = {argument: name for name, argument in export.input_bindings.items()}
     try:
         graph_def, inputs, outputs, tables, names = tf_loader.from_saved_model(
-            str(saved_model),
+            str(export.folder),
             None,
             None,
             ["serve"],
@@ -76,5 +76,6 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
         file.write_bytes(proto.SerializeToString())
     except MemoryError:
         raise
-    except Exception as error:  # tf2onnx raises whatever the graph makes it stumble over
+    except Exception as error:  # tf2onnx raises errors of any type
         raise ConversionError(f"tf2onnx: {type(error).__name__}: {first_lines(error)}") from error
+    return RuntimeFiles(file, {})
