@@ -1,3 +1,3 @@
-"""Contracts that the other packages share: the KerasModel resource, the bundle's manifest, the step report."""
+"""Types that the other packages share: the KerasModel resource, the bundle manifest, requests and reports of steps."""
 
 __version__ = "0.1.0"

@@ -1,11 +1,11 @@
-"""The bundle: a folder that holds one revision of a model, ready to serve. This is its manifest, strictly parsed.
+"""The manifest of a bundle: a folder with one revision of a model, ready to serve.
 
 Layout of a bundle folder::
 
-    manifest.json        this module's Manifest; written and uploaded last, so a bundle is whole or absent
+    manifest.json        the Manifest; written and uploaded last, so a bundle is either complete or absent
     model.onnx           the runtime's file (onnxruntime), or
     saved_model/         the runtime's folder (tensorflow)
-    golden.npz           golden inputs and outputs: arrays `input:<name>` and `output:<name>`, no pickles;
+    golden.npz           golden rows: arrays `input:<name>` and `output:<name>`, without pickles;
                          strings as numpy unicode arrays
 """
 
@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from keras_api.scalars import Digest
 
@@ -41,53 +41,55 @@ Dtype = Literal[
 
 
 class Contract(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """Base of what one of our programs writes and another reads: camelCase on the wire, unknown fields refused."""
+    """Base of the types that the programs exchange. Fields are camelCase on the wire; unknown fields are an error."""
 
 
 class Tensor(Contract, frozen=True, kw_only=True):
-    """Name, shape and type of an input or output."""
+    """Name, element type and shape of an input or output."""
 
     name: Annotated[str, Meta(description="Name that requests and responses use.", min_length=1)]
-    dtype: Annotated[Dtype, Meta(description="Element type, by its numpy name, or string.")]
-    shape: Annotated[list[int], Meta(description="Sizes; -1 where any size goes. The first is the batch.")]
+    dtype: Annotated[Dtype, Meta(description="Element type: its numpy name, or string.")]
+    shape: Annotated[list[int], Meta(description="Sizes of the axes; -1 for any size. The first axis is the batch.")]
 
 
 class Parity(Contract, frozen=True, kw_only=True):
-    """How well the converted model agrees with Keras."""
+    """Agreement of the converted model with Keras."""
 
     max_abs_error: Annotated[
         str, Meta(description="Largest absolute difference over all outputs, as a decimal string.")
     ]
-    agreement: Annotated[str, Meta(description="Share of rows with the same argmax, 0 to 1, as a decimal string.")]
-    rows: Annotated[int, Meta(description="Rows compared.")]
+    agreement: Annotated[str, Meta(description="Fraction of rows with the same argmax, 0 to 1, as a decimal string.")]
+    rows: Annotated[int, Meta(description="Number of rows compared.")]
 
 
-class Attempt(Contract, frozen=True, kw_only=True):
-    """A runtime that was tried and not taken."""
+class RejectedRuntime(Contract, frozen=True, kw_only=True):
+    """A runtime that was tried and rejected."""
 
     runtime: Annotated[str, Meta(description="Runtime.")]
-    reason: Annotated[str, Meta(description="Why it was not taken.")]
+    reason: Annotated[str, Meta(description="Why it was rejected.")]
 
 
 class ModelSummary(Contract, frozen=True, kw_only=True):
-    """What is worth knowing about a prepared model; the same in manifest, step report and status."""
+    """Properties of a prepared model. The manifest, the step report and the status contain the same summary."""
 
     digest: Annotated[Digest, Meta(description="sha256 of the model file.")]
     size_bytes: Annotated[int, Meta(description="Size of the model file in bytes.")]
-    keras_version: Annotated[str, Meta(description="Keras that saved the model; empty when the file does not say.")]
-    parameters: Annotated[int, Meta(description="Number of weights, without the optimizer's.")]
-    inputs: Annotated[list[Tensor], Meta(description="Inputs.")]
-    outputs: Annotated[list[Tensor], Meta(description="Outputs.")]
-    runtime: Annotated[str, Meta(description="What runs the model: onnxruntime or tensorflow.")]
+    keras_version: Annotated[
+        str, Meta(description="Keras version that saved the model; empty if the file does not contain it.")
+    ]
+    parameters: Annotated[int, Meta(description="Number of weights, without those of the optimizer.")]
+    inputs: Annotated[list[Tensor], Meta(description="Inputs of the model.")]
+    outputs: Annotated[list[Tensor], Meta(description="Outputs of the model.")]
+    runtime: Annotated[str, Meta(description="Runtime of the model: onnxruntime or tensorflow.")]
     parity: Annotated[Parity, Meta(description="Agreement with Keras.")]
     metrics: Annotated[dict[str, str], Meta(description="Metrics on the validation set, as decimal strings.")] = {}
-    not_taken: Annotated[
-        list[Attempt], Meta(description="Faster runtimes that were tried, and why they were not taken.")
-    ] = []
+    rejected_runtimes: Annotated[
+        list[RejectedRuntime], Meta(description="Runtimes that were tried and rejected, with the reason.")
+    ] = field(default_factory=list, name="notTaken")
 
 
 class SourceRecord(Contract, frozen=True, kw_only=True):
-    """Where the model file came from, and what it is."""
+    """Source, version and digest of the model file."""
 
     uri: str
     fingerprint: str
@@ -98,7 +100,7 @@ class SourceRecord(Contract, frozen=True, kw_only=True):
 class FileRecord(Contract, frozen=True, kw_only=True):
     """A file of the bundle."""
 
-    path: Annotated[str, Meta(description="Path inside the bundle, with forward slashes.")]
+    path: Annotated[str, Meta(description="Path in the bundle, with forward slashes.")]
     sha256: Annotated[str, Meta(pattern=r"^[a-f0-9]{64}$")]
     size_bytes: Annotated[int, Meta(ge=0)]
 
@@ -110,24 +112,26 @@ class Manifest(Contract, frozen=True, kw_only=True):
     revision: str
     source: SourceRecord
     model: ModelSummary
-    entry: Annotated[str, Meta(description="The runtime's file or folder inside the bundle.")]
-    # Tensor names of the runtime's file where they differ from the model's own (a SavedModel mangles some names).
+    entry: Annotated[str, Meta(description="File or folder in the bundle that the runtime loads.")]
+    # Tensor names in the runtime's file where they differ from the model's (a SavedModel changes some names).
     input_bindings: dict[str, str] = {}
     output_bindings: dict[str, str] = {}
-    versions: Annotated[dict[str, str], Meta(description="Versions of what made the bundle, by package name.")]
-    files: Annotated[list[FileRecord], Meta(description="Every file but the manifest itself.")]
+    versions: Annotated[
+        dict[str, str], Meta(description="Versions of the packages that made the bundle, by package name.")
+    ]
+    files: Annotated[list[FileRecord], Meta(description="All files except the manifest.")]
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be trusted; the text says why."""
+    """The manifest is invalid. The message contains the cause."""
 
 
 class UnknownVersionError(ManifestError):
-    """A manifest of another release, which may be right for all that is known here."""
+    """The manifest is of another release, which may be valid there."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest as JSON, indented for people. `version` is always written, though it equals its default."""
+    """The manifest as indented JSON. `version` is always written, although it equals its default."""
     content = {"version": MANIFEST_VERSION, **msgspec.to_builtins(manifest)}
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
@@ -136,15 +140,15 @@ def decode_manifest(data: bytes) -> Manifest:
     """Parse manifest.json strictly.
 
     Raises:
-        UnknownVersionError: a version that is not known here.
-        ManifestError: unknown field, wrong type, a file path that leaves the bundle, or one named twice.
+        UnknownVersionError: the version is not supported by this release.
+        ManifestError: an unknown field, a wrong type, a path outside the bundle, or a duplicate path.
     """
     try:
         version = msgspec.json.decode(data, type=_Versioned).version
         if version != MANIFEST_VERSION:
             raise UnknownVersionError(
-                f"manifest version {version} is not known here (this is {MANIFEST_VERSION}): "
-                "prepare the model again, or use the release that wrote it"
+                f"manifest version {version} is not supported (supported: {MANIFEST_VERSION}): "
+                "prepare the model again, or use the release that wrote the manifest"
             )
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -152,12 +156,12 @@ def decode_manifest(data: bytes) -> Manifest:
     for path in (manifest.entry, *(record.path for record in manifest.files)):
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
-            raise ManifestError(f"{MANIFEST_NAME} names {path!r}, which lies outside the bundle")
+            raise ManifestError(f"{MANIFEST_NAME} lists {path!r}, which is outside the bundle")
     paths = [PurePosixPath(record.path) for record in manifest.files]
     if PurePosixPath(MANIFEST_NAME) in paths:
-        raise ManifestError(f"{MANIFEST_NAME} names itself among the files")
+        raise ManifestError(f"{MANIFEST_NAME} lists itself")
     if len(set(paths)) < len(paths):
-        raise ManifestError(f"{MANIFEST_NAME} names a file twice")
+        raise ManifestError(f"{MANIFEST_NAME} lists a file twice")
     return manifest
 
 

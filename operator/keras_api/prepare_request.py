@@ -1,13 +1,7 @@
-"""The prepare request: all that the steps fetch, prepare and put need to know, as one JSON argument.
+"""The prepare request: the input of the steps fetch, prepare and put of a prepare Job, as one JSON argument.
 
-The operator writes it into the prepare Job; a laptop passes it to the same commands. The steps share a work folder::
-
-    source/model.keras (or .h5)    written by fetch
-    source/validation.csv          written by fetch, when the request has a validation
-    source/record.json             written by fetch: SourceRecord
-    bundle/                        written by prepare, read by put (see keras_api.manifest)
-
-fetch holds the source's credentials, put the store's, and prepare, which opens the foreign file, holds none.
+The steps share a work folder (`keras_api.work_folder`). fetch has the credentials of the source, put has those of the
+store. prepare, which opens the user's file, has none.
 """
 
 from __future__ import annotations
@@ -24,7 +18,7 @@ REQUEST_VERSION: Final = 1
 
 
 class PrepareRequest(Contract, frozen=True, kw_only=True):
-    """What to prepare."""
+    """A revision of a model to prepare."""
 
     version: Literal[1] = REQUEST_VERSION
     namespace: str
@@ -39,21 +33,21 @@ class PrepareRequest(Contract, frozen=True, kw_only=True):
 
     @property
     def bundle_path(self) -> str:
-        """Where the bundle lies in the store."""
+        """Path of the bundle in the store."""
         return bundle_path(self.namespace, self.model, self.revision)
 
 
 class RequestError(ValueError):
-    """A prepare request that cannot be read."""
+    """The prepare request is invalid. The message names the field."""
 
 
 def bundle_path(namespace: str, model: str, revision: str) -> str:
-    """Place of a bundle in the store, relative to its root."""
+    """Path of a bundle, relative to the root of the store."""
     return f"{namespace}/{model}/{revision}"
 
 
 def prepare_request(model: KerasModel, revision: str, fingerprint: str) -> PrepareRequest:
-    """The request for a model's revision."""
+    """The request to prepare a revision of a model."""
     spec = model.spec
     return PrepareRequest(
         namespace=model.metadata.namespace,
@@ -77,7 +71,7 @@ def decode_request(text: str) -> PrepareRequest:
     """Parse a request strictly.
 
     Raises:
-        RequestError: naming the field that is wrong.
+        RequestError: the text is not a valid request.
     """
     try:
         return msgspec.json.decode(text, type=PrepareRequest)

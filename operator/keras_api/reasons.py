@@ -1,4 +1,4 @@
-"""Every condition and reason that a KerasModel's status can carry, with its meaning and what to do about it."""
+"""The condition types and reasons of a KerasModel's status, each with its meaning; each reason with its remedy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ConditionType(StrEnum):
 
 
 CONDITION_MEANINGS: dict[ConditionType, str] = {
-    ConditionType.READY: "What the spec asks for is live: the wanted revision is the one being served, by all replicas.",
-    ConditionType.RECONCILING: "The operator is at work, or waits for something that is expected to happen.",
-    ConditionType.STALLED: "No progress without a human: the spec, the model or the surroundings must change.",
-    ConditionType.AVAILABLE: "At least one replica answers requests, perhaps with the previous revision.",
-    ConditionType.MODEL_PREPARED: "The wanted revision's bundle is in the store, converted and verified.",
-    ConditionType.MONITORING_READY: "A ServiceMonitor tells Prometheus to scrape the model's pods.",
+    ConditionType.READY: "The model is served as the spec asks: all replicas serve the desired revision.",
+    ConditionType.RECONCILING: "The operator makes changes, or waits for something that it expects to happen.",
+    ConditionType.STALLED: "Manual intervention required: the operator makes no progress until the spec, the model or the environment changes.",
+    ConditionType.AVAILABLE: "At least one replica answers requests, possibly with the previous revision.",
+    ConditionType.MODEL_PREPARED: "The bundle of the desired revision is converted, verified and in the store.",
+    ConditionType.MONITORING_READY: "A ServiceMonitor exists, from which Prometheus learns to scrape the model's pods.",
 }
 
 
@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NO_REPLICA_READY = "NoReplicaReady"
     SUSPENDED = "Suspended"
     PROGRESSING = "Progressing"
+    SERVICE_MONITOR_PENDING = "ServiceMonitorPending"
     SERVICE_MONITOR_APPLIED = "ServiceMonitorApplied"
     SERVICE_MONITOR_DISABLED = "ServiceMonitorDisabled"
     SERVICE_MONITOR_CRD_MISSING = "ServiceMonitorCRDMissing"
@@ -62,7 +63,7 @@ class Reason(StrEnum):
     PARITY_FAILED = "ParityFailed"
     VALIDATION_DATA_INVALID = "ValidationDataInvalid"
     VALIDATION_FAILED = "ValidationFailed"
-    # The surroundings
+    # The environment
     PREPARE_FAILED = "PrepareFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     STORE_UNAVAILABLE = "StoreUnavailable"
@@ -81,163 +82,177 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class ReasonDoc:
-    """What a reason means, what a person does about it, and whether the operator waits for that person."""
+    """Documentation of a reason."""
 
     meaning: str
     remedy: str
-    needs_human: bool = False  # True: the same inputs would fail again, so nothing is retried until they change
+    is_terminal: bool = False
+    """Whether the same inputs fail again, so that the operator does not retry until they change."""
 
+
+NO_ACTION = "No action required."
 
 REASON_DOCS: dict[Reason, ReasonDoc] = {
-    Reason.RESOLVING: ReasonDoc("The operator asks the source for its current version.", "Nothing: wait."),
+    Reason.RESOLVING: ReasonDoc("The operator reads the source's current version.", NO_ACTION),
     Reason.PREPARING: ReasonDoc(
         "The prepare Job fetches, checks and converts the model.",
-        "Nothing: wait. `kubectl logs -l keras-operator.dev/model=NAME,app.kubernetes.io/component=prepare -f` shows it at work.",
+        f"{NO_ACTION} To follow the Job: `kubectl logs -l keras-operator.dev/model=NAME,app.kubernetes.io/component=prepare -f`.",
     ),
-    Reason.PREPARED: ReasonDoc("The bundle of the wanted revision is in the store.", "Nothing."),
-    Reason.ROLLING_OUT: ReasonDoc("The Deployment replaces its pods with the wanted revision's.", "Nothing: wait."),
-    Reason.SERVING: ReasonDoc("The wanted revision is served by all replicas.", "Nothing."),
-    Reason.SCALED_TO_ZERO: ReasonDoc("spec.serving.replicas is 0, so nothing is served.", "Set replicas to 1 or more."),
+    Reason.PREPARED: ReasonDoc("The bundle of the desired revision is in the store.", NO_ACTION),
+    Reason.ROLLING_OUT: ReasonDoc("The Deployment replaces its pods with pods of the desired revision.", NO_ACTION),
+    Reason.SERVING: ReasonDoc("All replicas serve the desired revision.", NO_ACTION),
+    Reason.SCALED_TO_ZERO: ReasonDoc(
+        "spec.serving.replicas is 0, so no pod serves the model.", "Set spec.serving.replicas to 1 or more."
+    ),
     Reason.NO_REPLICA_READY: ReasonDoc(
         "No pod of the model answers requests.", "See the Ready condition for the cause."
     ),
     Reason.SUSPENDED: ReasonDoc(
-        "spec.suspend is true: the operator changes nothing; what is served stays served.",
+        "spec.suspend is true: the operator changes nothing. Running pods continue to serve.",
         "Set spec.suspend to false.",
     ),
-    Reason.PROGRESSING: ReasonDoc("Nothing is stalled.", "Nothing."),
-    Reason.SERVICE_MONITOR_APPLIED: ReasonDoc("The ServiceMonitor exists as the spec asks.", "Nothing."),
+    Reason.PROGRESSING: ReasonDoc("No failure requires manual intervention.", NO_ACTION),
+    Reason.SERVICE_MONITOR_PENDING: ReasonDoc(
+        "The ServiceMonitor does not exist yet. The operator creates it.",
+        f"{NO_ACTION} If the reason stays, see the operator's log.",
+    ),
+    Reason.SERVICE_MONITOR_APPLIED: ReasonDoc("The ServiceMonitor exists as the spec asks.", NO_ACTION),
     Reason.SERVICE_MONITOR_DISABLED: ReasonDoc(
-        "spec.monitoring.serviceMonitor.enabled is false.", "Set it to true to be scraped."
+        "spec.monitoring.serviceMonitor.enabled is false.", "To have the model's pods scraped, set it to true."
     ),
     Reason.SERVICE_MONITOR_CRD_MISSING: ReasonDoc(
-        "The cluster has no ServiceMonitor kind (monitoring.coreos.com/v1).",
-        "Install the Prometheus operator; the ServiceMonitor then appears by itself.",
+        "The cluster does not have the kind ServiceMonitor (monitoring.coreos.com/v1).",
+        "Install the Prometheus Operator. The operator then creates the ServiceMonitor.",
     ),
     Reason.SPEC_INVALID: ReasonDoc(
-        "The spec passed the API server but means nothing to this operator.",
-        "Read the message; correct the named field, or upgrade the operator if the field is newer than it.",
-        needs_human=True,
+        "The API server accepted the spec, but it is not valid for this version of the operator.",
+        "Correct the field that the message names. If the field is newer than the operator, upgrade the operator.",
+        is_terminal=True,
     ),
     Reason.NAME_CONFLICT: ReasonDoc(
-        "An object with the name of one of the model's children exists and belongs to somebody else.",
-        "Rename the KerasModel, or delete the named object. It is never taken over.",
+        "An object with the name of one of the model's child objects exists, but another controller or user created it.",
+        "Rename the KerasModel, or delete the object that the message names. The operator never takes it over.",
     ),
     Reason.SOURCE_NOT_FOUND: ReasonDoc(
-        "The source answers, but the file (or bucket, or claim) is not there.",
-        "Correct spec.source.uri or put the file there; the operator looks again.",
+        "The source answers, but the file, bucket or claim does not exist.",
+        "Correct spec.source.uri, or upload the file. The operator retries.",
     ),
     Reason.SOURCE_ACCESS_DENIED: ReasonDoc(
-        "The source refuses the credentials, or wants some.",
-        "Set spec.source.secretRef to a Secret with the right keys (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...).",
+        "The source rejects the credentials, or requires credentials.",
+        "Set spec.source.secretRef to a Secret with valid credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...).",
     ),
     Reason.SOURCE_UNREACHABLE: ReasonDoc(
         "The source's host does not resolve, refuses the connection, or does not answer in time.",
-        "Check the host in spec.source, DNS and network policies; the operator tries again with growing pauses.",
+        "Check the host in spec.source, DNS and network policies. The operator retries with increasing delays.",
     ),
     Reason.SOURCE_TOO_LARGE: ReasonDoc(
-        "The file is larger than the operator's limit.", "Serve a smaller model, or raise the chart's limit.", True
+        "The file exceeds the operator's size limit.",
+        "Serve a smaller model, or increase the chart value prepare.maxSourceSize.",
+        is_terminal=True,
     ),
     Reason.SOURCE_CHANGED: ReasonDoc(
-        "The file was replaced between the operator's look at it and the prepare Job's.",
-        "Nothing: the operator looks again at once and prepares the new file.",
+        "The file was replaced after the operator read its version and before the prepare Job fetched it.",
+        f"{NO_ACTION} The operator reads the version again at once and prepares the new file.",
     ),
     Reason.SECRET_NOT_FOUND: ReasonDoc(
-        "The Secret that spec.source.secretRef names, or a key that is needed in it, does not exist.",
-        "Create what the message names, in the model's namespace; the operator looks again.",
+        "A Secret, or a required key in it, does not exist: the Secret of spec.source.secretRef, or one that a pod uses.",
+        "Create the Secret or key that the message names, in the model's namespace. The operator retries.",
     ),
     Reason.DIGEST_MISMATCH: ReasonDoc(
-        "The file's sha256 is not spec.source.digest.",
+        "The file's sha256 is not the one in spec.source.digest.",
         "Correct the digest, or find out who changed the file.",
-        True,
+        is_terminal=True,
     ),
     Reason.MODEL_UNREADABLE: ReasonDoc(
-        "The file is not a whole Keras model; the message says what it is.",
-        "Save it with `model.save('name.keras')` and upload it again.",
-        True,
+        "The file is not a complete Keras model. The message describes what it is instead.",
+        "Save the model with `model.save('name.keras')` and upload it again.",
+        is_terminal=True,
     ),
     Reason.MODEL_UNSAFE: ReasonDoc(
-        "Loading the model could execute foreign code, read files, or exhaust memory; it was not loaded.",
-        "Replace what the message names (for a Lambda layer: a registered layer or keras.ops) and save again.",
-        True,
+        "The model was not loaded, because loading it could execute code from the file, read other files, or exhaust memory.",
+        "Replace the part that the message names (a Lambda layer: by a registered layer or keras.ops) and save the model again.",
+        is_terminal=True,
     ),
     Reason.MODEL_UNSUPPORTED: ReasonDoc(
-        "This version cannot serve the model (a custom layer without its code, a newer Keras, no inputs, weights that are NaN).",
-        "Read the message: it names the layer or version and what would help.",
-        True,
+        "This version of the operator cannot serve the model: for example a custom layer without its code, a newer Keras, no inputs, or weights that are NaN.",
+        "Follow the message: it names the layer or version, and the remedy.",
+        is_terminal=True,
     ),
     Reason.CONVERSION_FAILED: ReasonDoc(
         "No runtime that spec.serving.runtime allows can run the model.",
         "Set spec.serving.runtime to auto, which falls back to TensorFlow.",
-        True,
+        is_terminal=True,
     ),
     Reason.PARITY_FAILED: ReasonDoc(
-        "The converted model's answers differ from Keras's beyond the tolerance.",
-        "Set spec.serving.runtime to auto or tensorflow; the message holds the figures.",
-        True,
+        "The outputs of the converted model differ from those of Keras by more than the tolerance.",
+        "Set spec.serving.runtime to auto or tensorflow. The message contains the figures.",
+        is_terminal=True,
     ),
     Reason.VALIDATION_DATA_INVALID: ReasonDoc(
         "spec.validation.data cannot be read as rows for this model.",
-        "Correct what the message names: a column, a row, a type.",
-        True,
+        "Correct the column, row or type that the message names.",
+        is_terminal=True,
     ),
     Reason.VALIDATION_FAILED: ReasonDoc(
-        "A metric on spec.validation.data misses its bound; the revision is not served.",
+        "A metric on spec.validation.data is out of its bounds. The revision is not served.",
         "Train a better model, or change spec.validation.require.",
-        True,
+        is_terminal=True,
     ),
     Reason.PREPARE_FAILED: ReasonDoc(
-        "The prepare Job failed without saying why, or its pod was lost (deleted, or with its node).",
-        "Read its logs; the message names the pod and its exit code. After a lost pod the operator tries again by itself.",
-        True,
+        "The prepare Job failed unexpectedly, or its pod was lost (deleted, or with its node).",
+        "Read the message and the logs of the pod that it names. After a lost pod the operator retries.",
+        is_terminal=True,
     ),
     Reason.DEADLINE_EXCEEDED: ReasonDoc(
-        "The prepare Job ran longer than allowed.",
-        "Raise the chart's prepare deadline, or look what it waited for.",
-        True,
+        "The prepare Job exceeded its deadline. The message contains what the Job was doing.",
+        "Fix the cause, or increase the chart value prepare.deadline.",
+        is_terminal=True,
     ),
     Reason.STORE_UNAVAILABLE: ReasonDoc(
-        "The artifact store does not answer, refuses, or is full; the message says which.",
-        "Check the store (`kubectl -n keras-system get pods`) and the room that its volume has; running pods are not affected.",
+        "The bundle store does not answer, rejects the request, or is full. The message names the cause.",
+        "Check the store (`kubectl -n keras-system get pods`) and the free space of its volume. Running pods are not affected.",
     ),
     Reason.BUNDLE_INVALID: ReasonDoc(
-        "The revision's bundle in the store is missing, incomplete or altered; it was not served.",
-        "Nothing: the operator prepares it again. If it happens often, look what deletes or alters files in the store.",
+        "The revision's bundle in the store is missing, incomplete or altered, so the pod does not serve it.",
+        f"{NO_ACTION} The operator prepares the bundle again. If this happens often, find out what deletes or alters files in the store.",
     ),
     Reason.IMAGE_PULL_FAILED: ReasonDoc(
         "The kubelet cannot pull an image.",
-        "Check the chart's image.registry and pull secrets.",
+        "Check the chart value image.registry and the image pull secrets.",
     ),
     Reason.UNSCHEDULABLE: ReasonDoc(
-        "No node has room for the pod.", "Lower spec.serving.resources or add nodes; the message says what is missing."
+        "No node fits the pod. The message contains what is missing.",
+        "Decrease spec.serving.resources, or add nodes.",
     ),
     Reason.POD_REFUSED: ReasonDoc(
-        "The API server refuses the pod (ResourceQuota, Pod Security, LimitRange).",
-        "The message is the API server's own; change the quota or the pod's settings.",
+        "The API server rejects the pod (ResourceQuota, Pod Security, LimitRange). The message is the API server's.",
+        "Change the quota, the rule or the pod's settings.",
     ),
     Reason.EVICTED: ReasonDoc(
-        "The kubelet threw the pod off its node, which was short of something, or because the pod used more disk than allowed.",
-        "Make room on the node, or raise the limit that the message names (often a LimitRange's); another pod follows.",
+        "The kubelet evicted the pod, because its node ran out of a resource or the pod used more disk than allowed.",
+        "Free resources on the node, or increase the limit that the message names (often that of a LimitRange). The pod is replaced.",
     ),
     Reason.VOLUME_UNAVAILABLE: ReasonDoc(
-        "A volume is full, or cannot be mounted: its claim, Secret or ConfigMap is missing, or the claim is not bound.",
-        "Create what the message names, or correct the pvc:// address. What is full is the disk of the pod's node: make room there.",
+        "A volume is full, or cannot be mounted: its claim, Secret or ConfigMap does not exist, or the claim is not bound.",
+        "Create the object that the message names, or correct the pvc:// address. If a disk is full, free space on the pod's node.",
     ),
     Reason.OUT_OF_MEMORY: ReasonDoc(
         "The kernel killed a container at its memory limit.",
-        "Raise spec.serving.resources.limits.memory (server). The prepare Job is tried again with what its file usually takes, then with twice as much; after that raise the chart's prepare.memory.",
+        "Server: increase spec.serving.resources.limits.memory. Prepare Job: the operator retries with the memory that a file of this size usually needs, then with twice as much; if that fails, increase the chart value prepare.memory.",
     ),
     Reason.CRASH_LOOP: ReasonDoc(
-        "A container ends again and again; the message holds its last words.", "Read them and the pod's logs."
+        "A container exits repeatedly. The message contains its last output.", "Read the message and the pod's logs."
     ),
     Reason.NOT_READY: ReasonDoc(
-        "Pods run but do not turn ready.", "The message says what the server says; see its logs for the rest."
+        "Pods run but do not become ready. The message contains the server's last log message.",
+        "Read the message and the server's logs.",
     ),
     Reason.FORBIDDEN: ReasonDoc(
-        "The operator may not do what it must.", "Grant the verb and resource that the message names (chart RBAC)."
+        "The operator lacks a permission.",
+        "Grant the verb and resource that the message names (the chart's RBAC rules).",
     ),
     Reason.APPLY_FAILED: ReasonDoc(
-        "The API server refused a child that the operator applied; the message is its own.",
-        "Usually a value in spec.serving.podTemplate or resources: correct it.",
+        "The API server rejected a child object. The message is the API server's.",
+        "Correct the value, usually in spec.serving.podTemplate or spec.serving.resources.",
     ),
 }

@@ -1,4 +1,4 @@
-"""The revision: a short name for one set of inputs of the prepare step. Same inputs, same name, no second run."""
+"""The revision: a hash of the inputs of the prepare step. The same inputs are not prepared twice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ REVISION_LENGTH = 10
 
 
 def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
-    """Ten hex digits that change when the file, its code, the validation or the wanted runtime change, and only then.
+    """Ten hex digits that change if, and only if, the file, its code, the validation or the requested runtime changes.
 
     Args:
         spec: the model's spec.
-        fingerprint: what identifies the source's content (its digest, or `keras_store.fingerprint`'s answer).
+        fingerprint: version of the source: its digest, or the result of `keras_store.sources.fingerprint`.
     """
-    # A digest says all about the content; any other fingerprint means something only together with the address.
+    # A digest identifies the content. Any other fingerprint identifies it only together with the address.
     content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]
     code = spec.source.custom_objects
     inputs = [content, spec.validation, spec.serving.runtime, *([code] if code is not None else [])]

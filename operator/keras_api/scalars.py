@@ -1,4 +1,4 @@
-"""String formats of the Kubernetes API that our fields use: quantities, durations, decimals, digests, names."""
+"""String formats of the fields: quantities, durations, decimals, digests and names, as in the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# The formats of k8s.io/apimachinery without a sign: nothing here may be negative.
+# The formats of k8s.io/apimachinery without a sign, because no field may be negative.
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-# Prometheus's own form: whole numbers, the largest unit first.
+# The format of Prometheus: whole numbers, the largest unit first.
 INTERVAL_PATTERN = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"
 DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?$"
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
@@ -19,14 +19,14 @@ OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ENDPOINT_PATTERN = r"^https?://[^/@\s]+/?$"
 REGION_PATTERN = r"^[a-z0-9-]+$"
 
-# What the API server tells whoever writes something else; the pattern itself says it to few.
+# Error messages of the API server: few users read a pattern.
 IN_WORDS = {
-    QUANTITY_PATTERN: "must be a quantity such as 500m (half a core) or 2Gi, and not negative",
+    QUANTITY_PATTERN: "must be a non-negative quantity such as 500m (half a core) or 2Gi",
     DURATION_PATTERN: "must be a duration such as 30s, 5m or 1h30m",
-    INTERVAL_PATTERN: "must be an interval as Prometheus writes it, such as 30s or 1m30s",
+    INTERVAL_PATTERN: "must be an interval in the format of Prometheus, such as 30s or 1m30s",
     DECIMAL_PATTERN: 'must be a decimal number as a string, such as "0.95" or "1e-3"',
-    DIGEST_PATTERN: "must be sha256: and 64 hex digits, in lower case as sha256sum prints them",
-    OBJECT_NAME_PATTERN: "must be the name of an object: lower-case letters, digits, dots and dashes",
+    DIGEST_PATTERN: "must be sha256: followed by 64 lower-case hex digits, as sha256sum prints them",
+    OBJECT_NAME_PATTERN: "must be a valid object name: lower-case letters, digits, dots and dashes",
     ENDPOINT_PATTERN: "must be the URL of a service, http(s)://host[:port], without a path or credentials",
     REGION_PATTERN: "must be a region such as us-east-1",
 }
@@ -52,7 +52,7 @@ def duration_seconds(text: str) -> float:
     """Seconds of a Go-style duration such as ``1h30m`` or ``250ms``.
 
     Raises:
-        ValueError: when the text is not such a duration.
+        ValueError: the text is not such a duration.
     """
     if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h30m")
@@ -64,7 +64,7 @@ def quantity(value: str | float) -> Decimal:
     """The value of a Kubernetes quantity such as ``500m``, ``2Gi`` or ``1e3``, in its base unit (cores, bytes).
 
     Raises:
-        ValueError: when the value is not a quantity.
+        ValueError: the value is not a quantity.
     """
     text = str(value)
     match = re.fullmatch(QUANTITY_PATTERN, text)

@@ -1,6 +1,6 @@
-"""The step report: what a Job says about its outcome, in the pod's termination message.
+"""The step report: the outcome of a step, in the termination message of its container.
 
-The kubelet keeps 4096 bytes of it, so a report that would be longer is shortened where it hurts least.
+The kubelet keeps 4096 bytes of a termination message. A longer report is shortened, the least important parts first.
 """
 
 from __future__ import annotations
@@ -25,51 +25,52 @@ Step = Literal["fetch", "prepare", "put", "get"]
 
 
 class StepFailure(Contract, frozen=True, kw_only=True):
-    """Why a step did not succeed."""
+    """Cause of a failed step."""
 
     reason: Reason
     message: str
 
 
 class StepReport(Contract, frozen=True, kw_only=True):
-    """Outcome of one run of one step: a failure, or what fetch and prepare have found out; the others say no more."""
+    """Outcome of one run of a step: a failure, or the result of fetch or prepare. Other steps report failures only."""
 
     version: Literal[1] = REPORT_VERSION
     step: Step
     revision: str
     fetched_bytes: int | None = None
-    """Size of the model file."""
+    """Size of the model file in bytes: the result of fetch."""
     model: ModelSummary | None = None
+    """The prepared model: the result of prepare."""
     failure: StepFailure | None = None
 
     def __post_init__(self) -> None:
         if [self.fetched_bytes, self.model, self.failure].count(None) != 2:
-            raise ValueError("a step report has either the bytes fetched, a model or a failure")
+            raise ValueError("a step report must have exactly one of fetchedBytes, model and failure")
 
 
 class ReportError(ValueError):
-    """A termination message that is not a step report."""
+    """The termination message is not a valid step report."""
 
 
 def encode_report(report: StepReport) -> bytes:
-    """The report as JSON of at most 4096 bytes: a long message is cut and says so, long lists lose their ends."""
+    """The report as JSON of at most 4096 bytes: a long message is cut and marked, long lists are truncated."""
     data = b""
     if report.failure is not None:
-        # A file's name need not be text; what cannot be encoded must not hide the rest.
+        # A file name need not be valid text. Replace the characters that cannot be encoded, to keep the rest.
         message = report.failure.message.encode(errors="replace").decode()
         report = replace(report, failure=replace(report.failure, message=message))
     for shorter in _shortenings(report):
         data = msgspec.json.encode({"version": REPORT_VERSION, **msgspec.to_builtins(shorter)})
         if len(data) <= MAX_BYTES:
             return data
-    raise ValueError(f"a step report of {len(data)} bytes cannot be cut to {MAX_BYTES}")
+    raise ValueError(f"a step report of {len(data)} bytes cannot be shortened to {MAX_BYTES}")
 
 
 def decode_report(data: bytes | str) -> StepReport:
     """Parse a termination message strictly.
 
     Raises:
-        ReportError: when it is not a step report of a version known here.
+        ReportError: it is not a valid report of a supported version.
     """
     try:
         return msgspec.json.decode(data, type=StepReport)
@@ -78,10 +79,10 @@ def decode_report(data: bytes | str) -> StepReport:
 
 
 def reported(model: ModelSummary, revision: str) -> ModelSummary:
-    """A summary as a report would bring it: whoever reads it elsewhere keeps to the same limits.
+    """A summary within the limits of a step report, for readers of summaries from other sources.
 
     Raises:
-        ValueError: when it cannot be cut to them.
+        ValueError: it cannot be shortened to the limits.
     """
     report = decode_report(encode_report(StepReport(step="prepare", revision=revision, model=model)))
     assert report.model is not None, "it was encoded with one"
@@ -91,7 +92,7 @@ def reported(model: ModelSummary, revision: str) -> ModelSummary:
 def _shortenings(report: StepReport) -> Iterator[StepReport]:
     yield report
     if report.failure is not None:
-        # JSON escapes can make a character up to six bytes long (and a kanji three): try shorter and shorter texts.
+        # A character takes up to six bytes in JSON (an escape), a kanji three. Try shorter texts in turn.
         for length in (3000, 2000, 1000, 500):
             message = report.failure.message
             if len(message) > length:
@@ -99,12 +100,13 @@ def _shortenings(report: StepReport) -> Iterator[StepReport]:
                 yield replace(report, failure=replace(report.failure, message=message))
     if report.model is not None:
         model = report.model
-        model = replace(model, not_taken=[replace(a, reason=a.reason[:200]) for a in model.not_taken[:3]])
+        rejected = [replace(each, reason=each.reason[:200]) for each in model.rejected_runtimes[:3]]
+        model = replace(model, rejected_runtimes=rejected)
         yield replace(report, model=model)
         for count in (16, 8, 4, 1):
             model = replace(model, inputs=model.inputs[:count], outputs=model.outputs[:count])
             yield replace(report, model=model)
-        model = replace(model, not_taken=[], metrics={})
+        model = replace(model, rejected_runtimes=[], metrics={})
         yield replace(report, model=model)
-        # Names, shapes and version come from a foreign file and may be of any length.
+        # Names, shapes and the version come from the user's file and may have any length.
         yield replace(report, model=replace(model, inputs=[], outputs=[], keras_version=model.keras_version[:32]))

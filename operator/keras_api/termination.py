@@ -1,4 +1,4 @@
-"""The termination message: where a container leaves its step report for the operator to read."""
+"""The termination message of a container, in which the operator reads the step report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PATH_VARIABLE = "TERMINATION_MESSAGE_PATH"
 
 
 def publish(report: StepReport) -> None:
-    """Write the report where the kubelet looks for it.
+    """Write the report to the file that the kubelet reads.
 
-    Outside of a pod there is no such file, and none is made: whoever runs a step by hand reads stderr. A file that the
-    environment names is made.
+    Outside a pod this file does not exist and is not created: a user who runs a step reads stderr. A file that the
+    environment variable names is created.
     """
     named = os.environ.get(PATH_VARIABLE)
     try:

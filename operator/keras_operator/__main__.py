@@ -15,10 +15,13 @@ from keras_operator import logs
 from keras_operator.apply import Applier
 from keras_operator.cache.cache import Cache
 from keras_operator.cache.informer import Informer
+from keras_operator.components import COMPONENTS
+from keras_operator.components.base import Component, Config
 from keras_operator.endpoints import endpoints
-from keras_operator.kube.client import ApiError, UnavailableError, connect
+from keras_operator.kube.client import connect
+from keras_operator.kube.errors import ApiError, UnavailableError
 from keras_operator.kube.kinds import Key
-from keras_operator.kube.leadership import Lease, NoLeaderElection, SupersededError
+from keras_operator.kube.leadership import LeaderElection, NoLeaderElection, SupersededError
 from keras_operator.kube.metrics import Metrics
 from keras_operator.kube.watch import Watch, WatchError
 from keras_operator.kube.workqueue import WorkQueue
@@ -28,12 +31,17 @@ from keras_operator.lookups.source_poller import SourcePoller
 from keras_operator.publish import StatusWriter
 from keras_operator.reconcile import Reconciler
 from keras_operator.settings import Settings, SettingsError, read_settings
+from keras_operator.tasks import PREPARE, TASKS
+from keras_operator.tasks.base import Task
+
+# Connections besides those of the workers and the watches: leader election, discovery, listings, kopf's own watches.
+OTHER_CONNECTIONS = 16
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until the process receives a signal to stop."""
     try:
         settings = read_settings(os.environ)
     except SettingsError as error:
@@ -42,81 +50,100 @@ def main() -> None:
     try:
         asyncio.run(run(settings))
     except ConfigException as error:
-        sys.exit(f"keras-operator: no way to the API server, neither a service account nor a kubeconfig: {error}")
+        sys.exit(f"keras-operator: cannot reach the API server, neither a service account nor a kubeconfig: {error}")
     except OSError as error:
         sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
 
 
-async def run(settings: Settings) -> None:
-    """Put the parts together and run them."""
-    metrics, world, queue = Metrics(), Cache(), WorkQueue[Key]()
+async def run(
+    settings: Settings, components: tuple[Component, ...] = COMPONENTS, tasks: tuple[Task, ...] = TASKS
+) -> None:
+    """Connect the parts and run them.
+
+    Args:
+        settings: the settings.
+        components: the kinds of children.
+        tasks: the chain of tasks.
+    """
+    config = Config(settings, components, tasks)
+    child_kinds = [component.child for component in components]
+    metrics, cache, queue = Metrics(), Cache(child_kinds), WorkQueue[Key]()
     metrics.watch_depth(lambda: len(queue))
-    metrics.watch_models(world.models)
-    connection = connect(metrics, settings.concurrency, settings.request_timeout)
-    async with contextlib.aclosing(await connection) as api, BundleLookup(api, settings) as shelf:
-        lease = Lease(api, metrics, settings.lease, settings.pod_name) if settings.lease else NoLeaderElection(metrics)
-        writing = api.guarded(lease.check)
-        resolver = SourcePoller(api, metrics, settings.max_source_size, wake=queue.add)
-        reconcile = Reconciler(
-            world,
-            settings,
-            resolver,
-            DiagnosticsCollector(api),
-            shelf,
-            Applier(writing, world, metrics),
-            StatusWriter(writing, world, metrics),
+    metrics.watch_models(cache.models)
+    watches = (len(child_kinds) + 2) * len(settings.namespaces)
+    connection = connect(metrics, settings.concurrency + watches + OTHER_CONNECTIONS, settings.request_timeout)
+    async with contextlib.aclosing(await connection) as client, BundleLookup(client, settings, PREPARE) as bundles:
+        election = (
+            LeaderElection(client, metrics, settings.lease, settings.pod_name)
+            if settings.lease
+            else NoLeaderElection(metrics)
         )
-        informer = Informer(api, world, settings, wake=queue.add)
+        writer = client.guarded(election.ensure_leader)
+        reconcile = Reconciler(
+            config,
+            cache,
+            SourcePoller(client, metrics, settings.max_source_size, enqueue=queue.add),
+            bundles,
+            DiagnosticsCollector(client, tasks),
+            Applier(writer, cache, config, metrics),
+            StatusWriter(writer, cache, metrics),
+        )
+        informer = Informer(client, cache, child_kinds, settings, enqueue=queue.add)
 
         def missing() -> str:
             if not informer.synced.is_set():
-                denied = "".join(f": {problem.message}" for problem in world.denied.values())
-                return f"the first listing is not through{denied}"
-            return "" if lease.is_settled else f"the Lease {settings.lease} is not taken: see the log"
+                forbidden = "".join(f": {error.message}" for error in cache.forbidden_scopes().values())
+                return f"the first listing is not complete{forbidden}"
+            return "" if election.is_settled else f"the Lease {settings.lease} is not acquired: see the log"
 
         async with endpoints(settings.listen, metrics, missing):
-            await informer.find_definition()
-            forever = [lease.keep(), informer.keep_in_sync(), informer.keep_discovering()]
-            forever += [work(informer, queue, reconcile, lease, metrics) for _ in range(settings.concurrency)]
+            await informer.wait_for_definition()
+            forever = [election.run(), informer.run(), informer.run_discovery()]
+            forever += [work(informer, queue, reconcile, election, metrics) for _ in range(settings.concurrency)]
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    background = [tasks.create_task(each) for each in forever]
-                    await Watch(informer.places, settings, informer).run()
+                async with asyncio.TaskGroup() as group:
+                    background = [group.create_task(each) for each in forever]
+                    await Watch(client, informer.scopes, settings.watch_namespaces, informer).run()
                     for task in background:
                         task.cancel()
-            except* WatchError as group:
-                for error in group.exceptions:
-                    log.critical("a new process begins with a fresh listing, since this one's failed: %s", error)
+            except* WatchError as errors:
+                for error in errors.exceptions:
+                    log.critical("a watch failed permanently, the process ends to start with a new listing: %s", error)
                 logging.shutdown()
-                # At once: kopf's watches do not let themselves be cancelled while they wait for another login.
+                # At once: kopf's tasks cannot be cancelled while they wait for another login.
                 os._exit(1)
 
 
 async def work(
-    informer: Informer, queue: WorkQueue[Key], reconcile: Reconciler, lease: Lease | NoLeaderElection, metrics: Metrics
+    informer: Informer,
+    queue: WorkQueue[Key],
+    reconcile: Reconciler,
+    election: LeaderElection | NoLeaderElection,
+    metrics: Metrics,
 ) -> None:
-    """Take turns, for ever, while it is this operator's to work; what goes wrong in one is tried again later."""
+    """Reconcile models from the queue, for ever, while this operator is the leader; retry after errors."""
     await informer.synced.wait()
     while True:
-        await lease.held()
-        key, waited = await queue.take()
-        metrics.waited(waited)
+        await election.wait_until_leader()
+        key, waited = await queue.get()
+        metrics.dequeued(waited)
         began = time.perf_counter()
+        result = "ok"
         try:
-            again = await reconcile(key)
+            queue.done(key, await reconcile(key))
         except SupersededError:
+            result = "superseded"
             queue.done(key, 0)
-            metrics.reconciled("superseded", time.perf_counter() - began)
         except (UnavailableError, ApiError) as error:
+            result = "error"
             asked = error.retry_after if isinstance(error, UnavailableError) else None
-            log.warning("%s: %s; again in %.1f s", key, error, queue.failed(key, asked))
-            metrics.reconciled("error", time.perf_counter() - began)
+            log.warning("%s: %s; retrying in %.1f s", key, error, queue.requeue(key, asked))
         except Exception:
-            log.exception("%s: an error of the operator itself; again in %.1f s", key, queue.failed(key))
-            metrics.reconciled("error", time.perf_counter() - began)
-        else:
-            queue.done(key, again)
-            metrics.reconciled("ok", time.perf_counter() - began)
+            result = "error"
+            log.exception("%s: internal error; retrying in %.1f s", key, queue.requeue(key))
+        if result == "error":
+            metrics.retried()
+        metrics.reconciled(result, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

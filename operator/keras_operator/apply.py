@@ -1,9 +1,10 @@
-"""Makes the cluster as the plan wants it: applies what differs, deletes what is not wanted, takes over nothing."""
+"""Applies plans: server-side apply of objects that differ, deletion of obsolete ones. No foreign object is adopted."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 import msgspec
 
@@ -11,154 +12,148 @@ from keras_api.reasons import Reason
 from keras_api.resource import KIND, KerasModel
 from keras_operator.cache.cache import Cache
 from keras_operator.cache.objects import Child, controller_of
-from keras_operator.decide.plan import Plan
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
+from keras_operator.components.base import Config
+from keras_operator.decide.plan import Desired, Plan
+from keras_operator.kube.client import KubeClient
 from keras_operator.kube.drift import annotated, contains, managed_fields_hash
-from keras_operator.kube.errors import ApplyError, missing_right
-from keras_operator.kube.kinds import CHILDREN, JOB, SERVICE_ACCOUNT, SERVICE_MONITOR, Key, Object, Ref
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.kinds import JOB, Key, Object, Ref
 from keras_operator.kube.metrics import Metrics
 from keras_operator.state.observed import Observed
 
-_KINDS = {kind.name: kind for kind in CHILDREN}
-
 
 class Applier:
-    """The hands: everything that changes a child goes through here."""
+    """Makes every change of a child."""
 
-    def __init__(self, api: KubeClient, world: Cache, metrics: Metrics) -> None:
-        self._api = api
-        self._world = world
+    def __init__(self, client: KubeClient, cache: Cache, config: Config, metrics: Metrics) -> None:
+        self._client = client
+        self._cache = cache
+        self._optional = {each.child.kind for each in config.components if each.child.optional}
         self._metrics = metrics
 
-    async def act(self, model: KerasModel, plan: Plan, observed: Observed) -> Mapping[Ref, ApplyError]:
-        """Carry out a plan. Each child stands for itself: what fails for one is returned, and the others go on.
+    async def apply(self, model: KerasModel, plan: Plan, observed: Observed) -> Mapping[Ref, ApplyError]:
+        """Apply a plan. An error with one child is returned, and does not keep the others from being applied.
 
         Raises:
-            UnavailableError: the API server does not answer; nothing can be said.
+            UnavailableError: the API server does not answer.
         """
-        wanted = [*plan.apply, *([plan.start] if plan.start is not None else [])]
-        # Pods are refused without their ServiceAccount, and Kubernetes then waits before it tries again.
-        accounts = [obj for obj in wanted if obj["kind"] == SERVICE_ACCOUNT.name]
-        others = [obj for obj in wanted if obj["kind"] != SERVICE_ACCOUNT.name]
-        problems: dict[Ref, ApplyError] = {}
-        for group in (accounts, others):
-            problems |= await self._together(model, group, observed)
-        await asyncio.gather(*(self._delete(model, ref, observed, problems) for ref in plan.delete))
-        return problems
+        errors: dict[Ref, ApplyError] = {}
+        for wave in plan.waves:
+            errors |= await self._apply_all(model, wave, observed)
+        await asyncio.gather(*(self._delete(model, ref, observed, errors) for ref in plan.delete))
+        return errors
 
-    async def _together(self, model: KerasModel, group: list[Object], observed: Observed) -> dict[Ref, ApplyError]:
-        refs = [Ref(_KINDS[obj["kind"]], obj["metadata"]["name"]) for obj in group]
+    async def _apply_all(self, model: KerasModel, wave: Sequence[Desired], observed: Observed) -> dict[Ref, ApplyError]:
         results = await asyncio.gather(
-            *(self._hold(model, ref, obj, observed) for ref, obj in zip(refs, group, strict=True)),
-            return_exceptions=True,
+            *(self._apply_one(model, each.ref, each.rendered, observed) for each in wave), return_exceptions=True
         )
-        problems: dict[Ref, ApplyError] = {}
-        for ref, result in zip(refs, results, strict=True):
+        errors: dict[Ref, ApplyError] = {}
+        for (ref, _), result in zip(wave, results, strict=True):
             if isinstance(result, ApiError):
-                problem = self._problem(ref, result)
-                problems |= {ref: problem} if problem else {}
+                error = self._error(ref, result)
+                errors |= {ref: error} if error else {}
             elif isinstance(result, BaseException):
                 raise result
             elif result is not None:
-                problems[ref] = result
-        return problems
+                errors[ref] = result
+        return errors
 
-    async def _hold(self, model: KerasModel, ref: Ref, rendered: Object, observed: Observed) -> ApplyError | None:
-        """Make one child as it is rendered."""
+    async def _apply_one(self, model: KerasModel, ref: Ref, rendered: Object, observed: Observed) -> ApplyError | None:
         child = observed.children.get(ref)
         if child is None:
-            return await self._make(model, ref, rendered)
-        if child.controller != model.metadata.uid and not (child.controller is None and child.digest is not None):
-            live = await self._api.get(ref.kind, model.metadata.namespace, ref.name)
+            return await self._create(model, ref, rendered)
+        orphan = child.controller is None and child.managed_fields_hash is not None
+        if child.controller != model.metadata.uid and not orphan:
+            live = await self._client.get(ref.kind, model.metadata.namespace, ref.name)
             return None if live is None else _conflict(ref, live)
         if child.deleting:
-            return None  # its end is an event, and then it is made anew
+            return None  # its end is an event, which leads to a new one
         if ref.kind == JOB:
-            # A Job cannot be changed: the finished one makes room for the next attempt.
-            await self._api.delete(ref.kind, model.metadata.namespace, ref.name, child.uid)
-            await self._apply(ref, rendered, "changed")
+            # A Job is immutable: the finished one must go before the next attempt.
+            await self._client.delete(ref.kind, model.metadata.namespace, ref.name, child.uid)
+            await self._patch(ref, rendered, "changed")
             return None
-        await self._keep(model, child, rendered)
+        await self._update(model, child, rendered)
         return None
 
-    async def _make(self, model: KerasModel, ref: Ref, rendered: Object) -> ApplyError | None:
-        """Make a child that is not known by its label, unless somebody else's object has the name."""
-        wanted, _ = annotated(rendered)
+    async def _create(self, model: KerasModel, ref: Ref, rendered: Object) -> ApplyError | None:
+        """Create a child that the cache does not know, unless another owner's object has the name."""
+        desired, _ = annotated(rendered)
         try:
-            made = await self._api.apply(ref.kind, _only_new(wanted))
+            created = await self._client.apply(ref.kind, _only_new(desired))
         except ApiError as error:
-            if error.status != 409:
+            if error.status != HTTPStatus.CONFLICT:
                 raise
-            live = await self._api.get(ref.kind, model.metadata.namespace, ref.name)
+            live = await self._client.get(ref.kind, model.metadata.namespace, ref.name)
             if live is None:
                 raise
             if not _is_ours(live, model):
                 return _conflict(ref, live)
-            await self._apply(ref, rendered, "drift")
+            await self._patch(ref, rendered, "drift")
             return None
-        self._applied(ref, made, "missing")
+        self._record(ref, created, "missing")
         return None
 
-    async def _keep(self, model: KerasModel, child: Child, rendered: Object) -> None:
-        """Apply a child that exists, if it differs from what is rendered."""
-        wanted, digest = annotated(rendered)
-        if child.rendered != digest:
-            await self._apply(child.ref, rendered, "changed")
+    async def _update(self, model: KerasModel, child: Child, rendered: Object) -> None:
+        """Apply a child that exists, if it differs from the rendered object."""
+        desired, rendered_hash = annotated(rendered)
+        if child.rendered != rendered_hash:
+            await self._patch(child.ref, rendered, "changed")
             return
-        trusted = self._world.trusts(child)
-        if trusted is None and child.body is not None:
-            trusted = contains(msgspec.json.decode(child.body), wanted)
-        if trusted:
-            self._world.trust(Key(model.metadata.namespace, model.metadata.name), child)
+        unmodified = self._cache.is_unmodified(child)
+        if unmodified is None and child.body is not None:
+            unmodified = contains(msgspec.json.decode(child.body), desired)
+        if unmodified:
+            self._cache.mark_unmodified(Key(model.metadata.namespace, model.metadata.name), child)
         else:
-            await self._apply(child.ref, rendered, "drift")
+            await self._patch(child.ref, rendered, "drift")
 
-    async def _apply(self, ref: Ref, rendered: Object, cause: str) -> None:
-        wanted, _ = annotated(rendered)
+    async def _patch(self, ref: Ref, rendered: Object, cause: str) -> None:
+        desired, _ = annotated(rendered)
         try:
-            live = await self._api.apply(ref.kind, wanted)
+            live = await self._client.apply(ref.kind, desired)
         except ApiError as error:
             if not _is_changed_list_key(error):
                 raise
-            # Somebody changed the key of a list's entry (the port of a Service), which applying cannot change back.
-            await self._api.replace_spec(ref.kind, wanted)
-            live = await self._api.apply(ref.kind, wanted)
-        self._applied(ref, live, cause)
+            # Another client changed the merge key of a list entry (the port of a Service): an apply cannot revert that.
+            await self._client.replace_spec(ref.kind, desired)
+            live = await self._client.apply(ref.kind, desired)
+        self._record(ref, live, cause)
 
-    def _applied(self, ref: Ref, live: Object, cause: str) -> None:
+    def _record(self, ref: Ref, live: Object, cause: str) -> None:
         self._metrics.applied(ref.kind.name, cause)
-        self._world.see_applied(ref.kind, live)
+        self._cache.update_applied(ref.kind, live)
 
-    async def _delete(self, model: KerasModel, ref: Ref, observed: Observed, problems: dict[Ref, ApplyError]) -> None:
+    async def _delete(self, model: KerasModel, ref: Ref, observed: Observed, errors: dict[Ref, ApplyError]) -> None:
         try:
-            await self._api.delete(ref.kind, model.metadata.namespace, ref.name, observed.children[ref].uid)
+            await self._client.delete(ref.kind, model.metadata.namespace, ref.name, observed.children[ref].uid)
         except ApiError as error:
-            problem = self._problem(ref, error)
-            if problem:
-                problems[ref] = problem
+            failed = self._error(ref, error)
+            if failed is not None:
+                errors[ref] = failed
 
-    def _problem(self, ref: Ref, error: ApiError) -> ApplyError | None:
-        if error.status == 404 and ref.kind == SERVICE_MONITOR:
-            self._world.has_service_monitors = False  # its CRD was removed a moment ago
+    def _error(self, ref: Ref, error: ApiError) -> ApplyError | None:
+        if error.status == HTTPStatus.NOT_FOUND and ref.kind in self._optional:
+            self._cache.set_served(ref.kind, False)  # its CRD was removed a moment ago
             return None
-        if error.status == 403 and (problem := missing_right(error.message)):
-            return problem
-        if error.status == 409:
-            # Somebody changed it at the same moment, or it is being deleted: the next turn sees.
+        if error.status == HTTPStatus.FORBIDDEN and (right := missing_right(error.message)):
+            return right
+        if error.status == HTTPStatus.CONFLICT:
+            # Another client changed it at the same moment, or it is being deleted: the next reconcile sees that.
             raise UnavailableError(str(error))
         return ApplyError(Reason.APPLY_FAILED, f"{ref}: {error.message or error}")
 
 
 def _only_new(obj: Object) -> Object:
-    """An object that can be applied only where there is none: where there is one, the API server answers 409.
+    """An object that can only be created: the API server answers 409 where one of that name exists.
 
-    No live object has this version, since the first thing written to etcd already has a higher one.
+    No live object has this version: the first write to etcd has a higher one already.
     """
     return {**obj, "metadata": {**obj["metadata"], "resourceVersion": "1"}}
 
 
 def _is_ours(live: Object, model: KerasModel) -> bool:
-    """Whether an object is this model's own, or was: applied by us, and then somebody removed its owner."""
+    """Whether an object is this model's own, or an orphan: applied by the operator, and without an owner since then."""
     controller = controller_of(live)
     if controller is None:
         return managed_fields_hash(live) is not None
@@ -172,9 +167,9 @@ def _conflict(ref: Ref, live: Object) -> ApplyError:
     elif owners:
         whose = f"belongs to {owners[0]['kind']} {owners[0]['name']}"
     else:
-        whose = "was made by somebody else"
+        whose = "was not created by this operator"
     return ApplyError(Reason.NAME_CONFLICT, f"{ref} exists and {whose}: rename the KerasModel, or delete that object")
 
 
 def _is_changed_list_key(error: ApiError) -> bool:
-    return error.status == 422 and "Duplicate value" in error.message
+    return error.status == HTTPStatus.UNPROCESSABLE_ENTITY and "Duplicate value" in error.message

@@ -13,21 +13,21 @@ from keras_operator.kube.metrics import Metrics
 
 @asynccontextmanager
 async def endpoints(address: str, metrics: Metrics, missing: Callable[[], str]) -> AsyncIterator[None]:
-    """Serve them while the context lasts.
+    """Serve the endpoints while the context lasts.
 
     Args:
         address: ``host:port`` to listen on.
-        metrics: what /metrics shows.
-        missing: what the operator still needs to be able to work, for /readyz; empty when there is nothing.
+        metrics: the content of /metrics.
+        missing: what the operator still waits for, as /readyz reports it; empty when it is ready.
     """
 
     async def healthz(_: web.Request) -> web.Response:
-        # To answer at all, the event loop must turn; when the watch ends, so does the process.
+        # An answer proves that the event loop runs; when the watch ends, so does the process.
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        needed = missing()
-        return web.Response(status=503, text=f"{needed}\n") if needed else web.Response(text="ok\n")
+        waits_for = missing()
+        return web.Response(status=503, text=f"{waits_for}\n") if waits_for else web.Response(text="ok\n")
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})

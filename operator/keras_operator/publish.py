@@ -1,4 +1,4 @@
-"""Says on the resource what is so: one status patch, only when it differs, and Events on transitions."""
+"""Publishes the status on the resource: one patch, only when it differs, and Events on transitions."""
 
 from __future__ import annotations
 
@@ -11,67 +11,68 @@ import msgspec
 
 from keras_api import resource
 from keras_api.reasons import ConditionType
-from keras_api.resource import Condition, KerasModel, KerasModelStatus
+from keras_api.resource import KerasModel, KerasModelStatus
 from keras_operator.cache.cache import Cache
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError, UnavailableError
+from keras_operator.kube.identity import MANAGER
 from keras_operator.kube.kinds import KERAS_MODEL, Key, Object
 from keras_operator.kube.metrics import Metrics
 from keras_operator.kube.times import written
-from keras_operator.naming.labels import MANAGER
-from keras_operator.state.conditions import find_condition
+from keras_operator.state.conditions import find_condition, is_true
 
 log = logging.getLogger(__name__)
 
 
 class StatusWriter:
-    """The voice: everything that users read on their resource goes through here."""
+    """Writes every status and every Event."""
 
-    def __init__(self, api: KubeClient, world: Cache, metrics: Metrics) -> None:
-        self._api = api
-        self._world = world
+    def __init__(self, client: KubeClient, cache: Cache, metrics: Metrics) -> None:
+        self._client = client
+        self._cache = cache
         self._metrics = metrics
 
-    async def report(self, model: KerasModel, status: KerasModelStatus, now: datetime) -> None:
-        """Write the status if it differs from what the resource says, and tell transitions.
+    async def write(self, model: KerasModel, status: KerasModelStatus, now: datetime) -> None:
+        """Write the status if it differs from the present one, and create Events for its transitions.
 
         Raises:
             UnavailableError: the API server does not answer.
-            ApiError: it refuses, other than because the resource is gone.
+            ApiError: it rejects the status, and the resource still exists.
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         content: Object = msgspec.to_builtins(status)
-        known = self._world.model(key)
+        known = self._cache.model(key)
         if known is None or known["status"] == content:
             return
         try:
-            live = await self._api.replace_status(key, model.metadata.uid, content)
+            live = await self._client.replace_status(key, model.metadata.uid, content)
         except ApiError as error:
             if not await self._is_gone(key, model.metadata.uid, error):
                 raise
-            log.info("%s: its status is not written, it is gone: %s", key, error)
+            log.info("%s: the status is not written, since the model does not exist any more: %s", key, error)
             return
         self._metrics.status_written()
-        self._world.see(KERAS_MODEL, live)
+        self._cache.update(KERAS_MODEL, live)
         for event in transitions(model, status, now):
             try:
-                await self._api.create_event(event)
+                await self._client.create_event(event)
             except (ApiError, UnavailableError) as error:
-                # An Event is a courtesy; the status has it all.
-                log.warning("%s: event not recorded: %s", key, error)
+                # An Event is an addition: the status says the same.
+                log.warning("%s: the Event cannot be created: %s", key, error)
 
     async def _is_gone(self, key: Key, uid: str, error: ApiError) -> bool:
-        """Whether a status was refused because there is no such model any more, not because of what it says."""
+        """Whether a status was rejected because the model does not exist any more, and not for its content."""
         if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             return error.status == HTTPStatus.NOT_FOUND
-        live = await self._api.get(KERAS_MODEL, key.namespace, key.name)
+        live = await self._client.get(KERAS_MODEL, key.namespace, key.name)
         return live is None or live["metadata"]["uid"] != uid
 
 
 def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> list[Object]:
-    """Events that tell what has changed between the resource's status and a new one.
+    """Events for the differences between the resource's status and a new one.
 
-    Each is a write as dear as a status patch: failures are told, and that a model turns ready or ceases to be, but not
-    every step on the way there.
+    Each Event costs as much as a status patch: there is one for a failure, and one when a model becomes Ready or stops
+    being Ready, but none for the steps between.
     """
     events = []
     before, after = find_condition(model.status, ConditionType.READY), find_condition(status, ConditionType.READY)
@@ -79,14 +80,10 @@ def transitions(model: KerasModel, status: KerasModelStatus, now: datetime) -> l
     new_failure = failure is not None and failure != model.status.last_failure
     if new_failure and failure is not None:
         events.append(_event(model, "Warning", failure.reason, failure.message, now))
-    told = new_failure and failure is not None and after is not None and failure.reason == after.reason
-    if after is not None and not told and _is_true(before) != _is_true(after):
+    is_reported = new_failure and failure is not None and after is not None and failure.reason == after.reason
+    if after is not None and not is_reported and is_true(before) != is_true(after):
         events.append(_event(model, "Normal", after.reason, after.message, now))
     return events
-
-
-def _is_true(condition: Condition | None) -> bool:
-    return condition is not None and condition.status == "True"
 
 
 def _event(model: KerasModel, kind: str, reason: str, message: str, now: datetime) -> Object:

@@ -1,99 +1,141 @@
-"""The heart: one turn of one model, from what is so to what should be."""
+"""The reconciler: observe, decide, apply, publish. All requests are behind its ports; it has no other state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
-from keras_api.reasons import ConditionType, Reason
+from keras_api.manifest import ModelSummary
+from keras_api.reasons import Reason
 from keras_api.resource import KerasModel, KerasModelStatus, SpecError, parse_model
-from keras_operator.apply import Applier
 from keras_operator.cache.cache import Cache
+from keras_operator.components.base import Config
 from keras_operator.decide.debounce import debounce_seconds
 from keras_operator.decide.plan import Plan, decide
+from keras_operator.decide.requeue import requeue_after
 from keras_operator.decide.status import spec_invalid, summarize
-from keras_operator.kube.kinds import Key, Object
-from keras_operator.kube.times import seconds_until
-from keras_operator.lookups.bundle_lookup import BundleLookup
-from keras_operator.lookups.diagnostics import DiagnosticsCollector
-from keras_operator.lookups.source_poller import SourcePoller
-from keras_operator.publish import StatusWriter
-from keras_operator.settings import Settings
+from keras_operator.kube.errors import ApplyError
+from keras_operator.kube.evidence import Evidence
+from keras_operator.kube.kinds import Key, Object, Ref
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution, remembered
 
-# What hinders a child (a name that is taken, a missing right) ends without an event that the operator would see.
-PROBLEM_SECONDS = 30.0
-# Some trouble shows only by time: a pod that hangs, a server that does not turn ready.
-LOOK_SECONDS = 10.0
+
+class Lookup(Protocol):
+    """Remembers answers about models."""
+
+    def forget(self, key: Key) -> None:
+        """Forget everything about a model that does not exist any more."""
+
+
+class Sources(Lookup, Protocol):
+    """The versions of the models' sources; see `keras_operator.lookups.source_poller`."""
+
+    def get(self, model: KerasModel) -> SourceResolution:
+        """The last answer of the model's source."""
+
+    def invalidate(self, key: Key) -> None:
+        """Ask the source again: a step found another file than the last answer says."""
+
+
+class Bundles(Lookup, Protocol):
+    """Bundles in the store; see `keras_operator.lookups.bundle_lookup`."""
+
+    async def get(self, model: KerasModel, observed: Observed) -> ModelSummary | None:
+        """The desired revision's model, if only the store can say that it is prepared, and does."""
+
+
+class Diagnostics(Lookup, Protocol):
+    """Events and log lines; see `keras_operator.lookups.diagnostics`."""
+
+    async def get(self, model: KerasModel, observed: Observed) -> Mapping[str, Evidence]:
+        """Evidence about objects that make no progress, by uid."""
+
+    def due(self, model: KerasModel, observed: Observed) -> float | None:
+        """Seconds until there is something to look up."""
+
+
+class Children(Protocol):
+    """Applies plans; see `keras_operator.apply`."""
+
+    async def apply(self, model: KerasModel, plan: Plan, observed: Observed) -> Mapping[Ref, ApplyError]:
+        """Apply a plan. Returns the errors by child."""
+
+
+class Statuses(Protocol):
+    """Writes statuses; see `keras_operator.publish`."""
+
+    async def write(self, model: KerasModel, status: KerasModelStatus, now: datetime) -> None:
+        """Write the status if it differs from the present one."""
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
 
 
 @dataclass
 class Reconciler:
-    """One turn of one model; everything that it needs is given to it."""
+    """Reconciles one model at a time; everything that it needs is passed to it."""
 
-    world: Cache
-    settings: Settings
-    resolver: SourcePoller
-    inquiry: DiagnosticsCollector
-    shelf: BundleLookup
-    actor: Applier
-    reporter: StatusWriter
+    config: Config
+    cache: Cache
+    sources: Sources
+    bundles: Bundles
+    diagnostics: Diagnostics
+    children: Children
+    statuses: Statuses
+    clock: Callable[[], datetime] = utc_now
 
     async def __call__(self, key: Key) -> float | None:
-        """Bring one model nearer to its spec. Returns the seconds after which to look again without an event.
+        """Reconcile a model. Returns the seconds after which to reconcile it again without an event.
 
         Raises:
-            UnavailableError, ApiError: to be tried again with backoff.
+            UnavailableError, ApiError: to be retried with backoff.
         """
-        body = self.world.model(key)
+        body = self.cache.model(key)
         if body is None:
-            self.resolver.forget(key)
-            self.shelf.forget(key)
-            self.inquiry.forget(key)
-            return None  # ownerReferences collect the children
+            for lookup in (self.sources, self.bundles, self.diagnostics):
+                lookup.forget(key)
+            return None  # the garbage collector deletes the children
         try:
             model = parse_model(body)
-            resolution = self.resolver.look(model)
+            resolution = self.sources.get(model)
             observed = await self._observe(model, resolution)
-            plan = decide(model, observed, self.settings)
+            plan = decide(model, observed, self.config)
         except SpecError as error:
-            await self._refuse(body, error)
+            await self._publish_invalid(body, error)
             return None  # only a new generation can change that
-        failure = plan.preparation.failure
+        failure = plan.chain.state.failure if plan.chain.state is not None else None
         if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
-            self.resolver.doubt(key)
-        problems = await self.actor.act(model, plan, observed)
-        observed = await self._observe(model, resolution)  # what acting has changed; the source's answer stays the same
-        status = summarize(model, observed, plan, problems)
-        if (hold := debounce_seconds(model, observed, status)) is not None:
-            return hold
-        await self.reporter.report(model, status, observed.now)
-        return PROBLEM_SECONDS if problems else _look_again(plan, observed, status, self.inquiry.due(model, observed))
+            self.sources.invalidate(key)
+        errors = await self.children.apply(model, plan, observed)
+        observed = await self._observe(model, resolution)  # with the changes of applying, and the same source version
+        status = summarize(model, observed, plan, errors, self.config)
+        if (seconds := debounce_seconds(model, observed, status)) is not None:
+            return seconds
+        await self.statuses.write(model, status, observed.now)
+        return requeue_after(
+            plan, observed, status, has_errors=bool(errors), evidence_due=self.diagnostics.due(model, observed)
+        )
 
     async def _observe(self, model: KerasModel, resolution: SourceResolution) -> Observed:
-        observed = observe(model, self.world, resolution, datetime.now(UTC))
-        evidence, stored = await self.inquiry.evidence(model, observed), await self.shelf.look(model, observed)
-        return replace(observed, evidence=evidence, stored=stored)
+        observed = observe(model, self.cache, resolution, self.clock())
+        return replace(
+            observed,
+            evidence=await self.diagnostics.get(model, observed),
+            stored=await self.bundles.get(model, observed),
+        )
 
-    async def _refuse(self, body: Object, error: SpecError) -> None:
-        """Say what is wrong with a spec."""
+    async def _publish_invalid(self, body: Object, error: SpecError) -> None:
+        """Report an invalid spec."""
         try:
             model = parse_model(body)
             resolution = remembered(model)
         except SpecError:
-            model = parse_model({**body, "spec": {"source": {"uri": ""}}})  # its metadata and status can be read
+            model = parse_model({**body, "spec": {"source": {"uri": ""}}})  # metadata and status are readable
             resolution = SourceResolution()
-        observed = observe(model, self.world, resolution, datetime.now(UTC))
-        await self.reporter.report(model, spec_invalid(model, error, observed), observed.now)
-
-
-def _look_again(plan: Plan, observed: Observed, status: KerasModelStatus, inquiry_due: float | None) -> float | None:
-    """Seconds until time alone may have changed something; None at rest, or while only the source can change it."""
-    at = plan.preparation.look_at
-    if at is not None:
-        return seconds_until(at, observed.now)
-    working = any(each.type == ConditionType.RECONCILING and each.status == "True" for each in status.conditions)
-    if not working or plan.preparation.stage == "unresolved":
-        return None
-    return LOOK_SECONDS if inquiry_due is None else min(LOOK_SECONDS, max(inquiry_due, 0.1))
+        observed = observe(model, self.cache, resolution, self.clock())
+        await self.statuses.write(model, spec_invalid(model, error, observed, self.config), observed.now)

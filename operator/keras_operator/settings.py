@@ -12,19 +12,19 @@ PREFIX = "KERAS_OPERATOR_"
 
 
 class SettingsError(ValueError):
-    """A setting that is missing or cannot be understood; the text names the variable."""
+    """A setting that is missing or invalid; the text names the variable."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How this operator works; every field is an environment variable in upper case after ``KERAS_OPERATOR_``."""
+    """The operator's settings; each field is an environment variable, in upper case after ``KERAS_OPERATOR_``."""
 
     server_image: str
-    """Image that fetches, stores and serves; without TensorFlow."""
+    """Image of the steps that move files, and of the server; without TensorFlow."""
     pipeline_image: str
-    """Image that prepares, and that serves what only TensorFlow can run."""
+    """Image of the step prepare, and of the server for models that only TensorFlow can run."""
     store_url: str
-    """Where bundles live: ``http://keras-store.<ns>.svc:8080`` or ``s3://bucket/prefix``."""
+    """URL of the store: ``http://keras-store.<ns>.svc:8080`` or ``s3://bucket/prefix``."""
     store_secret: str = ""
     """Secret with an external store's options (STORE_AWS_ACCESS_KEY_ID, ...) in each model's namespace."""
     image_pull_policy: str = "IfNotPresent"
@@ -33,21 +33,21 @@ class Settings:
     watch_namespaces: tuple[str, ...] = ()
     """Comma-separated; empty means the whole cluster."""
     prepare_deadline: float = 3600.0
-    """Seconds (written as a duration such as ``1h``) that a prepare Job may take, waiting for a node included."""
+    """Seconds (written as a duration such as ``1h``) that a prepare Job may take, including the wait for a node."""
     prepare_memory: int = 0
-    """Bytes (a quantity) of memory that each container of a prepare Job may take at least."""
+    """Lower bound in bytes (a quantity) for the memory limit of each container of a prepare Job."""
     max_source_size: int = 8 * 1024**3
-    """Bytes (written as a quantity such as ``8Gi``) beyond which a model file is refused."""
+    """Largest model file in bytes, written as a quantity such as ``8Gi``."""
     concurrency: int = 16
-    """Models reconciled at once; more gains nothing against one API server."""
+    """Models reconciled at the same time; more do not help against one API server."""
     lease: str = ""
-    """Lease (written ``namespace/name``) that tells which of two operators works; empty where there is only one."""
+    """Lease (written ``namespace/name``) for leader election; empty where there is only one operator."""
     pod_name: str = ""
     """This operator's own pod, in the Lease's namespace; needed with `lease`."""
     resync_interval: float = 600.0
-    """Seconds (a duration) between two full listings, which find what the watch has missed."""
+    """Seconds (a duration) between two full listings, which find changes that a watch has missed."""
     request_timeout: float = 30.0
-    """Seconds (a duration) after which a request to the API server is given up; the server's own limit is a minute."""
+    """Seconds (a duration) after which a request to the API server fails; the server's own limit is a minute."""
     listen: str = "0.0.0.0:8080"
     """Address of /healthz and /metrics."""
     log_level: str = "INFO"

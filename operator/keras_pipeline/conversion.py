@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keras_api.limits import memory_limit
-from keras_api.manifest import Attempt, Parity
+from keras_api.manifest import Parity, RejectedRuntime
 from keras_api.memory import MIB, conversion_excess
 from keras_api.reasons import Reason
 from keras_pipeline import converters, saved_model
@@ -39,7 +39,7 @@ class Converted:
         parity: how well it agrees with Keras.
         path: its file or folder.
         input_bindings: its names of inputs, where they are not the model's.
-        not_taken: the other runtimes that were tried.
+        rejected_runtimes: the other runtimes that were tried.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Converted:
     parity: Parity
     path: Path
     input_bindings: dict[str, str] = field(default_factory=dict)
-    not_taken: list[Attempt] = field(default_factory=list)
+    rejected_runtimes: list[RejectedRuntime] = field(default_factory=list)
 
     @property
     def entry(self) -> str:
@@ -97,8 +97,8 @@ class Converter:
             raise PrepareError(reason, f"{reasons}{self._hint()}{fallback}")
         taken, slower = self._fastest(good)
         taken.path.rename(bundle / taken.entry)
-        attempts = [Attempt(runtime=name, reason=str(error)) for name, error in failed.items()]
-        return replace(taken, not_taken=[*attempts, *slower])
+        rejected = [RejectedRuntime(runtime=name, reason=str(error)) for name, error in failed.items()]
+        return replace(taken, rejected_runtimes=[*rejected, *slower])
 
     def _hint(self) -> str:
         """The remedy where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
@@ -122,7 +122,7 @@ class Converter:
         runtime = open_runtime(info, ConvertedModel(path, self._model.inputs, self._model.outputs, bindings))
         return Converted(name, runtime, check(runtime, self._cases, self._tolerance), path, bindings)
 
-    def _fastest(self, good: list[Converted]) -> tuple[Converted, list[Attempt]]:
+    def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
         """The fastest, and the others with their times; one alone is not measured."""
         if len(good) == 1:
             return good[0], []
@@ -131,7 +131,7 @@ class Converter:
         times = {converted.name: _milliseconds(converted.runtime, inputs) for converted in good}
         first, *others = sorted(good, key=lambda converted: times[converted.name])
         return first, [
-            Attempt(
+            RejectedRuntime(
                 runtime=other.name,
                 reason=f"slower here: {times[other.name]:.3g} ms a row; {first.name} {times[first.name]:.3g} ms",
             )

@@ -92,7 +92,7 @@ def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | Non
         runtime=converted.name,
         parity=converted.parity,
         metrics=metrics,
-        not_taken=converted.not_taken,
+        rejected_runtimes=converted.rejected_runtimes,
     )
     write_manifest(bundle, request.revision, record, summary, converted.entry, converted.input_bindings)
     shutil.rmtree(scratch)

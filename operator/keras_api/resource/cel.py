@@ -1,4 +1,4 @@
-"""CEL rules as the CustomResourceDefinition holds them."""
+"""CEL validation rules, in the format of a CustomResourceDefinition."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def cel(rule: str, message: str, **more: str) -> dict[str, str]:
 
 
 def rules(*entries: dict[str, str]) -> dict[str, Any]:
-    """Schema extension that makes the API server enforce CEL rules."""
+    """Schema extension with CEL rules, which the API server enforces."""
     return {"x-kubernetes-validations": list(entries)}
 
 
 def cel_string(text: str) -> str:
-    """A text as CEL writes it."""
+    """A CEL string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,4 +1,4 @@
-"""Group, version and kind, and the base types of the resource."""
+"""API group, version and kind of the resource, and the base types of its fields."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MAX_NAME_LENGTH = 40
 
 
 class Spec(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of every type a user writes: camelCase on the wire, unknown fields refused."""
+    """Base of the types that users write. Fields are camelCase on the wire; unknown fields are an error."""
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of every type the operator writes: unknown fields ignored, so that an older operator can read a newer one's."""
+    """Base of the types that the operator writes. Unknown fields are ignored: an older operator reads a newer status."""
 
 
 class SpecError(ValueError):
-    """A resource that cannot be understood; the text names the field."""
+    """The resource is invalid. The message names the field."""
 
 
 class Metadata(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The part of an object's metadata that the operator reads."""
+    """The fields of an object's metadata that the operator reads."""
 
     name: str
     namespace: str = "default"
@@ -45,12 +45,12 @@ class Metadata(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SecretReference(Spec, frozen=True, kw_only=True):
-    """A Secret in the KerasModel's namespace."""
+    """A Secret in the namespace of the KerasModel."""
 
     name: Annotated[ObjectName, Meta(description="Name of the Secret.")]
 
 
 class ConfigMapReference(Spec, frozen=True, kw_only=True):
-    """A ConfigMap in the KerasModel's namespace."""
+    """A ConfigMap in the namespace of the KerasModel."""
 
     name: Annotated[ObjectName, Meta(description="Name of the ConfigMap.")]

@@ -1,4 +1,4 @@
-"""The KerasModel: spec and status together, and the parser of what the API server returns."""
+"""The KerasModel: spec and status together, and the parser of the objects that the API server returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from keras_api.resource.cel import cel, rules
+from keras_api.resource.address import source_options
 from keras_api.resource.meta import API_VERSION, KIND, Metadata, Spec, SpecError
 from keras_api.resource.monitoring import Monitoring
 from keras_api.resource.serving import Serving
@@ -18,23 +18,23 @@ from keras_api.resource.validation import Validation
 
 
 class KerasModelSpec(Spec, frozen=True, kw_only=True):
-    """What to serve, and how."""
+    """The model to serve, and how to serve it."""
 
     source: Annotated[
         SourceSpec,
         Meta(
             description="The model file.",
-            extra_json_schema=rules(
-                cel("!has(self.s3) || self.uri.startsWith('s3://')", "s3 options need an s3:// uri", fieldPath=".s3")
-            ),
+            extra_json_schema=source_options(),
         ),
     ]
-    validation: Annotated[Validation | None, Meta(description="What the model must prove before it is served.")] = None
-    serving: Annotated[Serving, Meta(description="How the model is served.")] = field(default_factory=Serving)
-    monitoring: Annotated[Monitoring, Meta(description="How the model is monitored.")] = field(
-        default_factory=Monitoring
+    validation: Annotated[
+        Validation | None, Meta(description="Checks that the model must pass before it is served.")
+    ] = None
+    serving: Annotated[Serving, Meta(description="Runtime, replicas, resources and pods of the server.")] = field(
+        default_factory=Serving
     )
-    suspend: Annotated[bool, Meta(description="Stop reconciling; what is being served stays as it is.")] = False
+    monitoring: Annotated[Monitoring, Meta(description="Monitoring of the model.")] = field(default_factory=Monitoring)
+    suspend: Annotated[bool, Meta(description="Suspends reconciliation. Running pods continue to serve.")] = False
 
 
 class KerasModel(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -51,15 +51,15 @@ def parse_model(body: Mapping[str, Any]) -> KerasModel:
     """Parse a KerasModel as the API server returns it.
 
     Raises:
-        SpecError: naming the field and what is wrong with it.
+        SpecError: the spec is not valid for this version of the operator.
     """
     try:
         model = msgspec.convert({**body, "status": {}}, KerasModel)
     except msgspec.ValidationError as error:
-        raise SpecError(f"this operator cannot read the resource: {error}") from error
+        raise SpecError(f"the resource is not valid for this version of the operator: {error}") from error
     try:
         status = msgspec.convert(body.get("status") or {}, KerasModelStatus)
     except msgspec.ValidationError:
-        # Status is our own memory, not a user's wish: what an unknown version wrote is written anew.
+        # The operator owns the status. A status of an unknown version is written again from what is observed.
         status = KerasModelStatus()
     return msgspec.structs.replace(model, status=status)

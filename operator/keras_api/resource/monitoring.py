@@ -11,23 +11,21 @@ from keras_api.scalars import Interval
 
 
 class ServiceMonitor(Spec, frozen=True, kw_only=True):
-    """How Prometheus is told to scrape the pods."""
+    """The ServiceMonitor that makes Prometheus scrape the pods."""
 
-    enabled: Annotated[
-        bool, Meta(description="Whether to create a ServiceMonitor, where the cluster has that kind.")
-    ] = True
+    enabled: Annotated[bool, Meta(description="Whether to create a ServiceMonitor if the cluster has this kind.")] = (
+        True
+    )
     labels: Annotated[
         dict[str, str],
-        Meta(description="Labels to add, for a Prometheus that selects ServiceMonitors by label.", max_length=32),
+        Meta(description="Labels to add, if your Prometheus selects ServiceMonitors by label.", max_length=32),
     ] = {}
-    interval: Annotated[Interval, Meta(description="Scrape interval; Prometheus's own default when absent.")] | None = (
-        None
-    )
+    interval: Annotated[Interval, Meta(description="Scrape interval. Default: that of Prometheus.")] | None = None
 
 
 class Monitoring(Spec, frozen=True, kw_only=True):
-    """How the model is monitored."""
+    """Monitoring of the model."""
 
-    service_monitor: Annotated[ServiceMonitor, Meta(description="The ServiceMonitor of the Prometheus operator.")] = (
-        field(default_factory=ServiceMonitor)
-    )
+    service_monitor: Annotated[
+        ServiceMonitor, Meta(description="The ServiceMonitor, a resource of the Prometheus Operator.")
+    ] = field(default_factory=ServiceMonitor)

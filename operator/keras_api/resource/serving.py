@@ -19,13 +19,15 @@ Quantity = Annotated[
 
 
 class ResourceRequirements(Spec, frozen=True, kw_only=True):
-    """Compute resources of a container, as in a Pod."""
+    """Compute resources of a container, as in a PodSpec."""
 
     requests: Annotated[
         dict[str, Quantity],
-        Meta(description="What is reserved.", max_length=16),
+        Meta(description="Resources that the scheduler reserves.", max_length=16),
     ] = {}
-    limits: Annotated[dict[str, Quantity], Meta(description="What must not be exceeded.", max_length=16)] = {}
+    limits: Annotated[
+        dict[str, Quantity], Meta(description="Resources that the container cannot exceed.", max_length=16)
+    ] = {}
 
 
 class TemplateMetadata(Spec, frozen=True, kw_only=True):
@@ -36,7 +38,7 @@ class TemplateMetadata(Spec, frozen=True, kw_only=True):
 
 
 class PodTemplate(Spec, frozen=True, kw_only=True):
-    """What to change in the pods that the operator renders."""
+    """Changes to the pods that the operator renders."""
 
     metadata: Annotated[TemplateMetadata, Meta(description="Labels and annotations to add.")] = field(
         default_factory=TemplateMetadata
@@ -45,8 +47,8 @@ class PodTemplate(Spec, frozen=True, kw_only=True):
         dict[str, Any],
         Meta(
             description=(
-                "A PodSpec merged over the operator's: maps by key, lists of named things (containers, volumes, env) by name, "
-                "other lists replaced. The server's container is named `server`."
+                "PodSpec that is merged into the operator's: maps by key; lists of named items (containers, volumes, env) by "
+                "name. Other lists are replaced. The container of the server is named `server`."
             ),
             extra_json_schema={"x-kubernetes-preserve-unknown-fields": True},
         ),
@@ -54,19 +56,19 @@ class PodTemplate(Spec, frozen=True, kw_only=True):
 
 
 class Serving(Spec, frozen=True, kw_only=True):
-    """How the model is served."""
+    """Runtime, replicas, resources and pods of the server."""
 
     runtime: Annotated[
         Literal["auto", "onnxruntime", "tensorflow"],
-        Meta(description="What runs the model; auto takes the fastest that gives Keras's answers."),
+        Meta(description="Runtime of the model. auto: the fastest runtime whose outputs agree with those of Keras."),
     ] = "auto"
     replicas: (
         Annotated[
             int,
             Meta(
                 description=(
-                    "Pods wanted. `kubectl scale` and a HorizontalPodAutoscaler on the KerasModel set it; when it is absent the "
-                    "Deployment's replicas are left to others (1 at first)."
+                    "Desired number of pods. `kubectl scale` and a HorizontalPodAutoscaler on the KerasModel set this field. "
+                    "If it is absent, the Deployment starts with 1 replica, and the operator does not manage its replicas."
                 ),
                 ge=0,
                 le=1000,
@@ -76,6 +78,8 @@ class Serving(Spec, frozen=True, kw_only=True):
     ) = None
     resources: Annotated[
         ResourceRequirements,
-        Meta(description="Resources of the server container; what is absent is chosen from the model's size."),
+        Meta(description="Resources of the server container. Absent values are derived from the size of the model."),
     ] = field(default_factory=ResourceRequirements)
-    pod_template: Annotated[PodTemplate, Meta(description="Changes to the pods.")] = field(default_factory=PodTemplate)
+    pod_template: Annotated[PodTemplate, Meta(description="Changes to the pods of the server.")] = field(
+        default_factory=PodTemplate
+    )

@@ -1,4 +1,4 @@
-"""The cache: what watches and listings have said about models, their children and their pods."""
+"""The informer cache: the models, their children and their pods as watches and listings last reported them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from dataclasses import dataclass, field, replace
 
 from keras_operator.cache.objects import Child, Pod, child_of, content_of, key_of, pod_of
 from keras_operator.kube.errors import ApplyError
-from keras_operator.kube.kinds import JOB, KERAS_MODEL, POD, Key, Kind, Object, Ref
-
-# A kind in a namespace, or in all with None: what one watch is about.
-WatchScope = tuple[Kind, str | None]
+from keras_operator.kube.kinds import JOB, KERAS_MODEL, POD, ChildKind, Key, Kind, Object, Ref, WatchScope
 
 
 class Cache:
-    """What is known of the cluster. Plain memory: nothing here waits or fails."""
+    """Plain memory: no method waits or fails. For use from one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        child_kinds: the kinds of children, with what to keep of each.
+    """
+
+    def __init__(self, child_kinds: Iterable[ChildKind]) -> None:
+        self._child_kinds = {each.kind: each for each in child_kinds}
         self._models: dict[Key, Object] = {}
         self._children: dict[Key, dict[Ref, Child]] = defaultdict(dict)
         self._pods: dict[Key, dict[str, Pod]] = defaultdict(dict)
-        self._trusted: dict[str, str] = {}
+        self._removed_pods: dict[Key, dict[str, Pod]] = defaultdict(dict)
+        self._unmodified: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
         self._listings: list[Listing] = []
-        self.has_service_monitors = False
-        """Whether the cluster has that kind."""
-        self.denied: dict[tuple[WatchScope, str], ApplyError] = {}
-        """What the operator has no right to list or watch, by place and verb: there it may not see what is so."""
+        self._served: set[Kind] = set()
+        self._forbidden: dict[tuple[WatchScope, str], ApplyError] = {}
 
     def model(self, key: Key) -> Object | None:
-        """The resource, unless it is gone or going."""
+        """The resource; None when it does not exist or is being deleted."""
         body = self._models.get(key)
         return None if body is None or body["metadata"].get("deletionTimestamp") else body
+
+    def models(self) -> Mapping[Key, Object]:
+        """All resources."""
+        return self._models
 
     def children(self, key: Key) -> Mapping[Ref, Child]:
         """The model's children by kind and name."""
@@ -43,40 +48,39 @@ class Cache:
         """The model's pods by name."""
         return tuple(pod for _, pod in sorted(self._pods.get(key, {}).items()))
 
-    def hidden(self, key: Key) -> Mapping[Kind, ApplyError]:
-        """Kinds of which the operator may not see what the model has, and why."""
-        return {kind: problem for ((kind, where), _), problem in self.denied.items() if where in (None, key.namespace)}
+    def removed_pods(self, key: Key) -> tuple[Pod, ...]:
+        """The last pod of each Job that still exists, where that pod does not: as it was last seen.
 
-    def models(self) -> Mapping[Key, Object]:
-        """All resources."""
-        return self._models
+        The end of a pod and the end of its Job arrive by two watches. Only this record says what the pod did last.
+        """
+        return tuple(self._removed_pods.get(key, {}).values())
 
-    def see(self, kind: Kind, obj: Object) -> Key | None:
-        """Take in an object as the API server sent it. Returns the model that must be looked at because of it."""
+    def update(self, kind: Kind, obj: Object) -> Key | None:
+        """Record an object as the API server sent it. Returns the model to reconcile because of it."""
         key = self._key(kind, obj)
         if key is None:
             return None
         if kind == KERAS_MODEL:
-            return key if self._see_model(key, obj) else None
+            return key if self._update_model(key, obj) else None
         self._keys[obj["metadata"]["uid"]] = key
         if kind == POD:
-            return key if self._see_pod(key, obj) else None
-        return key if self._see_child(key, kind, obj) else None
+            return key if self._update_pod(key, obj) else None
+        return key if self._update_child(key, kind, obj) else None
 
-    def see_applied(self, kind: Kind, obj: Object) -> None:
-        """Take in the answer to applying a child: this is how we want it, even if the watch is ahead of the answer."""
-        self.see(kind, obj)
+    def update_applied(self, kind: Kind, obj: Object) -> None:
+        """Record the answer to an apply: this is the desired state, even if the watch is ahead of the answer."""
+        self.update(kind, obj)
         key = self._key(kind, obj)
         if key is not None:
-            self.trust(key, child_of(kind, obj))
+            self.mark_unmodified(key, child_of(self._child_kinds[kind], obj))
 
-    def forget(self, kind: Kind, obj: Object) -> Key | None:
-        """Take in that an object is gone. Returns the model that must be looked at because of it."""
+    def remove(self, kind: Kind, obj: Object) -> Key | None:
+        """Record that an object does not exist any more. Returns the model to reconcile because of it."""
         key = self._key(kind, obj)
         uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
         self._keys.pop(uid, None)
         for listing in self._listings:
-            listing.gone.add(uid)
+            listing.removed.add(uid)
         if key is None:
             return None
         if kind == KERAS_MODEL:
@@ -84,30 +88,23 @@ class Cache:
                 del self._models[key]
                 return key
             return None
-        # A new object may have taken the name already: only what is known by the same uid is gone.
-        if kind == POD:
-            pods = self._pods.get(key, {})
-            known: Pod | Child | None = pods.get(name)
-            if known is None or known.uid != uid:
-                return None
-            del pods[name]
-        else:
-            children = self._children.get(key, {})
-            known = children.get(Ref(kind, name))
-            if known is None or known.uid != uid:
-                return None
-            del children[Ref(kind, name)]
-            self._trusted.pop(known.uid, None)
+        # A new object may have the same name already: only the one with this uid is gone.
+        removed = self._remove_pod(key, name, uid) if kind == POD else self._remove_child(key, Ref(kind, name), uid)
         self._drop_if_empty(key)
-        return key
+        return key if removed else None
+
+    def remove_all(self, kind: Kind) -> None:
+        """Record that the cluster does not serve a kind any more."""
+        for key, stale in list(self._known(kind)):
+            self._remove_stale(kind, key, stale)
 
     @contextmanager
     def listing(self, kind: Kind, namespace: str | None) -> Iterator[Listing]:
-        """Take in all objects of a kind, page by page, while watches go on telling of it.
+        """Record all objects of a kind, page by page, while watches report changes.
 
         Args:
-            kind: what is listed.
-            namespace: where; None for everywhere.
+            kind: the kind that is listed.
+            namespace: the namespace; None for all.
         """
         listing = Listing(self, kind, namespace)
         self._listings.append(listing)
@@ -116,31 +113,58 @@ class Cache:
         finally:
             self._listings.remove(listing)
 
-    def forget_all(self, kind: Kind) -> None:
-        """Take in that the cluster has no such kind any more."""
-        for key, stale_object in list(self._known(kind)):
-            self._forget_stale(kind, key, stale_object)
+    def is_unmodified(self, child: Child) -> bool | None:
+        """Whether the fields that the operator owns are as it applied them; None when that is not known yet."""
+        known = self._unmodified.get(child.uid)
+        return None if known is None else known == child.managed_fields_hash
 
-    def trusts(self, child: Child) -> bool | None:
-        """Whether the fields we own are as we left them; None when that is not known yet."""
-        trusted = self._trusted.get(child.uid)
-        return None if trusted is None else trusted == child.digest
-
-    def trust(self, key: Key, child: Child) -> None:
-        """Remember that the child's present state is right, and let go of its content."""
-        if child.digest is not None:
-            self._trusted[child.uid] = child.digest
+    def mark_unmodified(self, key: Key, child: Child) -> None:
+        """Remember that the child's present state is the desired one, and drop its content."""
+        if child.managed_fields_hash is not None:
+            self._unmodified[child.uid] = child.managed_fields_hash
         children = self._children.get(key, {})
         if child.ref in children:
             children[child.ref] = replace(children[child.ref], body=None)
 
+    # Kinds that may be absent, and rights that may be missing
+
+    def serves(self, kind: Kind) -> bool:
+        """Whether the cluster serves an optional kind."""
+        return kind in self._served
+
+    def served_kinds(self) -> frozenset[Kind]:
+        """The optional kinds that the cluster serves."""
+        return frozenset(self._served)
+
+    def set_served(self, kind: Kind, served: bool) -> None:
+        """Record whether the cluster serves an optional kind."""
+        (self._served.add if served else self._served.discard)(kind)
+
+    def forbidden(self, key: Key) -> Mapping[Kind, ApplyError]:
+        """Kinds that the operator has no right to list or watch in the model's namespace, with the error."""
+        return {kind: error for ((kind, where), _), error in self._forbidden.items() if where in (None, key.namespace)}
+
+    def forbidden_scopes(self) -> Mapping[tuple[WatchScope, str], ApplyError]:
+        """All missing rights by scope and verb, with the error."""
+        return self._forbidden
+
+    def set_forbidden(self, scope: WatchScope, verb: str, error: ApplyError | None) -> bool:
+        """Record a missing right, or with None that the right is there. Returns whether that is news."""
+        if error is None:
+            return self._forbidden.pop((scope, verb), None) is not None
+        changed = self._forbidden.get((scope, verb)) != error
+        self._forbidden[scope, verb] = error
+        return changed
+
+    # One kind of object each
+
     def _key(self, kind: Kind, obj: Object) -> Key | None:
-        """The model that an object belongs to. What was a model's once stays it, whoever takes off its labels."""
+        """The model that an object belongs to. An object keeps its model even when its labels are removed."""
         if kind == KERAS_MODEL:
             return key_of(kind, obj)
         return self._keys.get(obj["metadata"]["uid"]) or key_of(kind, obj)
 
-    def _see_model(self, key: Key, obj: Object) -> bool:
+    def _update_model(self, key: Key, obj: Object) -> bool:
         metadata = obj["metadata"]
         old = self._models.get(key)
         if old is not None and int(old["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"]):
@@ -153,18 +177,20 @@ class Cache:
         self._models[key] = new
         return old is None or _without_version(old) != _without_version(new)
 
-    def _see_child(self, key: Key, kind: Kind, obj: Object) -> bool:
-        new = child_of(kind, obj)
+    def _update_child(self, key: Key, kind: Kind, obj: Object) -> bool:
+        new = child_of(self._child_kinds[kind], obj)
         old = self._children.get(key, {}).get(new.ref)
         if old is not None and old.version > new.version:
             return False
-        # A Job is never applied again, so never compared.
-        if kind != JOB and (new.digest is None or self._trusted.get(new.uid) != new.digest):
+        # A Job is immutable: it is never applied again, so never compared.
+        if kind != JOB and (
+            new.managed_fields_hash is None or self._unmodified.get(new.uid) != new.managed_fields_hash
+        ):
             new = replace(new, body=content_of(obj))
         self._children[key][new.ref] = new
         return old is None or replace(old, version=0, body=None) != replace(new, version=0, body=None)
 
-    def _see_pod(self, key: Key, obj: Object) -> bool:
+    def _update_pod(self, key: Key, obj: Object) -> bool:
         new = pod_of(obj)
         old = self._pods.get(key, {}).get(new.name)
         if old is not None and old.version > new.version:
@@ -172,8 +198,30 @@ class Cache:
         self._pods[key][new.name] = new
         return old is None or replace(old, version=0) != replace(new, version=0)
 
+    def _remove_child(self, key: Key, ref: Ref, uid: str) -> bool:
+        children = self._children.get(key, {})
+        if ref not in children or children[ref].uid != uid:
+            return False
+        del children[ref]
+        self._unmodified.pop(uid, None)
+        if key in self._removed_pods:
+            self._removed_pods[key].pop(uid, None)
+        return True
+
+    def _remove_pod(self, key: Key, name: str, uid: str) -> bool:
+        pods = self._pods.get(key, {})
+        if name not in pods or pods[name].uid != uid:
+            return False
+        pod = pods.pop(name)
+        jobs = {child.uid for ref, child in self._children.get(key, {}).items() if ref.kind == JOB}
+        if pod.owner in jobs:
+            before = self._removed_pods[key].get(pod.owner)
+            if before is None or before.created <= pod.created:
+                self._removed_pods[key][pod.owner] = pod
+        return True
+
     def _known(self, kind: Kind) -> Iterable[tuple[Key, Object]]:
-        """Objects of a kind, as much as identifies them."""
+        """Objects of a kind, reduced to what identifies them."""
         if kind == KERAS_MODEL:
             yield from self._models.items()
         elif kind == POD:
@@ -186,51 +234,51 @@ class Cache:
                     if child.ref.kind == kind:
                         yield key, _identity(child.ref.name, child.uid, child.version)
 
-    def _forget_stale(self, kind: Kind, key: Key, stale_object: Object) -> Key | None:
-        return self.forget(kind, {"metadata": {**stale_object["metadata"], "namespace": key.namespace}})
+    def _remove_stale(self, kind: Kind, key: Key, stale: Object) -> Key | None:
+        return self.remove(kind, {"metadata": {**stale["metadata"], "namespace": key.namespace}})
 
     def _drop_if_empty(self, key: Key) -> None:
-        for table in (self._children, self._pods):
+        for table in (self._children, self._pods, self._removed_pods):
             if key in table and not table[key]:
                 del table[key]
 
 
 @dataclass
 class Listing:
-    """A listing on its way into the world; see `Cache.listing`."""
+    """A listing in progress; see `Cache.listing`."""
 
-    world: Cache
+    cache: Cache
     kind: Kind
     namespace: str | None
     present: set[str] = field(default_factory=set)
-    """Uids of what it has brought so far."""
-    gone: set[str] = field(default_factory=set)
-    """Uids of what was deleted since it began: a page that was cut before must not bring it back."""
+    """uids of the objects in the pages so far."""
+    removed: set[str] = field(default_factory=set)
+    """uids of objects deleted since it began: a page that the API server made before must not bring them back."""
 
     version: int = 0
     """The listing's resourceVersion, the same in all pages."""
 
-    def take(self, objects: Iterable[Object], version: int) -> set[Key]:
-        """Take in a page. Returns the models to be looked at."""
+    def add_page(self, objects: Iterable[Object], version: int) -> set[Key]:
+        """Record a page. Returns the models to reconcile."""
         self.version = version
         changed = set()
         for obj in objects:
             uid = obj["metadata"]["uid"]
             self.present.add(uid)
-            if uid not in self.gone:
-                changed.add(self.world.see(self.kind, obj))
+            if uid not in self.removed:
+                changed.add(self.cache.update(self.kind, obj))
         return {key for key in changed if key is not None}
 
     def end(self) -> set[Key]:
-        """Forget what was in no page, unless it is newer than the listing. Returns the models to be looked at."""
+        """Remove objects that were in no page and are not newer. Returns the models to reconcile."""
         stale = [
-            (key, stale_object)
-            for key, stale_object in self.world._known(self.kind)
+            (key, obj)
+            for key, obj in self.cache._known(self.kind)
             if self.namespace in (None, key.namespace)
-            and stale_object["metadata"]["uid"] not in self.present
-            and int(stale_object["metadata"]["resourceVersion"]) <= self.version
+            and obj["metadata"]["uid"] not in self.present
+            and int(obj["metadata"]["resourceVersion"]) <= self.version
         ]
-        changed = {self.world._forget_stale(self.kind, key, stale_object) for key, stale_object in stale}
+        changed = {self.cache._remove_stale(self.kind, key, obj) for key, obj in stale}
         return {key for key in changed if key is not None}
 
 

@@ -1,7 +1,7 @@
-"""Keeps the world up to date: whenever a watch begins, we list page by page what it is about, and so at an interval.
+"""Keeps the cache up to date: lists a scope page by page when its watch begins, and every scope at an interval.
 
-A watch says nothing of what was there before, nor of what vanished in a gap between two; a listing does both. A watch
-that has failed for good, or that was not taken up, ends the process, and the next one begins with a fresh listing.
+A watch does not report what existed before it began, nor what was deleted in a gap between two watches; a listing
+does both. A watch that fails permanently, or that does not begin, ends the process; the next one lists everything.
 """
 
 from __future__ import annotations
@@ -13,62 +13,78 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from keras_api.reasons import Reason
-from keras_operator.cache.cache import Cache, WatchScope
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
-from keras_operator.kube.errors import ApplyError, missing_right
-from keras_operator.kube.kinds import CHILDREN, KERAS_MODEL, POD, SERVICE_MONITOR, Key, Kind, Object
+from keras_operator.cache.cache import Cache
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.identity import MANAGED_SELECTOR
+from keras_operator.kube.kinds import KERAS_MODEL, POD, ChildKind, Key, Kind, Object, WatchScope
 from keras_operator.kube.watch import WatchError
-from keras_operator.naming.labels import SELECT_OURS
 from keras_operator.settings import Settings
 
-WATCHED = (KERAS_MODEL, *CHILDREN, POD)
-# Kinds that can come and go while the operator runs, and how soon that is noticed.
-DEFINED = (KERAS_MODEL, SERVICE_MONITOR)
+# Optional kinds may come and go while the operator runs; this is the interval at which it notices.
 DISCOVERY_SECONDS = 10.0
 RETRY_SECONDS = 2.0
-# At the start everything is listed as its watch begins; what is not watched (in a namespace that is not there yet) is
-# listed after this.
+# At the start each scope is listed when its watch begins. A scope without a watch (in a namespace that does not exist
+# yet) is listed after this time.
 BEGIN_SECONDS = 5.0
-# A kind that came is listed at every discovery until it is watched, which a slow API server may delay.
+# A kind that was installed is listed at every discovery until its watch begins, which a slow API server may delay.
 MISSED_SECONDS = 180.0
 
 log = logging.getLogger(__name__)
 
 
 class Informer:
-    """Fills the world and wakes the models that a change is about."""
+    """Fills the cache, and enqueues the models that a change is about.
 
-    def __init__(self, api: KubeClient, world: Cache, settings: Settings, wake: Callable[[Key], None]) -> None:
-        self._api = api
-        self._world = world
+    Args:
+        client: lists and discovers.
+        cache: to be filled.
+        child_kinds: the kinds of children, in the order in which they are listed.
+        settings: namespaces and resync interval.
+        enqueue: called with a model to reconcile.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        cache: Cache,
+        child_kinds: Iterable[ChildKind],
+        settings: Settings,
+        enqueue: Callable[[Key], None],
+    ) -> None:
+        children = tuple(child_kinds)
+        self._client = client
+        self._cache = cache
         self._settings = settings
-        self._wake = wake
-        self._defined: frozenset[Kind] = frozenset()
-        self.places: list[WatchScope] = [(kind, namespace) for kind in WATCHED for namespace in settings.namespaces]
-        """What is to be watched and listed, in the order of listing."""
+        self._enqueue = enqueue
+        self._optional = (KERAS_MODEL, *(each.kind for each in children if each.optional))
+        self._served: frozenset[Kind] = frozenset()
+        watched = (KERAS_MODEL, *(each.kind for each in children), POD)
+        self.scopes: list[WatchScope] = [(kind, namespace) for kind in watched for namespace in settings.namespaces]
+        """All scopes to watch and list, in the order of listing."""
         self._watched: set[Kind] = set()
-        """Kinds of which a watch has begun."""
+        """Kinds whose watch has begun."""
         self._listed: set[WatchScope] = set()
         self._due: set[WatchScope] = set()
         self._is_due = asyncio.Event()
         self.synced = asyncio.Event()
-        """Set once everything was listed for the first time: before, what is not known may be there."""
+        """Set once every scope was listed: before that, an object that is not in the cache may exist."""
 
-    async def find_definition(self) -> None:
-        """Wait for the API server and the CRD, however long they take to be there."""
+    async def wait_for_definition(self) -> None:
+        """Wait for the API server and the CRD, without a limit."""
         while True:
             try:
                 await self._discover()
             except (ApiError, UnavailableError) as error:
-                log.warning("the API server cannot be asked for its kinds, and is asked again: %s", error)
+                log.warning("the discovery of the API server's kinds failed, retrying: %s", error)
             else:
-                if KERAS_MODEL in self._defined:
+                if KERAS_MODEL in self._served:
                     return
                 log.warning("the cluster does not serve KerasModels yet: install the CRD")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def keep_in_sync(self) -> None:
-        """List what begins to be watched, and everything at the interval, for ever."""
+    async def run(self) -> None:
+        """List each scope whose watch begins, and every scope at the interval, for ever."""
         while True:
             patience = self._settings.resync_interval if self.synced.is_set() else BEGIN_SECONDS
             try:
@@ -78,23 +94,23 @@ class Informer:
                 self._due |= self._present() if self.synced.is_set() else self._present() - self._listed
             self._is_due.clear()
             due, self._due = self._due, set()
-            failed = [place for place in self.places if place in due and not await self._has_listed(place)]
-            if not self.synced.is_set() and self._present() <= self._listed | self._hidden():
-                log.info("there are %d models", len(self._world.models()))
-                # What is known now stays for long. The collector would look through all of it again and again, and with
-                # thousands of models hold everything up for a tenth of a second each time.
+            failed = [scope for scope in self.scopes if scope in due and not await self._try_to_list(scope)]
+            if not self.synced.is_set() and self._present() <= self._listed | self._forbidden():
+                log.info("the cache is in sync: %d models", len(self._cache.models()))
+                # These objects stay for long. The collector would traverse all of them again and again, which with
+                # thousands of models takes a tenth of a second each time.
                 gc.collect()
                 gc.freeze()
                 self.synced.set()
             if failed:
                 await asyncio.sleep(RETRY_SECONDS)
-                self._ask_for(failed)
+                self._request_listing(failed)
 
-    async def keep_discovering(self) -> None:
-        """Notice when the cluster gets or loses a kind, for ever.
+    async def run_discovery(self) -> None:
+        """Notice when the cluster installs or removes an optional kind, for ever.
 
         Raises:
-            WatchError: a kind came, and no watch of it has begun for long.
+            WatchError: a kind was installed, and its watch has not begun for long.
         """
         missed: dict[Kind, float] = {}
         while True:
@@ -102,104 +118,103 @@ class Informer:
             try:
                 await self._discover()
             except (ApiError, UnavailableError) as error:
-                log.info("discovery failed and is tried again: %s", error)
+                log.info("discovery failed, retrying: %s", error)
             now = asyncio.get_running_loop().time()
-            missed = {kind: missed.get(kind, now) for kind in self._defined - self._watched}
+            missed = {kind: missed.get(kind, now) for kind in self._served - self._watched}
             for kind, since in missed.items():
                 if now - since >= MISSED_SECONDS:
-                    raise WatchError(f"{kind}s came, and are not watched")
+                    raise WatchError(f"the kind {kind} was installed, and its watch has not begun")
             if missed and self.synced.is_set():
-                self._ask_for(place for place in self._present() if place[0] in missed)
+                self._request_listing(scope for scope in self._present() if scope[0] in missed)
 
-    def begins(self, place: WatchScope) -> None:
-        """Ask for a listing of what begins to be watched."""
-        self._watched.add(place[0])
-        self._ask_for([place])
+    # The watch reports here (see `keras_operator.kube.watch.Listener`)
 
-    def changes(self, kind: Kind, obj: Object, *, gone: bool) -> None:
-        """Take in what a watch tells of an object."""
-        key = self._world.forget(kind, obj) if gone else self._world.see(kind, obj)
+    def on_watch_started(self, scope: WatchScope) -> None:
+        """Request a listing of the scope."""
+        self._watched.add(scope[0])
+        self._request_listing([scope])
+
+    def on_change(self, kind: Kind, obj: Object, *, deleted: bool) -> None:
+        """Record a change of an object."""
+        key = self._cache.remove(kind, obj) if deleted else self._cache.update(kind, obj)
         if key is not None:
-            self._wake(key)
+            self._enqueue(key)
 
-    def denies(self, place: WatchScope, verb: str, message: str) -> None:
-        """Take in that a right is missing; every model concerned is told."""
-        problem = missing_right(message) or ApplyError(
-            Reason.FORBIDDEN, f"the operator may not {verb} {place[0]}s: {message}"
+    def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
+        """Record a missing right; every model reports it."""
+        error = missing_right(message) or ApplyError(
+            Reason.FORBIDDEN, f"the operator may not {verb} {scope[0]}s: {message}"
         )
-        if self._world.denied.get((place, verb)) != problem:
-            log.error("%s", problem.message)
-            self._world.denied[place, verb] = problem
-            self._wake_all(self._world.models())
-            self._is_due.set()  # nothing else is waited for, perhaps
+        if self._cache.set_forbidden(scope, verb, error):
+            log.error("%s", error.message)
+            self._enqueue_all(self._cache.models())
+            self._is_due.set()  # perhaps this was the last scope that the first listing waited for
 
-    def allows(self, place: WatchScope, verb: str) -> None:
-        """Take in that a right is there."""
-        if self._world.denied.pop((place, verb), None) is not None:
-            self._wake_all(self._world.models())
+    def on_allowed(self, scope: WatchScope, verb: str) -> None:
+        """Record that a right is there."""
+        if self._cache.set_forbidden(scope, verb, None):
+            self._enqueue_all(self._cache.models())
 
-    def _ask_for(self, places: Iterable[WatchScope]) -> None:
-        """Have these listed soon."""
-        self._due.update(places)
+    def _request_listing(self, scopes: Iterable[WatchScope]) -> None:
+        self._due.update(scopes)
         self._is_due.set()
 
     def _present(self) -> set[WatchScope]:
-        """All that there is to be listed."""
-        return {place for place in self.places if place[0] not in DEFINED or place[0] in self._defined}
+        """All scopes whose kind the cluster serves."""
+        return {scope for scope in self.scopes if scope[0] not in self._optional or scope[0] in self._served}
 
-    def _hidden(self) -> set[WatchScope]:
-        """What must be done without before somebody grants the right to list it: all but the models themselves."""
-        return {place for place, _ in self._world.denied if place[0] != KERAS_MODEL}
+    def _forbidden(self) -> set[WatchScope]:
+        """Scopes to do without until the right is granted: all but the models themselves."""
+        return {scope for scope, _ in self._cache.forbidden_scopes() if scope[0] != KERAS_MODEL}
 
-    async def _has_listed(self, place: WatchScope) -> bool:
-        """List what one watch is about; False when that must be tried again."""
+    async def _try_to_list(self, scope: WatchScope) -> bool:
+        """List one scope; False when it must be listed again."""
         try:
-            await self._list(*place)
+            await self._list(*scope)
         except (ApiError, UnavailableError) as error:
             if isinstance(error, ApiError) and error.status == HTTPStatus.FORBIDDEN:
-                self.denies(place, "list", error.message)
+                self.on_forbidden(scope, "list", error.message)
             else:
-                log.warning("a listing failed and is tried again: %s", error)
+                log.warning("a listing failed, retrying: %s", error)
             return False
-        self.allows(place, "list")
-        self._listed.add(place)
+        self.on_allowed(scope, "list")
+        self._listed.add(scope)
         return True
 
     async def _list(self, kind: Kind, namespace: str | None) -> None:
-        """Take in what differs in one listing, and forget what is gone.
+        """Record what differs in one listing, and remove what does not exist any more.
 
         Raises:
-            ApiError, UnavailableError: when the listing fails; what was listed before it is taken in.
+            ApiError, UnavailableError: when a page fails; the pages before it are recorded.
         """
-        selector = "" if kind == KERAS_MODEL else SELECT_OURS
-        with self._world.listing(kind, namespace) as listing:
+        selector = "" if kind == KERAS_MODEL else MANAGED_SELECTOR
+        with self._cache.listing(kind, namespace) as listing:
             try:
-                async for page, version in self._api.pages(kind, namespace, selector):
-                    self._wake_all(listing.take(page, version))
+                async for page, version in self._client.pages(kind, namespace, selector):
+                    self._enqueue_all(listing.add_page(page, version))
             except ApiError as error:
-                if error.status != HTTPStatus.NOT_FOUND or kind not in DEFINED:
+                if error.status != HTTPStatus.NOT_FOUND or kind not in self._optional:
                     raise
-                return  # it was removed a moment ago, which discovery will notice
-            self._wake_all(listing.end())
+                return  # the kind was removed a moment ago, which discovery will notice
+            self._enqueue_all(listing.end())
 
     async def _discover(self) -> None:
-        served = frozenset([kind for kind in DEFINED if await self._api.serves(kind)])
-        changed, self._defined = served ^ self._defined, served
-        if self._world.has_service_monitors != (SERVICE_MONITOR in served):
-            changed |= {SERVICE_MONITOR}  # gone and come again, and somebody has met the gap
-        if not changed:
-            return
+        served = frozenset([kind for kind in self._optional if await self._client.serves(kind)])
+        changed, self._served = set(served ^ self._served), served
+        # An apply may have found a kind absent that was removed and installed again between two discoveries.
+        changed |= {kind for kind in self._optional if self._cache.serves(kind) != (kind in served)}
         for kind in changed:
-            log.info("the cluster %s %ss", "has" if kind in served else "has no", kind)
+            log.info("the cluster %s the kind %s", "serves" if kind in served else "does not serve", kind)
+            self._cache.set_served(kind, kind in served)
             if kind not in served:
                 self._watched.discard(kind)
-                self._world.forget_all(kind)
-                for place, verb in list(self._world.denied):
-                    if place[0] == kind:
-                        del self._world.denied[place, verb]
-        self._world.has_service_monitors = SERVICE_MONITOR in served
-        self._wake_all(self._world.models())
+                self._cache.remove_all(kind)
+                for scope, verb in list(self._cache.forbidden_scopes()):
+                    if scope[0] == kind:
+                        self._cache.set_forbidden(scope, verb, None)
+        if changed:
+            self._enqueue_all(self._cache.models())
 
-    def _wake_all(self, keys: Iterable[Key]) -> None:
+    def _enqueue_all(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._wake(key)
+            self._enqueue(key)

@@ -1,4 +1,4 @@
-"""Live objects as the operator keeps them: cut down to what is used, so that thousands take little memory. Pure."""
+"""Live objects as the cache keeps them: only the fields that the operator reads, to save memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from keras_operator.kube.drift import RENDERED, managed_fields_hash
-from keras_operator.kube.kinds import DEPLOYMENT, JOB, KERAS_MODEL, Key, Kind, Object, Ref
+from keras_operator.kube.kinds import KERAS_MODEL, ChildKind, Key, Kind, Object, Ref
 from keras_operator.naming.labels import ATTEMPT, COMPONENT, MEMORY_FACTOR, MEMORY_MIB, MODEL, REVISION, SERVING
 from keras_operator.naming.sizing import USUAL, Memory
 
@@ -26,20 +26,21 @@ class Child:
     """uid of the controlling owner."""
     deleting: bool
     rendered: str | None
-    """Hash of what we applied last, from the annotation."""
-    digest: str | None
-    """Digest of the fields that we own; None when we applied nothing."""
+    """Hash of the content that the operator applied last, from the annotation."""
+    managed_fields_hash: str | None
+    """Hash of the fields that the operator owns; None when it has applied nothing to the object."""
     revision: str = ""
     serving: str = ""
-    """Hash of the spec that a Deployment's new pods follow."""
+    """Hash of the spec that the new pods of a Deployment follow."""
     attempt: int = 1
+    """Number of a Job's attempt, from 1."""
     memory: Memory = USUAL
-    """What a prepare Job's containers got."""
+    """Memory of a Job's containers."""
     status: Object = field(default_factory=dict)
     replicas: int | None = None
-    """Pods wanted, of a Deployment."""
+    """``spec.replicas`` of a Deployment."""
     body: bytes | None = None
-    """The whole object as JSON, much smaller than as dicts; kept until it was once compared with what is wanted."""
+    """The whole object as JSON, much smaller than dicts; kept until it is compared with the rendered object."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class Pod:
     uid: str
     version: int
     owner: str | None
+    """uid of the controlling owner."""
     component: str
     revision: str
     serving: str
-    """Hash of the spec that it follows."""
+    """Hash of the spec that the pod follows."""
     created: str
     deleting: bool
     status: Object
@@ -61,14 +63,14 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether it answers requests."""
+        """Whether the pod answers requests."""
         return not self.deleting and any(
             each["type"] == "Ready" and each["status"] == "True" for each in self.status.get("conditions", [])
         )
 
 
 def key_of(kind: Kind, obj: Object) -> Key | None:
-    """The model that an object belongs to, by name or label; None for an object of somebody else."""
+    """The model that an object belongs to, by name or label; None for an object of another owner."""
     metadata = obj["metadata"]
     if kind == KERAS_MODEL:
         return Key(metadata["namespace"], metadata["name"])
@@ -84,28 +86,17 @@ def controller_of(obj: Object) -> str | None:
     return None
 
 
-_STATUS_FIELDS: dict[Kind, tuple[str, ...]] = {
-    DEPLOYMENT: (
-        "observedGeneration",
-        "replicas",
-        "updatedReplicas",
-        "conditions",
-    ),
-    JOB: ("conditions", "startTime", "active"),
-}
 _CONDITION_FIELDS = ("type", "status", "reason", "message", "lastTransitionTime")
 _CONTAINER_FIELDS = ("name", "ready", "restartCount", "state", "lastState")
 
 
-def child_of(kind: Kind, obj: Object) -> Child:
-    """A child as it is kept, without its content."""
-    metadata = obj["metadata"]
+def child_of(child_kind: ChildKind, obj: Object) -> Child:
+    """A child as the cache keeps it, without its content."""
+    metadata, spec = obj["metadata"], obj.get("spec") or {}
     annotations = metadata.get("annotations") or {}
-    # Of a Deployment, what its pods are.
-    described = obj["spec"]["template"]["metadata"] if kind == DEPLOYMENT else metadata
-    status = obj.get("status") or {}
+    described = spec["template"]["metadata"] if child_kind.has_pod_template else metadata
     return Child(
-        ref=Ref(kind, metadata["name"]),
+        ref=Ref(child_kind.kind, metadata["name"]),
         uid=metadata["uid"],
         created=metadata["creationTimestamp"],
         version=int(metadata["resourceVersion"]),
@@ -113,18 +104,18 @@ def child_of(kind: Kind, obj: Object) -> Child:
         controller=controller_of(obj),
         deleting="deletionTimestamp" in metadata,
         rendered=annotations.get(RENDERED),
-        digest=managed_fields_hash(obj),
+        managed_fields_hash=managed_fields_hash(obj),
         revision=(described.get("labels") or {}).get(REVISION, ""),
         serving=(described.get("annotations") or {}).get(SERVING, ""),
         attempt=_number(annotations.get(ATTEMPT), 1),
         memory=Memory(_number(annotations.get(MEMORY_MIB), 0), _number(annotations.get(MEMORY_FACTOR), 1)),
-        status=_cut(status, _STATUS_FIELDS.get(kind, ())),
-        replicas=obj["spec"].get("replicas") if kind == DEPLOYMENT else None,
+        status=_select(obj.get("status") or {}, child_kind.status_fields),
+        replicas=spec.get("replicas") if child_kind.has_pod_template else None,
     )
 
 
 def content_of(obj: Object) -> bytes:
-    """All of an object that somebody may want to be otherwise."""
+    """Everything of an object that a rendered object can set."""
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     return msgspec.json.encode(
         {**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata}
@@ -132,10 +123,10 @@ def content_of(obj: Object) -> bytes:
 
 
 def pod_of(obj: Object) -> Pod:
-    """A pod as it is kept."""
+    """A pod as the cache keeps it."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     labels = metadata.get("labels") or {}
-    slim: Object = _cut(status, ("phase", "reason", "message", "conditions"))
+    slim: Object = _select(status, ("phase", "reason", "message", "conditions"))
     for name in ("initContainerStatuses", "containerStatuses"):
         slim[name] = [
             {field: each[field] for field in _CONTAINER_FIELDS if field in each} for each in status.get(name) or []
@@ -154,7 +145,7 @@ def pod_of(obj: Object) -> Pod:
     )
 
 
-def _cut(status: Object, fields: tuple[str, ...]) -> Object:
+def _select(status: Object, fields: tuple[str, ...]) -> Object:
     slim: dict[str, Any] = {name: status[name] for name in fields if name in status}
     if "conditions" in slim:
         slim["conditions"] = [

@@ -1,4 +1,4 @@
-"""When a status is held back for a moment, since what comes next says more: each is a write for every model."""
+"""Status debounce: a status waits for a moment when the next one will say more; each status is a write."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModel, KerasModelStatus
 from keras_operator.diagnosis.rollout import desired_replicas
 from keras_operator.kube.times import read
-from keras_operator.state.conditions import find_condition
+from keras_operator.state.conditions import find_condition, is_true
 from keras_operator.state.observed import Observed
 
-# Before a first status is written the source gets this long to answer: nearly all do, among a thousand new models too.
-FIRST_WORD_SECONDS = 5.0
-# A new Deployment has pods to be counted within milliseconds, unless its controller is at a loss. The API server tells
-# whole seconds of its age.
+# Time for the source's first answer before the first status; nearly all answer by then, with a thousand new models too.
+FIRST_ANSWER_SECONDS = 5.0
+# A new Deployment has its pods within milliseconds, unless its controller fails. The API server reports its age in
+# whole seconds.
 FIRST_PODS_SECONDS = 2.0
 
 
 def debounce_seconds(model: KerasModel, observed: Observed, status: KerasModelStatus) -> float | None:
-    """How long a status can wait for better news; None when it is to be written now.
+    """Seconds that a status can wait; None when it must be written now.
 
     Args:
-        model: the resource, with the status that is written there.
-        observed: what was observed.
-        status: what would be written.
+        model: the resource, with its present status.
+        observed: the observed state.
+        status: the status to write.
     """
     asked = observed.resolution.asked
     if not model.status.conditions and asked is not None:
-        return _rest(FIRST_WORD_SECONDS, asked, observed.now)
+        return _remaining(FIRST_ANSWER_SECONDS, asked, observed.now)
     deployment = observed.deployment(model)
     if deployment is None or deployment.status.get("replicas") or not desired_replicas(deployment):
         return None
-    # Whoever was told that all is well, or would now be told of a trouble, is told at once.
+    # A model that was Ready, and every failure, is reported at once.
     before, after = find_condition(model.status, ConditionType.READY), find_condition(status, ConditionType.READY)
-    if (before is not None and before.status == "True") or after is None or after.reason != Reason.ROLLING_OUT:
+    if is_true(before) or after is None or after.reason != Reason.ROLLING_OUT:
         return None
-    return _rest(FIRST_PODS_SECONDS, read(deployment.created), observed.now)
+    return _remaining(FIRST_PODS_SECONDS, read(deployment.created), observed.now)
 
 
-def _rest(whole: float, begin: datetime, now: datetime) -> float | None:
-    """What is left of some seconds; nothing where they begin in a time to come, which another clock wrote."""
+def _remaining(whole: float, begin: datetime, now: datetime) -> float | None:
+    """The rest of some seconds; None when they begin in the future, by another machine's clock."""
     age = (now - begin).total_seconds()
     return whole - age if 0 <= age < whole else None

@@ -1,13 +1,14 @@
-"""The status of a model: a pure function of the resource, what was observed, and what was decided."""
+"""The status of a model: a pure function of the resource, the observed state, the plan and its errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import (
+    Condition,
     HistoryEntry,
     KerasModel,
     KerasModelStatus,
@@ -15,9 +16,8 @@ from keras_api.resource import (
     SourceStatus,
     SpecError,
 )
-from keras_operator.cache.objects import Child
+from keras_operator.components.base import Config, Context
 from keras_operator.decide.plan import Plan
-from keras_operator.diagnosis.pods import Diagnosis, cause_from_event, cause_of, is_history
 from keras_operator.diagnosis.rollout import (
     condition,
     desired_replicas,
@@ -27,70 +27,74 @@ from keras_operator.diagnosis.rollout import (
     serving_revision,
 )
 from keras_operator.kube.errors import ApplyError
-from keras_operator.kube.kinds import JOB, SERVICE, SERVICE_MONITOR, Key, Ref
+from keras_operator.kube.kinds import SERVICE, Key, Kind, Ref
 from keras_operator.kube.times import written
 from keras_operator.naming.labels import selector, server_selector
-from keras_operator.naming.names import prepare_job_name, service_url
-from keras_operator.state.conditions import ConditionUpdate, conditions
-from keras_operator.state.failure import Failure, Step
+from keras_operator.naming.names import service_url
+from keras_operator.state.conditions import ConditionUpdate, updated_conditions
+from keras_operator.state.failure import Failure
 from keras_operator.state.observed import Observed
 from keras_store.http_storage import public_url
 
 HISTORY_LENGTH = 5
 
+# Status, reason and message of a condition.
+State = tuple[bool, Reason, str]
+
 
 def summarize(
-    model: KerasModel, observed: Observed, plan: Plan, problems: Mapping[Ref, ApplyError]
+    model: KerasModel, observed: Observed, plan: Plan, errors: Mapping[Ref, ApplyError], config: Config
 ) -> KerasModelStatus:
-    """What to say about a model.
+    """The status of a model.
 
     Args:
-        model: the resource, with its status so far.
-        observed: what was observed after acting.
-        plan: what was decided before acting.
-        problems: what could not be done, by child.
+        model: the resource, with its present status.
+        observed: the state after applying the plan.
+        plan: the plan, made before that.
+        errors: what could not be applied, by child.
+        config: the components and tasks.
     """
-    before = model.status
-    ready, failure = _ready(model, observed, plan, problems, observed.deployment(model))
+    context = Context(model, observed, config.settings, config.tasks, plan.chain, plan.prepared, errors)
+    failure = next((found for check in READY_CHECKS if (found := check(context, config)) is not None), None)
+    ready = _ready(context, failure)
+    updates = [ready, *_progress(model, ready, failure), *_of_components(context, config)]
     status = replace(
-        _observed(model, observed),
-        conditions=conditions(
-            before.conditions,
-            [
-                ready,
-                *_progress(model, ready, failure),
-                _available(model, observed),
-                _model_prepared(model, observed, plan),
-                _monitoring(model, observed, problems),
-            ],
-            model.metadata.generation,
-            observed.now,
-        ),
+        _observed_fields(model, observed),
+        conditions=updated_conditions(model.status.conditions, updates, model.metadata.generation, observed.now),
         desired_revision=observed.revision,
-        prepared_revision=plan.prepared[0] if plan.prepared else "",
+        prepared_revision=plan.prepared.revision if plan.prepared else "",
         source=_source(model, observed),
-        model=plan.prepared[1] if plan.prepared else None,
-        last_failure=_last_failure(before.last_failure, failure or observed.resolution.failure, observed),
+        model=plan.prepared.model if plan.prepared else None,
+        last_failure=_last_failure(model.status.last_failure, failure or observed.resolution.failure, observed),
     )
     return _with_history(status, ready, observed)
 
 
-def spec_invalid(model: KerasModel, error: SpecError, observed: Observed) -> KerasModelStatus:
-    """What to say about a spec that the operator cannot act upon; what was prepared before stays as it was said."""
+def spec_invalid(model: KerasModel, error: SpecError, observed: Observed, config: Config) -> KerasModelStatus:
+    """The status of a model whose spec is invalid; what was prepared before stays in it."""
+    context = Context(model, observed, config.settings, config.tasks)
     failure = Failure("resolve", Reason.SPEC_INVALID, str(error), final=True)
-    ready = ConditionUpdate(ConditionType.READY, False, Reason.SPEC_INVALID, failure.message)
-    said = [ready, *_progress(model, ready, failure), _available(model, observed), _monitoring(model, observed, {})]
-    types = {saying.type for saying in said}
-    rest = [each for each in model.status.conditions if each.type not in types]
+    ready = _ready(context, failure)
+    updates = [ready, *_progress(model, ready, failure), *_of_components(context, config)]
+    kept = _others(model.status.conditions, updates)
     return replace(
-        _observed(model, observed),
-        conditions=conditions(model.status.conditions, said, model.metadata.generation, observed.now) + rest,
+        _observed_fields(model, observed),
+        conditions=updated_conditions(model.status.conditions, updates, model.metadata.generation, observed.now) + kept,
         last_failure=_last_failure(model.status.last_failure, failure, observed),
     )
 
 
-def _observed(model: KerasModel, observed: Observed) -> KerasModelStatus:
-    """The status so far, with what is observed whatever the spec asks for."""
+def _of_components(context: Context, config: Config) -> Iterator[ConditionUpdate]:
+    return (each for component in config.components for each in component.conditions(context))
+
+
+def _others(conditions: list[Condition], updates: list[ConditionUpdate]) -> list[Condition]:
+    updated = {each.type for each in updates}
+    return [each for each in conditions if each.type not in updated]
+
+
+def _observed_fields(model: KerasModel, observed: Observed) -> KerasModelStatus:
+    """The present status, with the fields that do not depend on the spec."""
     deployment = observed.deployment(model)
     return replace(
         model.status,
@@ -103,158 +107,121 @@ def _observed(model: KerasModel, observed: Observed) -> KerasModelStatus:
     )
 
 
-def _ready(
-    model: KerasModel, observed: Observed, plan: Plan, problems: Mapping[Ref, ApplyError], deployment: Child | None
-) -> tuple[ConditionUpdate, Failure | None]:
-    """Ready, and the failure that keeps it from being True; the first of these that holds."""
-    failure = _failure(model, observed, plan, problems, deployment)
-    if failure is not None:
-        return ConditionUpdate(ConditionType.READY, False, failure.reason, failure.message), failure
-    return ConditionUpdate(ConditionType.READY, *_state(model, observed, plan, deployment)), None
+# What keeps a model from being Ready: the first of these checks that finds a failure decides.
 
 
-def _failure(
-    model: KerasModel, observed: Observed, plan: Plan, problems: Mapping[Ref, ApplyError], deployment: Child | None
-) -> Failure | None:
-    state = plan.preparation
-    troubles = [(ref.kind, problem) for ref, problem in sorted(problems.items(), key=lambda item: str(item[0]))]
-    for kind, problem in [*troubles, *observed.hidden.items()]:
-        # Without its ServiceMonitor a model serves all the same: MonitoringReady says it.
-        if kind != SERVICE_MONITOR:
-            step: Step = "prepare" if kind == JOB else "serve"
-            return Failure(step, problem.reason, problem.message, observed.revision)
-    if state.stage == "unresolved":
-        return observed.resolution.failure
-    if state.failure is not None and state.stage != "start":
-        return state.failure
-    if state.stage != "done" or deployment is None or is_rolled_out(model, observed, observed.revision):
-        return None
-    # Until the Deployment's controller has observed a change, nothing that there is tells how the change does.
-    return _serving_failure(observed, deployment) if is_current(deployment) else None
+def _apply_error(context: Context, config: Config) -> Failure | None:
+    errors = [(ref.kind, error) for ref, error in sorted(context.errors.items(), key=lambda item: str(item[0]))]
+    return _first_error(errors, context, config)
 
 
-def _serving_failure(observed: Observed, deployment: Child) -> Failure | None:
-    cause = _serving_cause(observed, deployment)
-    if cause is None:
-        return None
-    # The Deployment's own patience is over, so is ours.
-    overdue = condition(deployment.status, "Progressing").get("reason") == "ProgressDeadlineExceeded"
-    return Failure("serve", cause.reason, cause.message, deployment.revision, cause.exit_code, final=overdue)
+def _missing_right(context: Context, config: Config) -> Failure | None:
+    return _first_error(context.observed.forbidden.items(), context, config)
 
 
-def _serving_cause(observed: Observed, deployment: Child) -> Diagnosis | None:
-    if deployment.uid in observed.evidence:
-        return cause_from_event(deployment.ref.name, observed.evidence[deployment.uid])
-    # What has ended says less than what is there in its place.
-    for pod in sorted(observed.servers(), key=lambda pod: pod.status.get("phase") == "Failed"):
-        # A pod of an earlier template goes as soon as it can, whatever hinders it.
-        if (pod.revision, pod.serving) != (deployment.revision, deployment.serving) or is_history(pod, observed.now):
-            continue
-        if cause := cause_of(pod, observed.now, observed.evidence.get(pod.uid)):
-            return cause
-    progressing = condition(deployment.status, "Progressing")
-    if progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Diagnosis(Reason.NOT_READY, progressing.get("message", ""))
+def _source_failure(context: Context, config: Config) -> Failure | None:
+    unresolved = context.chain is not None and not context.chain.resolved
+    return context.observed.resolution.failure if unresolved else None
+
+
+def _component_failure(context: Context, config: Config) -> Failure | None:
+    return next((each for component in config.components for each in component.failures(context)), None)
+
+
+READY_CHECKS: tuple[Callable[[Context, Config], Failure | None], ...] = (
+    _apply_error,
+    _missing_right,
+    _source_failure,
+    _component_failure,
+)
+
+
+def _first_error(errors: Iterable[tuple[Kind, ApplyError]], context: Context, config: Config) -> Failure | None:
+    components = {each.child.kind: each for each in config.components}
+    for kind, error in errors:
+        component = components.get(kind)  # none for pods and for the models themselves
+        if component is None or component.required:
+            step = "serve" if component is None else component.step(context)
+            return Failure(step, error.reason, error.message, context.observed.revision)
     return None
 
 
-def _state(model: KerasModel, observed: Observed, plan: Plan, deployment: Child | None) -> tuple[bool, Reason, str]:
-    """Status, reason and message of Ready where nothing has failed."""
-    state = plan.preparation
-    name = model.metadata.name
-    if model.spec.suspend and not (state.stage == "done" and is_rolled_out(model, observed, observed.revision)):
-        return False, Reason.SUSPENDED, "spec.suspend is true; what the spec asks for was not live before"
-    if state.stage == "unresolved":
-        return False, Reason.RESOLVING, f"asking {public_url(model.spec.source.uri)} for its version"
-    if state.stage != "done":
-        again = f" (attempt {state.attempt})" if state.attempt > 1 else ""
-        return False, Reason.PREPARING, f"Job {prepare_job_name(name, observed.revision)} prepares the model{again}"
+# What Ready says without a failure: the first of these that applies decides.
+
+
+def _suspended(context: Context) -> State | None:
+    model, observed = context.model, context.observed
+    if not model.spec.suspend or (context.is_prepared and is_rolled_out(model, observed, observed.revision)):
+        return None
+    return False, Reason.SUSPENDED, "spec.suspend is true; what the spec asks for was not live before"
+
+
+def _resolving(context: Context) -> State | None:
+    if context.chain is None or context.chain.resolved:
+        return None
+    return False, Reason.RESOLVING, f"asking {public_url(context.model.spec.source.uri)} for its version"
+
+
+def _task_running(context: Context) -> State | None:
+    chain = context.chain
+    if chain is None or chain.task is None or chain.state is None:
+        return None
+    attempt = f" (attempt {chain.state.attempt})" if chain.state.attempt > 1 else ""
+    job = chain.task.job_name(context.model, context.observed)
+    return False, chain.task.running, f"Job {job} is running{attempt}"
+
+
+def _rolling_out(context: Context) -> State:
+    model, observed = context.model, context.observed
+    revision, deployment = observed.revision, observed.deployment(model)
     if deployment is None:
-        return False, Reason.ROLLING_OUT, f"revision {observed.revision}: the Deployment is not there yet"
-    wanted = desired_replicas(deployment)
-    if is_rolled_out(model, observed, observed.revision):
-        if wanted == 0:
-            return True, Reason.SCALED_TO_ZERO, f"revision {observed.revision} is ready to be served; replicas is 0"
-        return True, Reason.SERVING, f"revision {observed.revision} is served by all replicas ({wanted})"
-    good = sum(1 for pod in observed.servers() if pod.ready and pod.revision == observed.revision)
-    if good < wanted:
-        message = f"revision {observed.revision}: {good} of {wanted} replicas answer requests"
+        return False, Reason.ROLLING_OUT, f"revision {revision}: the Deployment does not exist yet"
+    desired = desired_replicas(deployment)
+    if is_rolled_out(model, observed, revision):
+        if desired == 0:
+            return True, Reason.SCALED_TO_ZERO, f"revision {revision} is ready to be served; replicas is 0"
+        return True, Reason.SERVING, f"revision {revision} is served by all replicas ({desired})"
+    good = sum(1 for pod in observed.servers() if pod.ready and pod.revision == revision)
+    if good < desired:
+        message = f"revision {revision}: {good} of {desired} replicas answer requests"
     else:
-        updated = min(deployment.status.get("updatedReplicas", 0), wanted)
-        message = f"revision {observed.revision}: pods are being replaced, {updated} of {wanted} are as the spec asks"
+        updated = min(deployment.status.get("updatedReplicas", 0), desired)
+        message = f"revision {revision}: pods are being replaced, {updated} of {desired} are up to date"
     finished = condition(deployment.status, "Progressing").get("reason") == "NewReplicaSetAvailable"
-    short = deployment.revision == observed.revision and is_current(deployment) and finished and good < wanted
+    short = deployment.revision == revision and is_current(deployment) and finished and good < desired
     return False, Reason.NOT_READY if short else Reason.ROLLING_OUT, message
+
+
+def _ready(context: Context, failure: Failure | None) -> ConditionUpdate:
+    if failure is not None:
+        return ConditionUpdate(ConditionType.READY, False, failure.reason, failure.message)
+    state = _suspended(context) or _resolving(context) or _task_running(context) or _rolling_out(context)
+    return ConditionUpdate(ConditionType.READY, *state)
 
 
 def _progress(model: KerasModel, ready: ConditionUpdate, failure: Failure | None) -> list[ConditionUpdate]:
     """Reconciling and Stalled, as kstatus reads them: never both True."""
-    stalled = failure is not None and failure.final
     if model.spec.suspend:
         message = "spec.suspend is true: the operator changes nothing"
         return [
             ConditionUpdate(ConditionType.RECONCILING, False, Reason.SUSPENDED, message),
             ConditionUpdate(ConditionType.STALLED, False, Reason.SUSPENDED, message),
         ]
-    if stalled and failure is not None:
+    if failure is not None and failure.final:
         return [
-            ConditionUpdate(ConditionType.RECONCILING, False, failure.reason, "waits for a human"),
+            ConditionUpdate(ConditionType.RECONCILING, False, failure.reason, "manual intervention required"),
             ConditionUpdate(ConditionType.STALLED, True, failure.reason, failure.message),
         ]
-    working = (ready.reason, ready.message) if not ready.status else (Reason.SERVING, "nothing is to be done")
+    reconciling = (Reason.SERVING, "nothing to do") if ready.status else (ready.reason, ready.message)
     return [
-        ConditionUpdate(ConditionType.RECONCILING, not ready.status, *working),
-        ConditionUpdate(ConditionType.STALLED, False, Reason.PROGRESSING, "nothing is stalled"),
+        ConditionUpdate(ConditionType.RECONCILING, not ready.status, *reconciling),
+        ConditionUpdate(ConditionType.STALLED, False, Reason.PROGRESSING, "not stalled"),
     ]
 
 
-def _available(model: KerasModel, observed: Observed) -> ConditionUpdate:
-    deployment, serving = observed.deployment(model), serving_revision(observed, model.status.serving_revision)
-    if serving:
-        return ConditionUpdate(ConditionType.AVAILABLE, True, Reason.SERVING, f"revision {serving} is served")
-    if deployment is not None and desired_replicas(deployment) == 0:
-        return ConditionUpdate(ConditionType.AVAILABLE, False, Reason.SCALED_TO_ZERO, "replicas is 0")
-    return ConditionUpdate(ConditionType.AVAILABLE, False, Reason.NO_REPLICA_READY, "no pod answers requests")
-
-
-def _model_prepared(model: KerasModel, observed: Observed, plan: Plan) -> ConditionUpdate:
-    state = plan.preparation
-    if state.stage == "done":
-        return ConditionUpdate(
-            ConditionType.MODEL_PREPARED, True, Reason.PREPARED, f"revision {observed.revision} is in the store"
-        )
-    if state.stage == "unresolved":
-        failure = observed.resolution.failure
-        reason, message = (failure.reason, failure.message) if failure else (Reason.RESOLVING, "the source is asked")
-        return ConditionUpdate(ConditionType.MODEL_PREPARED, False, reason, message)
-    if state.failure is not None and state.stage != "start":
-        return ConditionUpdate(ConditionType.MODEL_PREPARED, False, state.failure.reason, state.failure.message)
-    job = prepare_job_name(model.metadata.name, observed.revision)
-    return ConditionUpdate(ConditionType.MODEL_PREPARED, False, Reason.PREPARING, f"Job {job} is at work")
-
-
-def _monitoring(model: KerasModel, observed: Observed, problems: Mapping[Ref, ApplyError]) -> ConditionUpdate:
-    ref = Ref(SERVICE_MONITOR, model.metadata.name)
-    if not model.spec.monitoring.service_monitor.enabled:
-        return ConditionUpdate(
-            ConditionType.MONITORING_READY, False, Reason.SERVICE_MONITOR_DISABLED, "disabled by spec.monitoring"
-        )
-    if not observed.has_service_monitors:
-        message = "the cluster has no ServiceMonitor kind (monitoring.coreos.com/v1)"
-        return ConditionUpdate(ConditionType.MONITORING_READY, False, Reason.SERVICE_MONITOR_CRD_MISSING, message)
-    if problem := problems.get(ref) or observed.hidden.get(SERVICE_MONITOR):
-        return ConditionUpdate(ConditionType.MONITORING_READY, False, *problem)
-    if ref in observed.children:
-        return ConditionUpdate(
-            ConditionType.MONITORING_READY, True, Reason.SERVICE_MONITOR_APPLIED, f"{ref} is in place"
-        )
-    return ConditionUpdate(ConditionType.MONITORING_READY, False, Reason.PROGRESSING, f"{ref} is not there yet")
-
-
 def _url(model: KerasModel, observed: Observed) -> str:
-    service = observed.children.get(Ref(SERVICE, model.metadata.name))
-    own = service is not None and service.controller == model.metadata.uid
-    return service_url(Key(model.metadata.namespace, model.metadata.name)) if own else ""
+    key = Key(model.metadata.namespace, model.metadata.name)
+    return service_url(key) if observed.own(model, Ref(SERVICE, key.name)) is not None else ""
 
 
 def _source(model: KerasModel, observed: Observed) -> SourceStatus | None:
@@ -265,7 +232,7 @@ def _source(model: KerasModel, observed: Observed) -> SourceStatus | None:
 
 
 def _last_failure(before: LastFailure | None, failure: Failure | None, observed: Observed) -> LastFailure | None:
-    """The failure with the time when it was first observed; the one before when there is none now."""
+    """The failure with the time when it was first seen; the previous one when there is none now."""
     if failure is None:
         return before
     same = before is not None and (before.step, before.reason, before.message, before.revision) == (
@@ -287,7 +254,7 @@ def _last_failure(before: LastFailure | None, failure: Failure | None, observed:
 
 
 def _with_history(status: KerasModelStatus, ready: ConditionUpdate, observed: Observed) -> KerasModelStatus:
-    """Note a revision when all replicas serve it for the first time since another one."""
+    """Add a revision when all replicas serve it for the first time since another revision."""
     newest = status.history[0].revision if status.history else ""
     if not ready.status or status.model is None or newest == observed.revision:
         return status

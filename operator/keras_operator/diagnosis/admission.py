@@ -1,8 +1,8 @@
-"""Whose refusal a Deployment tells of, when its pods are not admitted.
+"""Pods that are not admitted: which rejection of a Deployment's pods is the present one.
 
-Its condition ReplicaFailure is not to be quoted: when a rollout begins it is that of the template before, and as long
-as it is True it keeps the first message, whatever is refused later and why. So does a ReplicaSet's condition. What
-holds now stands in the latest event about the ReplicaSet of the present template.
+The message of the Deployment's condition ReplicaFailure may be outdated: when a rollout begins it is about the previous
+template, and while it is True it keeps its first message, whatever is rejected later. So does a ReplicaSet's condition.
+The present reason is in the latest Event about the ReplicaSet of the present template.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from keras_operator.cache.objects import Child, controller_of
-from keras_operator.diagnosis.pods import FAILED_CREATE, Evidence
 from keras_operator.diagnosis.rollout import condition, is_current
+from keras_operator.kube.evidence import FAILED_CREATE, Evidence
 from keras_operator.kube.kinds import Object
 from keras_operator.kube.times import read
 from keras_operator.naming.labels import REVISION, SERVING
@@ -24,7 +24,7 @@ _COUNT = "deployment.kubernetes.io/revision"
 
 
 class Template(NamedTuple):
-    """What a Deployment's present pods are to be, at one version of it."""
+    """The present pod template of a Deployment, at one resourceVersion."""
 
     deployment: str
     """uid."""
@@ -46,8 +46,8 @@ def present_template(deployment: Child) -> Template:
     return Template(deployment.uid, deployment.version, deployment.revision, deployment.serving)
 
 
-def refused_replica_set(template: Template, replica_sets: Iterable[Object]) -> Object | None:
-    """The ReplicaSet of a template among a model's; None when it is not there yet, or none of its pods was refused."""
+def rejected_replica_set(template: Template, replica_sets: Iterable[Object]) -> Object | None:
+    """The ReplicaSet of a template; None when it does not exist yet, or none of its pods was rejected."""
     own = [each for each in replica_sets if controller_of(each) == template.deployment]
     newest = max(own, key=lambda each: int(each["metadata"].get("annotations", {}).get(_COUNT, 0)), default=None)
     if newest is None or not _message(newest):
@@ -57,14 +57,14 @@ def refused_replica_set(template: Template, replica_sets: Iterable[Object]) -> O
     return newest if found == (template.revision, template.serving) else None
 
 
-def latest_refusal(replica_set: Object, events: Sequence[Evidence]) -> Evidence:
-    """Why a refused ReplicaSet gets no pod at present; `events` are about it, the latest last."""
+def latest_rejection(replica_set: Object, events: Sequence[Evidence]) -> Evidence:
+    """Why a rejected ReplicaSet gets no pod at present; `events` are about it, the latest last."""
     found = (each for each in reversed(events) if each.reason == FAILED_CREATE)
-    # Its event comes a moment after its condition, and goes after an hour.
+    # The Event comes a moment after the condition, and expires after an hour.
     return next(found, Evidence(FAILED_CREATE, _message(replica_set)))
 
 
 def _message(replica_set: Object) -> str:
-    """What a ReplicaSet's condition says; empty when no pod was refused."""
+    """The message of a ReplicaSet's condition; empty when no pod was rejected."""
     failure = condition(replica_set.get("status", {}), _FAILURE)
     return str(failure.get("message") or failure.get("reason", "")) if failure.get("status") == "True" else ""

@@ -1,4 +1,4 @@
-"""The root cause of a pod's trouble, read from its status and, where that is silent, from its events or its log."""
+"""The root cause of a pod's failure, from its status and, where the status says nothing, from its Events or its log."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, NamedTuple
 from keras_api.reasons import Reason
 from keras_api.step_report import DOWNLOADING, TRYING_AGAIN, ReportError, StepReport, decode_report
 from keras_operator.cache.objects import Pod
+from keras_operator.kube.evidence import FAILED_CREATE, LOG, Evidence
 from keras_operator.kube.kinds import Object
 from keras_operator.kube.times import later, read
 
-# A pod that has said nothing for so long is asked about by its events.
-SILENCE_SECONDS = 5
-# A server warms up for a while; one that is still not ready after this is asked for its log.
-UNREADY_SECONDS = 30
-# Getting a bundle of gigabytes takes a while, too, and so may an init container of the user's; a store that does not
-# answer takes for ever.
-GETTING_SECONDS = 120
-# A pod that ended is remembered by the pods that follow it for so long.
+# The Events of a pod are read when its status has not changed for this time.
+STARTUP_TIMEOUT_SECONDS = 5
+# The warm-up of a server takes a while; the log of a server that is not ready after this time is read.
+READINESS_TIMEOUT_SECONDS = 30
+# The download of a bundle of gigabytes takes a while, too, and so may an init container of the user's podTemplate.
+DOWNLOAD_TIMEOUT_SECONDS = 120
+# A pod that ended after this age says nothing about the pods that replaced it.
 HISTORY_SECONDS = 600
-# Last words longer than this are for `kubectl logs`.
-MAX_LAST_WORDS = 300
+# Longer ends of logs belong into `kubectl logs`.
+MAX_LOG_CHARACTERS = 300
 
 _PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
-# The kubelet says the same with and without these, in turn; the cause is behind them.
+# The kubelet alternates between messages with and without these prefixes; the cause follows them.
 _PULL_PREFIXES = re.compile(r'^(Back-off pulling image "[^"]*": |ErrImagePull: |rpc error: code = \w+ desc = )+')
 _FAILED_PULL = re.compile(r'Failed to pull image "[^"]*": ')
-_EMPTY_WORDS = {"Error: ErrImagePull", "Error: ImagePullBackOff"}
+_NO_CAUSE = {"Error: ErrImagePull", "Error: ImagePullBackOff"}
 _NO_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*$", re.DOTALL)
 _GENERATED_NAME = re.compile(r'\bpods "([a-z0-9.-]+)-[a-z0-9]{5}"')
 _REPEATED = "(combined from similar events): "
@@ -40,34 +40,22 @@ _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
 
 class Diagnosis(NamedTuple):
-    """Why a pod or Job does not get on."""
+    """Why a pod or Job makes no progress."""
 
     reason: Reason
     message: str
     exit_code: int | None = None
     container: str = ""
-    """The one that ended."""
-
-
-class Evidence(NamedTuple):
-    """What was looked up: a warning event, or with the reason `LOG` the last line of a container's log."""
-
-    reason: str
-    message: str
-    container: str = ""
-
-
-LOG = "Log"
-FAILED_CREATE = "FailedCreate"
+    """The container that ended."""
 
 
 def cause_of(pod: Pod, now: datetime, evidence: Evidence | None = None) -> Diagnosis | None:
-    """The root cause of a pod's trouble, or None while all may still be well.
+    """The root cause of a pod's failure; None while the pod may still become ready.
 
     Args:
         pod: the pod.
         now: the time.
-        evidence: what was looked up about it.
+        evidence: an Event or log line about it.
     """
     if pod.deleting or pod.ready:
         return None
@@ -81,7 +69,7 @@ def cause_of(pod: Pod, now: datetime, evidence: Evidence | None = None) -> Diagn
 
 
 def startup_timeout_at(pod: Pod) -> datetime | None:
-    """From when on a pod that waits for its next container is taken to hang, while its status does not say why."""
+    """When a pod should have started its next container; None when its status says why it has not."""
     if pod.deleting or not pod.created or pod.status.get("phase") != "Pending":
         return None
     if _from_containers(pod) or _from_scheduler(pod):
@@ -92,14 +80,16 @@ def startup_timeout_at(pod: Pod) -> datetime | None:
     steps = [pod.created]
     steps += [each["lastTransitionTime"] for each in pod.status.get("conditions", []) if each["type"] == "PodScheduled"]
     steps += [state["terminated"]["finishedAt"] for state in states if "terminated" in state]
-    return later(max(read(time) for time in steps), SILENCE_SECONDS)
+    return later(max(read(time) for time in steps), STARTUP_TIMEOUT_SECONDS)
 
 
 def readiness_timeout_at(pod: Pod) -> tuple[datetime, str] | None:
-    """From when on a container of a server that runs is taken never to get ready, and its name."""
+    """When a running container of a server should be ready, and its name; None when no container is late."""
     if pod.deleting or pod.ready or pod.component != "server":
         return None
-    patience = {"Pending": GETTING_SECONDS, "Running": UNREADY_SECONDS}.get(pod.status.get("phase", ""))
+    patience = {"Pending": DOWNLOAD_TIMEOUT_SECONDS, "Running": READINESS_TIMEOUT_SECONDS}.get(
+        pod.status.get("phase", "")
+    )
     for container in containers(pod):
         running = container.get("state", {}).get("running")
         if patience and running and running.get("startedAt") and not container.get("ready"):
@@ -113,30 +103,30 @@ def readiness_timeout_at(pod: Pod) -> tuple[datetime, str] | None:
 
 
 def download_timeout_at(unready: datetime) -> datetime:
-    """From when on a server that is not ready has exceeded its download timeout."""
-    return later(unready, GETTING_SECONDS - UNREADY_SECONDS)
+    """When a server that is not ready should have its bundle; see `readiness_timeout_at`."""
+    return later(unready, DOWNLOAD_TIMEOUT_SECONDS - READINESS_TIMEOUT_SECONDS)
 
 
 def has_been_ready_since(pod: Pod, time: datetime) -> bool:
-    """Whether a pod has become ready after a time, even if it is not any more."""
+    """Whether a pod became ready after a time, even if it is not ready now."""
     conditions = pod.status.get("conditions", [])
     return any(each["type"] == "Ready" and read(each["lastTransitionTime"]) > time for each in conditions)
 
 
 def tells(event: Evidence) -> bool:
-    """Whether a warning event says what hinders a pod that its status is silent about."""
-    # What the scheduler has to say stands in the pod's status; once it does not, it is past.
-    return event.reason != "FailedScheduling" and event.message not in _EMPTY_WORDS
+    """Whether a warning Event says why a pod makes no progress, when its status does not."""
+    # The scheduler's message is in the pod's status; an Event without it there is outdated.
+    return event.reason != "FailedScheduling" and event.message not in _NO_CAUSE
 
 
 def cause_from_event(name: str, evidence: Evidence) -> Diagnosis:
-    """What a warning event about a pod, or about what is to make pods, means."""
+    """The cause in a warning Event about a pod, or about the controller that creates pods."""
     if evidence.reason in _MOUNT:
         return Diagnosis(
-            Reason.VOLUME_UNAVAILABLE, f"pod {name}: {evidence.message}: create what it lacks, or name another"
+            Reason.VOLUME_UNAVAILABLE, f"pod {name}: {evidence.message}: create the missing object, or correct its name"
         )
     if evidence.reason == FAILED_CREATE:
-        return _pod_refused(name, evidence.message)
+        return _pod_rejected(name, evidence.message)
     if evidence.reason == "Failed" and evidence.container:
         where = f"container {evidence.container} of pod {name}"
         pull = _FAILED_PULL.match(evidence.message)
@@ -147,15 +137,17 @@ def cause_from_event(name: str, evidence: Evidence) -> Diagnosis:
 
 
 def evicted(pod: Pod) -> Diagnosis | None:
-    """Why the kubelet threw a pod off its node; None when it did not."""
+    """Why the kubelet evicted a pod; None when it did not."""
     if pod.status.get("reason") != "Evicted":
         return None
     why = pod.status.get("message", "").strip().removesuffix(".")
-    return Diagnosis(Reason.EVICTED, f"pod {pod.name} was evicted: {why}: make room on the node, or raise that limit")
+    return Diagnosis(
+        Reason.EVICTED, f"pod {pod.name} was evicted: {why}: free resources on the node, or increase that limit"
+    )
 
 
 def is_history(pod: Pod, now: datetime) -> bool:
-    """Whether a pod has ended after a long life: others have taken its place, and what they say counts."""
+    """Whether a pod ended at an old age: other pods have replaced it, and their state counts."""
     ended = pod.status.get("phase") in ("Failed", "Succeeded")
     return ended and bool(pod.created) and (now - read(pod.created)).total_seconds() >= HISTORY_SECONDS
 
@@ -167,7 +159,7 @@ def containers(pod: Pod) -> Iterator[Object]:
 
 
 def step_report(container: Mapping[str, Any]) -> StepReport | None:
-    """The report that a container left at its end, if it is one."""
+    """The step report in a container's termination message; None when it is not one."""
     for state in ("state", "lastState"):
         message = (container.get(state, {}).get("terminated") or {}).get("message")
         if message:
@@ -179,33 +171,33 @@ def step_report(container: Mapping[str, Any]) -> StepReport | None:
 
 
 def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Diagnosis | None:
-    """Why a container ended, in its own words where it left some; None when it did not end, or well."""
+    """Why a container failed, by its own report where it left one; None when it did not end, or succeeded."""
     name = container["name"]
     terminated = _last_end(container)
     if terminated is None:
         return None
     code = int(terminated.get("exitCode", 0))
     if terminated.get("reason") == "OOMKilled":
-        remedy = ": raise spec.serving.resources.limits.memory" if pod.component == "server" else ""
+        remedy = ": increase spec.serving.resources.limits.memory" if pod.component == "server" else ""
         message = f"container {name} of pod {pod.name} was killed at its memory limit{remedy}"
         return Diagnosis(Reason.OUT_OF_MEMORY, message, code, name)
     report = step_report(container)
     if report is not None and report.failure is not None:
         return Diagnosis(report.failure.reason, report.failure.message, code, name)
-    words = " ".join((terminated.get("message") or "").split())[-MAX_LAST_WORDS:]
-    said = f": {words}" if words else f"; see `kubectl logs {pod.name} -c {name}`"
-    return Diagnosis(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{said}", code, name)
+    log_end = " ".join((terminated.get("message") or "").split())[-MAX_LOG_CHARACTERS:]
+    detail = f": {log_end}" if log_end else f"; see `kubectl logs {pod.name} -c {name}`"
+    return Diagnosis(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{detail}", code, name)
 
 
 def last_end_time(container: Mapping[str, Any]) -> datetime:
-    """When a container ended that `ended_badly`."""
+    """When a container ended for which `ended_badly` found a cause."""
     end = _last_end(container)
-    assert end is not None, "asked only of a container that ended"
+    assert end is not None, "only for a container that failed"
     return read(end["finishedAt"])
 
 
 def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The end of a container's present run, or of the one before if it waits or runs; None when it ended well."""
+    """The failure of a container's present run, or of the previous one if it waits or runs; None when it succeeded."""
     present = container.get("state", {}).get("terminated")
     end: Mapping[str, Any] = present or container.get("lastState", {}).get("terminated") or {}
     return end if end.get("exitCode", 0) != 0 or end.get("reason") == "OOMKilled" else None
@@ -220,16 +212,16 @@ def _from_containers(pod: Pod) -> Diagnosis | None:
             return _pull_failed(where, message or reason)
         if reason in _CONFIG:
             return _misconfigured(where, message or reason)
-        # A container that runs again after an end may yet turn ready; one that waits for its next start does not run.
+        # A container that runs again may still become ready; one that waits for its next start does not run.
         if (reason or "terminated" in container.get("state", {})) and (cause := ended_badly(pod, container)):
             return cause
     return None
 
 
-def _pod_refused(name: str, message: str) -> Diagnosis:
-    """The API server admits no such pod; the message is its own, but for what changes at every attempt."""
+def _pod_rejected(name: str, message: str) -> Diagnosis:
+    """The API server rejects the pod; the message is its own, without the parts that differ at each attempt."""
     why = _GENERATED_NAME.sub(r'pods "\1-*"', message.removeprefix(_REPEATED).removeprefix(_CREATING))
-    return Diagnosis(Reason.POD_REFUSED, f"{name}: {why}: change that rule or quota, or what the pod asks for")
+    return Diagnosis(Reason.POD_REFUSED, f"{name}: {why}: change that rule or quota, or the requests of the pod")
 
 
 def _pull_failed(where: str, why: str) -> Diagnosis:
@@ -246,14 +238,14 @@ def _misconfigured(where: str, why: str) -> Diagnosis:
 def _from_scheduler(pod: Pod) -> Diagnosis | None:
     for condition in pod.status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("status") == "False":
-            # What follows is about preemption, which was no way out.
+            # The rest is about preemption, which did not help.
             why = _NO_PREEMPTION.sub("", condition.get("message") or condition.get("reason", "")).removesuffix(".")
             if "persistentvolumeclaim" in why.lower():
-                remedy = "create that claim, on a volume that it can be bound to, or name another"
+                remedy = "create that claim, with a volume that it can be bound to, or correct its name"
                 return Diagnosis(Reason.VOLUME_UNAVAILABLE, f"pod {pod.name}: {why}: {remedy}")
-            remedy = "add or free a node for it"
+            remedy = "add or free a node"
             if pod.component == "server":
-                remedy += ", or ask for less in spec.serving (resources, podTemplate)"
+                remedy += ", or lower the requests in spec.serving (resources, podTemplate)"
             return Diagnosis(Reason.UNSCHEDULABLE, f"pod {pod.name}: {why}: {remedy}")
     return None
 
@@ -283,7 +275,11 @@ def _from_clue(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis 
         downloading = words == DOWNLOADING
         if downloading and now < download_timeout_at(unready[0]):
             return None
-        seconds = GETTING_SECONDS if downloading or pod.status.get("phase") == "Pending" else UNREADY_SECONDS
+        seconds = (
+            DOWNLOAD_TIMEOUT_SECONDS
+            if downloading or pod.status.get("phase") == "Pending"
+            else READINESS_TIMEOUT_SECONDS
+        )
         says = f" and says: {words}" if words else ""
         message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
         return Diagnosis(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
@@ -303,4 +299,4 @@ def spoken(line: str) -> str:
         entry = None
     if isinstance(entry, dict) and isinstance(entry.get("message"), str):
         line = entry["message"]
-    return " ".join(line.split())[:MAX_LAST_WORDS]
+    return " ".join(line.split())[:MAX_LOG_CHARACTERS]

@@ -1,4 +1,4 @@
-"""How far the Deployment has got with a revision, judged by its pods and not by its template."""
+"""Progress of a rollout, judged by the pods and not by the Deployment's template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from keras_api.resource import KerasModel
 from keras_operator.cache.objects import Child
 from keras_operator.kube.kinds import Object
-from keras_operator.render.deployment import serving_hash
+from keras_operator.naming.names import serving_hash
 from keras_operator.state.observed import Observed
 
 
@@ -24,21 +24,21 @@ def serving_revision(observed: Observed, before: str) -> str:
 
 
 def is_rolled_out(model: KerasModel, observed: Observed, revision: str) -> bool:
-    """Whether all replicas, and nothing but them, serve a revision, as the present Deployment asks."""
+    """Whether all replicas, and no other pods, serve a revision as the present Deployment asks."""
     deployment = observed.deployment(model)
     if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
         return False
-    wanted = desired_replicas(deployment)
+    desired = desired_replicas(deployment)
     # The Deployment of a suspended model does not follow its spec.
-    if model.spec.serving.replicas not in (None, wanted) or deployment.serving != serving_hash(model):
+    if model.spec.serving.replicas not in (None, desired) or deployment.serving != serving_hash(model):
         return False
-    # The Deployment counts the pods of its present template, whatever their revision; whether they answer, they say.
+    # The Deployment counts the pods of its present template; the pods themselves report whether they are ready.
     counts = [deployment.status.get(name, 0) for name in ("replicas", "updatedReplicas")]
-    return counts == [wanted, wanted] and ready_revisions(observed) == [revision] * wanted
+    return counts == [desired, desired] and ready_revisions(observed) == [revision] * desired
 
 
 def desired_replicas(deployment: Child) -> int:
-    """Pods that the Deployment asks for."""
+    """Number of pods that the Deployment asks for."""
     return 1 if deployment.replicas is None else deployment.replicas
 
 

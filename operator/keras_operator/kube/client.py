@@ -1,4 +1,4 @@
-"""The Kubernetes API as the operator uses it: plain dicts in and out, a timeout on every request, one error type."""
+"""The Kubernetes client: plain dicts in and out, a timeout on every request, two types of errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import aiohttp
 import msgspec
 from kubernetes.aio import client, config
 
-from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.errors import ApiError, UnavailableError
+from keras_operator.kube.evidence import Evidence
+from keras_operator.kube.identity import MANAGER
 from keras_operator.kube.kinds import EVENT, KERAS_MODEL, POD, SECRET, Key, Kind, Object
 from keras_operator.kube.metrics import Metrics
-from keras_operator.naming.labels import MANAGER
 
 CONNECT_SECONDS = 10
-# Nobody who asks for a longer pause is believed.
+# Upper bound for Retry-After, in seconds.
 LONGEST_RETRY_AFTER = 30.0
-# A page is held in memory whole, as text and as dicts; a smaller one costs more requests.
+# A page is in memory whole, as text and as dicts; smaller pages cost more requests.
 PAGE = 200
-# Enough for any line that a person would read.
+# Enough for any line that a person reads.
 LOG_BYTES = 16384
 
 _JSON = "application/json"
@@ -31,28 +32,8 @@ _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
 
-class ApiError(Exception):
-    """The API server refused a request; the text says what was asked and what it answered."""
-
-    def __init__(self, status: int, message: str, request: str) -> None:
-        super().__init__(f"{request}: {message or status}")
-        self.status = status
-        self.message = message
-
-
-class UnavailableError(Exception):
-    """The API server did not answer, or is too busy: the same request may succeed in a while.
-
-    `retry_after` is the number of seconds that the server asks to wait, where it says one.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class _Answer(NamedTuple):
-    """What the API server answered, whatever it is."""
+    """Any answer of the API server."""
 
     status: int
     data: bytes
@@ -60,7 +41,7 @@ class _Answer(NamedTuple):
 
 
 class KubeClient:
-    """A connection to the API server."""
+    """A connection to the API server, with one pool of connections and one login."""
 
     def __init__(
         self,
@@ -69,11 +50,35 @@ class KubeClient:
         timeout: aiohttp.ClientTimeout,
         permit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`permit` is awaited before every write, which it prevents by raising."""
+        """`permit` is awaited before every write; an exception prevents the write."""
         self._client = connection
         self._metrics = metrics
         self._timeout = timeout
         self._permit = permit
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._client.configuration.host)
+
+    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """Another session over the same connections, with the same credentials; closing it closes no connection."""
+        configuration = self._client.configuration
+
+        async def authorize(
+            request: aiohttp.ClientRequest, proceed: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+            if token:
+                request.headers["Authorization"] = token
+            return await proceed(request)
+
+        return aiohttp.ClientSession(
+            connector=configuration.client_session_kwargs["connector"],
+            connector_owner=False,
+            middlewares=[authorize, *middlewares],
+            proxy=configuration.proxy,
+        )
 
     def guarded(self, permit: Callable[[], Awaitable[None]]) -> KubeClient:
         """The same connection with a guard before every write."""
@@ -82,23 +87,24 @@ class KubeClient:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
+        await self._client.configuration.client_session_kwargs["connector"].close()
 
     async def apply(self, kind: Kind, obj: Object) -> Object:
-        """Server-side apply: take the fields that are given, whoever owned them."""
+        """Server-side apply: own the given fields, by force where another manager owns them."""
         metadata = obj["metadata"]
         query = [("fieldManager", MANAGER), ("force", "true")]
         path = kind.path(metadata["namespace"], metadata["name"])
         return await self._request("PATCH", "apply", kind, path, obj, content=_APPLY, query=query)
 
     async def replace_spec(self, kind: Kind, obj: Object) -> None:
-        """Merge an object's spec over the live one; other than by `apply`, every list in it is replaced whole."""
+        """Merge an object's spec over the live one; unlike `apply` this replaces every list as a whole."""
         metadata = obj["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"])
         query = [("fieldManager", MANAGER)]
         await self._request("PATCH", "patch", kind, path, {"spec": obj["spec"]}, content=_MERGE, query=query)
 
     async def replace_status(self, key: Key, uid: str, status: Object) -> Object:
-        """Write a KerasModel's status, whole, unless another one has taken the name (status 422)."""
+        """Replace a KerasModel's status, unless the name belongs to another object by now (status 422)."""
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": uid},
             {"op": "add", "path": "/status", "value": status},
@@ -119,7 +125,7 @@ class KubeClient:
             raise
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete an object and what it owns, unless it is gone already or another one has taken its name."""
+        """Delete an object and what it owns, unless it does not exist or its name belongs to another object by now."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", "delete", kind, kind.path(namespace, name), body)
@@ -138,7 +144,7 @@ class KubeClient:
             page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
             token = page["metadata"].get("continue", "")
             items = page.get("items") or []
-            # The items of a list leave it to the list to say what they are.
+            # The items of a list have neither apiVersion nor kind: the list has them.
             for item in items:
                 item |= {"apiVersion": kind.api_version, "kind": kind.name}
             yield items, int(page["metadata"]["resourceVersion"])
@@ -146,7 +152,7 @@ class KubeClient:
                 return
 
     async def serves(self, kind: Kind) -> bool:
-        """Whether the cluster has a kind."""
+        """Whether the cluster serves a kind."""
         try:
             found = await self._request("GET", "discover", kind, kind.discovery_path)
         except ApiError as error:
@@ -164,12 +170,12 @@ class KubeClient:
         return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
 
     async def create_event(self, event: Object) -> None:
-        """Record an Event."""
+        """Create an Event."""
         path = EVENT.path(event["metadata"]["namespace"])
         await self._request("POST", "create", EVENT, path, event, query=[("fieldManager", MANAGER)])
 
     async def warnings(self, namespace: str, uid: str) -> list[Evidence]:
-        """Warning events about an object, the latest last."""
+        """Warning Events about an object, the latest last."""
         query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", str(PAGE))]
         found = await self._request("GET", "list", EVENT, EVENT.path(namespace), query=query)
         events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
@@ -237,7 +243,7 @@ class KubeClient:
 
 
 def _evidence(event: Object) -> Evidence:
-    # Of a container the event says where it stands in the pod: ``spec.containers{server}``.
+    # An Event names a container by its place in the pod: ``spec.containers{server}``.
     container = event["involvedObject"].get("fieldPath", "").partition("{")[2].removesuffix("}")
     return Evidence(event.get("reason", ""), event.get("message", ""), container)
 
@@ -263,15 +269,20 @@ def _read(answered: _Answer, what: str) -> Object:
 
 
 def message_of(data: bytes) -> str:
-    """What the API server says in a refusal; the beginning of anything else."""
+    """The message of a Status object; the beginning of any other body."""
     try:
         return str(msgspec.json.decode(data)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return data[:200].decode(errors="replace")
 
 
-async def connect(metrics: Metrics, concurrency: int, patience: float) -> KubeClient:
-    """Connect with the pod's service account, or as kubectl would. A request is given up after `patience` seconds.
+async def connect(metrics: Metrics, max_connections: int, timeout: float) -> KubeClient:  # noqa: ASYNC109 - of requests
+    """Connect with the pod's service account, or as kubectl would.
+
+    Args:
+        metrics: counts the requests.
+        max_connections: bound of the connections that are open at the same time; 0 for none.
+        timeout: seconds after which a request fails.
 
     Raises:
         ConfigException: when there is neither.
@@ -281,8 +292,12 @@ async def connect(metrics: Metrics, concurrency: int, patience: float) -> KubeCl
         config.load_incluster_config(client_configuration=settings)
     else:
         await config.load_kube_config(config_file=os.environ.get("KUBECONFIG") or None, client_configuration=settings)
-    # Reading netrc and the proxy variables for every request costs as much as the request.
-    settings.client_session_kwargs = {"trust_env": False}
-    settings.connection_pool_maxsize = concurrency + 4
-    limits = aiohttp.ClientTimeout(total=patience, sock_connect=min(patience, CONNECT_SECONDS))
-    return KubeClient(client.ApiClient(settings), metrics, limits)
+    api_client = client.ApiClient(settings)
+    settings.client_session_kwargs = {
+        # Reading netrc and the proxy variables costs as much as the request itself.
+        "trust_env": False,
+        # The watches use the same connections (`KubeClient.session`).
+        "connector": aiohttp.TCPConnector(limit=max_connections, ssl=api_client.rest_client.ssl_context),
+    }
+    limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_SECONDS))
+    return KubeClient(api_client, metrics, limits)

@@ -1,8 +1,8 @@
-"""Whether a child is still as we applied it, judged from the object that the watch delivers, without a request.
+"""Drift detection: whether a child is still as the operator applied it, judged without a request.
 
-An annotation holds the hash of what was rendered: it changes when we want something else. The digest of our own
-entry in managedFields, with its time, changes when anybody else took one of our fields. After a restart the digest to
-compare with is unknown: then the object's content is compared once (`holds`).
+An annotation holds the hash of the rendered object: it differs when the desired object differs. The hash of the
+operator's own entry in managedFields, with its time, differs when another field manager took one of the operator's
+fields. After a restart the hash to compare with is unknown: the object's content is then compared once (`contains`).
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any
 import msgspec
 
 from keras_api.scalars import quantity
+from keras_operator.kube.identity import MANAGER
 from keras_operator.kube.kinds import Object
-from keras_operator.naming.labels import MANAGER
 
 RENDERED = "keras-operator.dev/rendered"
 
-# Maps that Kubernetes treats as one value: a key that somebody added changes their meaning.
+# Kubernetes treats these maps as one value: a key that another manager adds changes their meaning.
 ATOMIC_MAPS = {"selector", "matchLabels"}
 
 
-def fingerprint(content: Any) -> str:
+def content_hash(content: Any) -> str:
     """Short hash of JSON-like content, independent of the order of keys."""
     return hashlib.blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=12).hexdigest()
 
 
 def annotated(rendered: Object) -> tuple[Object, str]:
-    """A rendered child with the hash of itself as an annotation, and that hash."""
-    digest = fingerprint(rendered)
+    """A rendered child with its own hash as an annotation, and that hash."""
+    rendered_hash = content_hash(rendered)
     metadata = rendered["metadata"]
-    annotations = {**metadata.get("annotations", {}), RENDERED: digest}
-    return {**rendered, "metadata": {**metadata, "annotations": annotations}}, digest
+    annotations = {**metadata.get("annotations", {}), RENDERED: rendered_hash}
+    return {**rendered, "metadata": {**metadata, "annotations": annotations}}, rendered_hash
 
 
 def managed_fields_hash(obj: Object) -> str | None:
-    """Digest of the fields that we own in a live object; None when we have applied nothing to it."""
+    """Hash of the fields that the operator owns in a live object; None when it has applied nothing to it."""
     ours = [
         [entry.get("fieldsV1"), entry.get("time")]
         for entry in obj["metadata"].get("managedFields") or []
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
     ]
-    return fingerprint(ours) if ours else None
+    return content_hash(ours) if ours else None
 
 
 def contains(live: Any, rendered: Any, key: str = "") -> bool:
-    """Whether everything rendered is in the live object, with quantities compared by value (``1000m`` is ``1``)."""
+    """Whether the live object has everything that is rendered; quantities compare by value (``1000m`` is ``1``)."""
     if isinstance(rendered, Mapping):
         if not isinstance(live, Mapping):
             return not rendered and live is None
@@ -58,10 +58,10 @@ def contains(live: Any, rendered: Any, key: str = "") -> bool:
         if not isinstance(live, list):
             return not rendered and live is None
         return len(live) == len(rendered) and all(contains(a, b) for a, b in zip(live, rendered, strict=True))
-    return bool(live == rendered) or _same_quantity(live, rendered)
+    return bool(live == rendered) or _is_same_quantity(live, rendered)
 
 
-def _same_quantity(live: Any, rendered: Any) -> bool:
+def _is_same_quantity(live: Any, rendered: Any) -> bool:
     if not isinstance(live, (str, int, float)) or not isinstance(rendered, (str, int, float)):
         return False
     try:

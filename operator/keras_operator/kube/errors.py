@@ -1,4 +1,4 @@
-"""What keeps the operator from doing its work on a child, or on all children of a kind."""
+"""Errors of the Kubernetes API, and what an error with one child means for its model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,38 @@ from keras_api.reasons import Reason
 _RBAC = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
 
 
+class ApiError(Exception):
+    """The API server rejected a request; the text holds the request and the answer."""
+
+    def __init__(self, status: int, message: str, request: str) -> None:
+        super().__init__(f"{request}: {message or status}")
+        self.status = status
+        self.message = message
+
+
+class UnavailableError(Exception):
+    """The API server did not answer, or is overloaded: the same request may succeed later.
+
+    `retry_after` is the number of seconds that the server asks to wait, where it names one.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ApplyError(NamedTuple):
-    """Why a child could not be applied, deleted or observed."""
+    """Why the operator cannot apply, delete, list or watch a child."""
 
     reason: Reason
     message: str
 
 
 def missing_right(message: str) -> ApplyError | None:
-    """The verb and the resource that an answer of the API server says the operator has no right to; None without."""
-    denied = _RBAC.search(message)
-    if denied is None:
+    """The verb and resource that an answer of the API server forbids; None when the answer names none."""
+    found = _RBAC.search(message)
+    if found is None:
         return None
-    verb, resource, group = denied.groups()
+    verb, resource, group = found.groups()
     name = f"{resource}.{group}" if group else resource
     return ApplyError(Reason.FORBIDDEN, f"the operator may not {verb} {name}: {message}")

@@ -1,4 +1,4 @@
-"""The Kubernetes kinds that the operator touches, and where the API serves them."""
+"""The Kubernetes kinds that the operator uses, and the paths at which the API server serves them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Object = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """Names a KerasModel: the unit of work."""
+    """Namespace and name of a KerasModel: the key of the work queue."""
 
     namespace: str
     name: str
@@ -33,12 +33,12 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """What objects of this kind carry as ``apiVersion``."""
+        """Value of ``apiVersion`` in objects of this kind."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def discovery_path(self) -> str:
-        """Where the API server says which kinds the group and version have."""
+        """URL path of the discovery document that lists the kinds of the group and version."""
         return f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
@@ -54,7 +54,7 @@ class Kind:
 
 
 class Ref(NamedTuple):
-    """Names an object within a model's namespace."""
+    """Kind and name of an object in a model's namespace."""
 
     kind: Kind
     name: str
@@ -63,17 +63,32 @@ class Ref(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
+# A kind in a namespace, or in all namespaces with None: the subject of one list and watch.
+WatchScope = tuple[Kind, str | None]
+
+
+@dataclass(frozen=True)
+class ChildKind:
+    """A kind of object that the operator creates for a model: how it is watched, and what the cache keeps of it."""
+
+    kind: Kind
+    status_fields: tuple[str, ...] = ()
+    """Fields of the status that the cache keeps."""
+    has_pod_template: bool = False
+    """Whether an object's revision and serving hash are those of its pod template, and not its own."""
+    optional: bool = False
+    """Whether the kind's CustomResourceDefinition may be absent, and may come and go while the operator runs."""
+    deletable: bool = False
+    """Whether the operator deletes such objects while their model stays."""
+
+
 KERAS_MODEL = Kind(resource.GROUP, resource.VERSION, resource.KIND, resource.PLURAL)
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 JOB = Kind("batch", "v1", "Job", "jobs")
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
 SERVICE = Kind("", "v1", "Service", "services")
-SERVICE_MONITOR = Kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
 POD = Kind("", "v1", "Pod", "pods")
 SECRET = Kind("", "v1", "Secret", "secrets")
 EVENT = Kind("", "v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
-
-# In the order in which they are applied: pods cannot be made before their ServiceAccount is there.
-CHILDREN = (SERVICE_ACCOUNT, SERVICE, JOB, DEPLOYMENT, SERVICE_MONITOR)

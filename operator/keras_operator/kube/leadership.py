@@ -1,8 +1,9 @@
-"""Which operator is at work while there are two, as in an upgrade: the youngest living pod, which holds the Lease.
+"""Leader election between two operators, as in an upgrade: the youngest running pod is the leader and holds the Lease.
 
-Two operators of different versions would undo each other's work for ever. A Lease that is renewed would tell them
-apart, but costs a write every few seconds; this one is written when its holder changes, and read before anything else
-is written. An operator that finds another's name there rests, and takes the Lease back when that one's pod is gone.
+Two operators of different versions would revert each other's changes for ever. client-go's leader election renews its
+Lease every few seconds; this one writes the Lease only when the leader changes, and reads it before every other write,
+so that an idle operator writes nothing. An operator that finds another leader is on standby, and takes the Lease back
+when the leader's pod does not exist any more.
 """
 
 from __future__ import annotations
@@ -11,43 +12,44 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError, UnavailableError
 from keras_operator.kube.kinds import LEASE, POD, Object
 from keras_operator.kube.metrics import Metrics
 
-# One look at the Lease is good for what is written within this time. A new holder waits as long before it begins.
-TRUST_SECONDS = 1.0
-# How soon an operator that rests notices that it is needed.
-LOOK_SECONDS = 5.0
+# A check of the Lease holds for the writes within this time. A new leader waits as long before its first write.
+CHECK_SECONDS = 1.0
+# Interval at which an operator on standby looks for the leader.
+STANDBY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class SupersededError(Exception):
-    """Another operator is at work, or is about to be: nothing may be written."""
+    """Another operator is the leader, or is about to be: this one must not write."""
 
 
 class NoLeaderElection:
-    """Stands in for the Lease where there is none: whoever starts two operators must know what they do."""
+    """No leader election: this operator must be the only one."""
 
     is_settled = True
 
     def __init__(self, metrics: Metrics) -> None:
         metrics.leading(True)
 
-    async def held(self) -> None:
-        """Wait for nothing."""
+    async def wait_until_leader(self) -> None:
+        """Return at once."""
 
-    async def check(self) -> None:
-        """Find nothing wrong."""
+    async def ensure_leader(self) -> None:
+        """Allow every write."""
 
-    async def keep(self) -> None:
-        """Say it once."""
+    async def run(self) -> None:
+        """Log it once."""
         log.info("no Lease is set (KERAS_OPERATOR_LEASE): this must be the only operator")
 
 
-class Lease:
-    """This operator's hold on the Lease."""
+class LeaderElection:
+    """Whether this operator is the leader."""
 
     def __init__(self, api: KubeClient, metrics: Metrics, lease: str, pod: str) -> None:
         """`lease` is written ``namespace/name``; `pod` names this operator's own pod in the same namespace."""
@@ -56,69 +58,69 @@ class Lease:
         self._lease = lease
         self._namespace, _, self._name = lease.partition("/")
         self._pod = pod
-        self._held = asyncio.Event()
+        self._leads = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
         self._leader = ""
-        self._looked = -TRUST_SECONDS
-        self._look: asyncio.Task[None] | None = None
+        self._checked = -CHECK_SECONDS
+        self._check: asyncio.Task[None] | None = None
         metrics.leading(False)
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known who is at work, be it this operator or another one."""
+        """Whether the leader is known, this operator or another one."""
         return bool(self._leader)
 
-    async def held(self) -> None:
-        """Wait until this operator is the one to work."""
-        await self._held.wait()
+    async def wait_until_leader(self) -> None:
+        """Wait until this operator is the leader."""
+        await self._leads.wait()
 
-    async def check(self) -> None:
-        """Make sure that this operator may write: one request a second at most, whoever asks.
+    async def ensure_leader(self) -> None:
+        """Check that this operator is the leader: at most one request a second, for all callers together.
 
         Raises:
-            SupersededError: another one holds the Lease.
+            SupersededError: another operator holds the Lease.
             UnavailableError: the Lease cannot be read.
         """
-        if _now() - self._looked < TRUST_SECONDS and self._held.is_set():
+        if _now() - self._checked < CHECK_SECONDS and self._leads.is_set():
             return
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._look_up())
-        await asyncio.shield(self._look)
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._read())
+        await asyncio.shield(self._check)
 
-    async def keep(self) -> None:
-        """Take the Lease whenever it is this operator's turn, for ever."""
+    async def run(self) -> None:
+        """Become the leader whenever this operator must, for ever."""
         while True:
             await self._lost.wait()
             try:
                 await self._take()
             except (ApiError, UnavailableError) as error:
-                log.warning("no model is worked on, since the Lease %s cannot be taken: %s", self._lease, error)
+                log.warning("no model is reconciled: the Lease %s cannot be acquired: %s", self._lease, error)
             if self._lost.is_set():
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(STANDBY_SECONDS)
 
-    async def _look_up(self) -> None:
+    async def _read(self) -> None:
         began = _now()
         try:
             holder = await self._holder()
         except ApiError as error:
-            raise UnavailableError(f"nothing is written without the Lease {self._lease}: {error}") from error
+            raise UnavailableError(f"the Lease {self._lease} cannot be read, so nothing is written: {error}") from error
         if holder != self._pod:
             self._follow(holder)
-        if not self._held.is_set():
-            raise SupersededError(f"the Lease {self._lease} is held by {holder or 'nobody'}")
-        self._looked = began
+        if not self._leads.is_set():
+            raise SupersededError(f"the Lease {self._lease} is held by {holder or 'no pod'}")
+        self._checked = began
 
     async def _take(self) -> None:
         holder = await self._holder()
         if holder != self._pod:
-            theirs = await self._age(holder) if holder else None
-            if theirs is not None and theirs > (await self._age(self._pod) or _NO_AGE):
+            others = await self._age(holder) if holder else None
+            if others is not None and others > (await self._age(self._pod) or _NO_AGE):
                 self._follow(holder)
                 return
             await self._api.apply(LEASE, self._rendered())
-            if theirs is not None:
-                await asyncio.sleep(TRUST_SECONDS)
+            if others is not None:
+                await asyncio.sleep(CHECK_SECONDS)
         self._lead()
 
     async def _holder(self) -> str:
@@ -126,7 +128,7 @@ class Lease:
         return "" if lease is None else str(lease.get("spec", {}).get("holderIdentity") or "")
 
     async def _age(self, name: str) -> tuple[str, str] | None:
-        """What orders pods from the oldest to the youngest; None for one that is gone, going or at its end."""
+        """A key that sorts pods by age, the oldest first; None for a pod that does not exist or has ended."""
         pod = await self._api.get(POD, self._namespace, name)
         if pod is None or "deletionTimestamp" in pod["metadata"]:
             return None
@@ -146,18 +148,23 @@ class Lease:
         }
 
     def _lead(self) -> None:
-        log.info("at work: the Lease %s is held by %s, which is this operator", self._lease, self._pod)
+        log.info("this operator is the leader: the Lease %s is held by %s", self._lease, self._pod)
         self._leader = self._pod
-        self._looked = -TRUST_SECONDS
+        self._checked = -CHECK_SECONDS
         self._lost.clear()
-        self._held.set()
+        self._leads.set()
         self._metrics.leading(True)
 
     def _follow(self, leader: str) -> None:
         if leader != self._leader:
-            log.warning("at rest: the Lease %s is held by %s, not by %s", self._lease, leader or "nobody", self._pod)
+            log.warning(
+                "this operator is on standby: the Lease %s is held by %s, not by %s",
+                self._lease,
+                leader or "no pod",
+                self._pod,
+            )
         self._leader = leader
-        self._held.clear()
+        self._leads.clear()
         self._lost.set()
         self._metrics.leading(False)
 

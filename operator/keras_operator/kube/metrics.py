@@ -15,35 +15,36 @@ from keras_operator.kube.kinds import Key, Object
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+# As controller-runtime labels the work queue of its controllers, so that dashboards for it work here, too.
+_QUEUE = "kerasmodel"
+
+
 class Metrics:
-    """All of them, in one registry."""
+    """All metrics of the operator, in one registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._reconcile = Histogram(
-            "keras_operator_reconcile_seconds",
-            "Time that one turn of a model took.",
-            ["result"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._reconcile = self._histogram(
+            "keras_operator_reconcile_duration_seconds", "Duration of one reconcile of a model.", ["result"]
         )
-        self._waited = Histogram(
-            "keras_operator_queue_wait_seconds",
-            "Time that a model waited for its turn.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._requests = Histogram(
-            "keras_operator_api_request_seconds",
-            "Time that a request to the Kubernetes API took.",
+        self._queue_wait = self._histogram(
+            "workqueue_queue_duration_seconds", "Time that a model waits in the work queue.", ["name"]
+        ).labels(_QUEUE)
+        self._work = self._histogram(
+            "workqueue_work_duration_seconds", "Time that processing a model from the work queue takes.", ["name"]
+        ).labels(_QUEUE)
+        self._retries = Counter(
+            "workqueue_retries_total", "Retries after a failed reconcile.", ["name"], registry=self.registry
+        ).labels(_QUEUE)
+        self._requests = self._histogram(
+            "keras_operator_api_request_duration_seconds",
+            "Duration of a request to the Kubernetes API.",
             ["verb", "resource", "code"],
-            buckets=_SECONDS,
-            registry=self.registry,
         )
         self._resolve = Counter(
             "keras_operator_source_requests_total",
-            "Questions to sources for their version.",
+            "Requests to sources for their version.",
             ["result"],
             registry=self.registry,
         )
@@ -53,29 +54,33 @@ class Metrics:
         self._applies = Counter(
             "keras_operator_applies_total", "Children applied, by cause.", ["kind", "cause"], registry=self.registry
         )
-
         self._leading = Gauge(
-            "keras_operator_leading", "Whether this operator is the one at work: 1 or 0.", registry=self.registry
+            "keras_operator_leading", "Whether this operator is the leader: 1 or 0.", registry=self.registry
         )
 
     def leading(self, leads: bool) -> None:
-        """Whether this operator is the one at work."""
+        """Set whether this operator is the leader."""
         self._leading.set(leads)
 
     def reconciled(self, result: str, seconds: float) -> None:
-        """A turn has ended; `result` is ok, superseded or error."""
+        """A reconcile ended; `result` is ok, superseded or error."""
         self._reconcile.labels(result).observe(seconds)
+        self._work.observe(seconds)
 
-    def waited(self, seconds: float) -> None:
-        """A turn has begun after waiting."""
-        self._waited.observe(seconds)
+    def dequeued(self, seconds: float) -> None:
+        """A model left the work queue after so many seconds."""
+        self._queue_wait.observe(seconds)
+
+    def retried(self) -> None:
+        """A model entered the work queue again after an error."""
+        self._retries.inc()
 
     def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
-        """A request has ended; `code` is none when there was no answer."""
+        """A request ended; `code` is none when there was no answer."""
         self._requests.labels(verb, resource, code).observe(seconds)
 
     def resolved(self, result: str) -> None:
-        """A source has answered; `result` is ok or the reason of the failure."""
+        """A source answered; `result` is ok or the reason of the failure."""
         self._resolve.labels(result).inc()
 
     def status_written(self) -> None:
@@ -87,17 +92,20 @@ class Metrics:
         self._applies.labels(kind, cause).inc()
 
     def watch_depth(self, depth: Callable[[], int]) -> None:
-        """Report the number of models that wait for their turn."""
-        gauge = Gauge("keras_operator_queue_depth", "Models that wait for their turn.", registry=self.registry)
-        gauge.set_function(depth)
+        """Report the number of models in the work queue."""
+        gauge = Gauge("workqueue_depth", "Models in the work queue.", ["name"], registry=self.registry)
+        gauge.labels(_QUEUE).set_function(depth)
 
     def watch_models(self, models: Callable[[], Mapping[Key, Object]]) -> None:
-        """Report models by what their Ready condition says."""
+        """Report models by their Ready condition."""
         self.registry.register(_Models(models))
 
     def exposition(self) -> bytes:
-        """The text that Prometheus scrapes."""
+        """The metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def _histogram(self, name: str, description: str, labels: list[str]) -> Histogram:
+        return Histogram(name, description, labels, buckets=_SECONDS, registry=self.registry)
 
 
 class _Models(Collector):

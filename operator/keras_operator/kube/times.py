@@ -11,15 +11,15 @@ def written(time: datetime) -> str:
 
 
 def read(text: str) -> datetime:
-    """The time that Kubernetes wrote, in UTC."""
+    """A time in the text of an object, in UTC."""
     return datetime.fromisoformat(text)
 
 
 def seconds_until(then: datetime, now: datetime) -> float:
-    """Seconds from now to then, at least a little, for a timer."""
+    """Seconds from now to then for a timer, at least 0.1."""
     return max((then - now).total_seconds(), 0.1)
 
 
 def later(time: datetime, seconds: float) -> datetime:
-    """A time some seconds after another."""
+    """The time some seconds after another."""
     return time + timedelta(seconds=seconds)

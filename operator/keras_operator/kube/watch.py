@@ -1,10 +1,10 @@
-"""kopf as a watcher and nothing else: its handlers, storages and finalizers are not used, so it never writes.
+"""Watches by kopf, and nothing else of kopf: no handlers with progress, storages or finalizers, so kopf never writes.
 
-kopf begins each watch with a listing, of which it says neither when it is through nor what has vanished since the one
-before, and for each object of which it starts a task with a queue. So we stand between it and the API server: its
-listings find nothing, and tell us from where it watches.
+kopf begins each watch with a listing. It does not report the end of that listing, nor what was deleted since the one
+before, and it starts a task with a queue for each listed object. A client middleware therefore returns kopf an empty
+list at the current resourceVersion; the informer does its own paginated listing, and kopf watches from there.
 
-kopf cannot be begun anew in the same process: it takes every task for its own when it ends.
+kopf cannot start twice in one process: when it ends, it takes every task for its own.
 """
 
 from __future__ import annotations
@@ -17,61 +17,69 @@ from typing import Any, Protocol
 import aiohttp
 import kopf
 
-from keras_operator.cache.cache import WatchScope
-from keras_operator.kube.client import message_of
-from keras_operator.kube.kinds import KERAS_MODEL, Kind, Object
-from keras_operator.naming.labels import MANAGER, SELECT_OURS
-from keras_operator.settings import Settings
+from keras_operator.kube.client import KubeClient, message_of
+from keras_operator.kube.identity import MANAGED_SELECTOR, MANAGER
+from keras_operator.kube.kinds import KERAS_MODEL, Kind, Object, WatchScope
 
-# A right that is missing is tried for again after so long.
-DENIED_SECONDS = 5.0
-# No object has this name: a listing with it is empty, and tells the version of the moment.
-NOTHING = "metadata.name=."
+# Interval of retries while a right is missing.
+FORBIDDEN_SECONDS = 5.0
+# No object has this name: a listing with it is empty, and returns the current resourceVersion.
+MATCH_NOTHING = "metadata.name=."
 
 
 class WatchError(Exception):
-    """What the cluster has can no longer be watched by this process."""
+    """This process can no longer watch the cluster."""
 
 
 class Listener(Protocol):
-    """Who is told."""
+    """Receives what the watches report."""
 
-    def begins(self, place: WatchScope) -> None:
-        """A watch begins: what there is must be listed from now on."""
+    def on_watch_started(self, scope: WatchScope) -> None:
+        """A watch begins: list what exists from now on."""
 
-    def changes(self, kind: Kind, obj: Object, *, gone: bool) -> None:
-        """An object is new, another or gone."""
+    def on_change(self, kind: Kind, obj: Object, *, deleted: bool) -> None:
+        """An object was created, changed or deleted."""
 
-    def denies(self, place: WatchScope, verb: str, message: str) -> None:
-        """The API server says that there is no right to list or watch."""
+    def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
+        """The API server denies the right to list or watch."""
 
-    def allows(self, place: WatchScope, verb: str) -> None:
-        """It lets us."""
+    def on_allowed(self, scope: WatchScope, verb: str) -> None:
+        """The API server grants the right to list or watch."""
 
 
 class Watch:
-    """Watches places until the process is told to stop."""
+    """Watches scopes until the process ends.
 
-    def __init__(self, places: Iterable[WatchScope], settings: Settings, listener: Listener) -> None:
-        self._places = {kind.path(namespace): (kind, namespace) for kind, namespace in places}
-        self._kinds = list(dict.fromkeys(kind for kind, _ in self._places.values()))
-        self._settings = settings
+    Args:
+        client: its connections and credentials serve the watches, too.
+        scopes: what to watch.
+        namespaces: the namespaces of these scopes; empty for the whole cluster.
+        listener: receives the changes.
+    """
+
+    def __init__(
+        self, client: KubeClient, scopes: Iterable[WatchScope], namespaces: tuple[str, ...], listener: Listener
+    ) -> None:
+        self._client = client
+        self._scopes = {kind.path(namespace): (kind, namespace) for kind, namespace in scopes}
+        self._kinds = list(dict.fromkeys(kind for kind, _ in self._scopes.values()))
+        self._namespaces = namespaces
         self._listener = listener
 
     async def run(self) -> None:
-        """Watch until the process is told to stop.
+        """Watch until the process receives a signal to stop.
 
         Raises:
-            WatchError: a watch has failed for good.
+            WatchError: a watch has failed permanently.
         """
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=_kopf_settings(self._kinds),
-            clusterwide=not self._settings.watch_namespaces,
-            namespaces=self._settings.watch_namespaces,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
             standalone=True,
-            identity=MANAGER,  # else kopf asks the system for the name of its user, which need not have one
+            identity=MANAGER,  # without it kopf asks the system for the name of its user, which may have none
         )
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
@@ -89,53 +97,43 @@ class Watch:
 
     def _handler(self, kind: Kind) -> Callable[..., Any]:
         async def handle(event: Any, **_: Any) -> None:
-            self._listener.changes(kind, event["object"], gone=event["type"] == "DELETED")
+            self._listener.on_change(kind, event["object"], deleted=event["type"] == "DELETED")
 
         return handle
 
-    async def _login(self, **arguments: Any) -> Any:
-        """Lend kopf a session in which we stand between it and the API server."""
-        info = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
-        if info is None:
-            return None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-            headers=info.as_http_headers(),
-            proxy=info.proxy_url,
-            middlewares=[self._stand_between],
-        )
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        """A session over the client's connections and credentials, with the middleware between kopf and the server."""
         return kopf.AiohttpSession(
-            server=info.server,
-            default_namespace=info.default_namespace,
-            expiration=info.expiration,
-            aiohttp_session=session,
+            server=self._client.server,
+            default_namespace="default",
+            aiohttp_session=self._client.session(self._intercept),
         )
 
-    async def _stand_between(
+    async def _intercept(
         self, request: aiohttp.ClientRequest, proceed: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Let kopf's listings find nothing, and ask for one of ours; wait for rights that are missing.
+        """Answer kopf's listings with an empty list, and wait for rights that are missing.
 
-        For kopf a missing right would be the end, and nobody would be left to say which one it is.
+        kopf ends when a right is missing; this operator reports the right on every model and goes on.
         """
-        place = self._places.get(request.url.path)
-        if place is None:
+        scope = self._scopes.get(request.url.path)
+        if scope is None:
             return await proceed(request)
         verb = "list" if "limit" in request.url.query else "watch"
         if verb == "list":
-            request.url = request.url.extend_query(fieldSelector=NOTHING)
+            request.url = request.url.extend_query(fieldSelector=MATCH_NOTHING)
         while (response := await proceed(request)).status == HTTPStatus.FORBIDDEN:
-            self._listener.denies(place, verb, message_of(await response.read()))
-            await asyncio.sleep(DENIED_SECONDS)
+            self._listener.on_forbidden(scope, verb, message_of(await response.read()))
+            await asyncio.sleep(FORBIDDEN_SECONDS)
         if response.status == HTTPStatus.OK:
-            self._listener.allows(place, verb)
+            self._listener.on_allowed(scope, verb)
             if verb == "list":
-                self._listener.begins(place)
+                self._listener.on_watch_started(scope)
         return response
 
 
 class _NoDiffs(kopf.DiffBaseStorage):  # type: ignore[misc]
-    """Spares kopf the copying and comparing of every object: there are no handlers that want to know differences."""
+    """Keeps kopf from copying and comparing every object: no handler here needs the differences."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -152,20 +150,19 @@ def _kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.persistence.diffbase_storage = _NoDiffs()
-    # The server ends a watch after ten minutes; one that is dead without saying so is noticed after bookmarks fail
-    # to come (they come every minute).
+    # The server ends a watch after ten minutes. Bookmarks come every minute: a silent watch is dead.
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    # When a kind is removed, kopf is to hear of that before it tries to watch it again, which would be its end.
+    # When a kind is removed, kopf must learn it before it watches that kind again: it would end.
     settings.watching.reconnect_backoff = 0.5
     settings.watching.chunk_size = 500
     for kind in kinds:
         if kind != KERAS_MODEL:
-            settings.watching.label_selectors[kind.group, kind.plural] = SELECT_OURS
+            settings.watching.label_selectors[kind.group, kind.plural] = MANAGED_SELECTOR
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 5, 5, 5)
-    # Events of one object come in bursts; a task for each object is kept no longer.
+    # Events of one object come in bursts; kopf keeps the task of an object no longer than that.
     settings.queueing.idle_timeout = 0.05
     settings.queueing.exit_timeout = 0.5
     return settings

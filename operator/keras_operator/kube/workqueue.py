@@ -1,4 +1,4 @@
-"""The work queue: each key at most once, one turn per key at a time, backoff after failures, wake-ups in time."""
+"""The work queue: each key at most once, one worker per key at a time, backoff after failures, delayed entries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 60.0
-# Spreads what would otherwise come back together.
+# Spreads retries that would otherwise come at the same moment.
 JITTER = 0.2
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on. To be used from one event loop."""
+    """Keys to process. For use from one event loop."""
 
     def __init__(self) -> None:
         self._ready: deque[K] = deque()
@@ -28,11 +28,11 @@ class WorkQueue(Generic[K]):
         self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
-        """Keys that wait for their turn."""
+        """Keys that wait to be processed."""
         return len(self._since)
 
     def add(self, key: K) -> None:
-        """Ask for a turn: soon, and once more after the present one if the key has its turn just now."""
+        """Add a key; a key that is being processed enters the queue again afterwards."""
         if key in self._since:
             return
         self._cancel_timer(key)
@@ -41,7 +41,7 @@ class WorkQueue(Generic[K]):
             self._push(key)
 
     def add_later(self, key: K, seconds: float) -> None:
-        """Ask for a turn in some time, unless one comes earlier."""
+        """Add a key after some seconds, unless it enters the queue earlier."""
         if key in self._since:
             return
         due = _now() + seconds
@@ -51,8 +51,8 @@ class WorkQueue(Generic[K]):
         self._cancel_timer(key)
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.add, key)
 
-    async def take(self) -> tuple[K, float]:
-        """Wait for a key whose turn it is, and say how many seconds it waited. End the turn by `done` or `failed`."""
+    async def get(self) -> tuple[K, float]:
+        """Wait for a key; returns it with the seconds that it waited. Call `done` or `requeue` when it is processed."""
         while not self._ready:
             self._arrived.clear()
             await self._arrived.wait()
@@ -61,21 +61,21 @@ class WorkQueue(Generic[K]):
         return key, _now() - self._since.pop(key)
 
     def done(self, key: K, again: float | None = None) -> None:
-        """The turn went well; the next one is in `again` seconds, or when somebody asks."""
+        """The key is processed; it enters the queue again after `again` seconds, or when it is added."""
         self._failures.pop(key, None)
         self._release(key)
         if again is not None:
             self.add_later(key, again)
 
-    def failed(self, key: K, retry_after: float | None = None) -> float:
-        """The turn failed. Returns the seconds until the next one.
+    def requeue(self, key: K, retry_after: float | None = None) -> float:
+        """Processing failed: the key enters the queue again after a pause. Returns the pause in seconds.
 
         Args:
-            key: whose turn it was.
-            retry_after: seconds that somebody asked to wait; without, the pause doubles with every failure.
+            key: the key that was processed.
+            retry_after: seconds that the server asked to wait; without it the pause doubles with every failure.
         """
         if retry_after is not None:
-            pause = retry_after * random.uniform(1, 1 + 2 * JITTER)  # noqa: S311 - nothing to guess
+            pause = retry_after * random.uniform(1, 1 + 2 * JITTER)  # noqa: S311 - not a secret
         else:
             count = self._failures[key] = self._failures.get(key, 0) + 1
             pause = jittered(min(FIRST_BACKOFF * 2 ** min(count - 1, 30), LONGEST_BACKOFF))
@@ -99,8 +99,8 @@ class WorkQueue(Generic[K]):
 
 
 def jittered(seconds: float) -> float:
-    """A time that differs from `seconds` by up to a fifth."""
-    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - nothing to guess
+    """A random time that differs from `seconds` by up to a fifth."""
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
 
 
 def _now() -> float:

@@ -1,4 +1,4 @@
-"""Looks up what the watch does not show: events of what hangs silently or is refused, the log of what is not ready."""
+"""Fetches Events and log lines for pods and Jobs that are stuck, rejected or not ready."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from datetime import datetime
 from typing import NamedTuple
 
 from keras_api.resource import KerasModel
-from keras_operator.decide.preparation import pod_creation_deadline
 from keras_operator.diagnosis.admission import (
     Template,
     admission_failed_at,
-    latest_refusal,
+    latest_rejection,
     present_template,
-    refused_replica_set,
+    rejected_replica_set,
 )
 from keras_operator.diagnosis.pods import (
-    LOG,
-    Evidence,
     download_timeout_at,
     readiness_timeout_at,
     startup_timeout_at,
     tells,
 )
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError, UnavailableError
+from keras_operator.kube.evidence import LOG, Evidence
 from keras_operator.kube.kinds import REPLICA_SET, Key
 from keras_operator.kube.times import seconds_until
 from keras_operator.naming.labels import selector, server_selector
 from keras_operator.state.observed import Observed
+from keras_operator.tasks.base import Task
+from keras_operator.tasks.state import pod_creation_deadline
 
-# Events come before the pod's status says the same: the kubelet writes that at its next round, ten seconds later.
+# Events come before the pod's status: the kubelet writes the status at its next sync, ten seconds later.
 EVENTS_EVERY_SECONDS = 5
-# What has hung for so long is asked about as rarely as the kubelet and the controllers repeat themselves.
-PATIENCE_SECONDS = 60
+# After this time, evidence is read as rarely as the kubelet and the controllers repeat their Events.
+YOUNG_SECONDS = 60
 EVENTS_LATER_EVERY_SECONDS = 30
-# A log may grow for ever without anything new in it, and each of its lines would be written to the status.
+# A log may grow for ever without news, and each new line would be a status write.
 LOG_EVERY_SECONDS = 300
 
 log = logging.getLogger(__name__)
@@ -50,104 +51,106 @@ class Log(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What to look up about an object, and from when on."""
+    """Evidence to look up about an object, from a time on."""
 
     uid: str
     at: datetime
     about: Log | Template | None = None
-    """A log, the refusal of a template's pods, or with None the latest warning event."""
+    """A log, the rejection of a template's pods, or with None the latest warning Event."""
 
 
 class DiagnosticsCollector:
-    """Remembers what was found about whom, for as long as it hangs."""
+    """Remembers the evidence about each object, for as long as the object makes no progress."""
 
-    def __init__(self, api: KubeClient) -> None:
-        self._api = api
-        self._asked: dict[Key, dict[Query, tuple[float, Evidence | None]]] = {}
+    def __init__(self, client: KubeClient, tasks: tuple[Task, ...]) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._answers: dict[Key, dict[Query, tuple[float, Evidence | None]]] = {}
 
-    async def evidence(self, model: KerasModel, observed: Observed) -> Mapping[str, Evidence]:
-        """What was found about each object of a model that hangs, by uid."""
+    async def get(self, model: KerasModel, observed: Observed) -> Mapping[str, Evidence]:
+        """The evidence about each object of a model that makes no progress, by uid."""
         key = Key(model.metadata.namespace, model.metadata.name)
-        known = self._asked.pop(key, {})
-        asked = {}
+        known = self._answers.pop(key, {})
+        answers = {}
         now = asyncio.get_running_loop().time()
-        for question in questions(model, observed):
-            if question.at > observed.now:
+        for query in queries(model, observed, self._tasks):
+            if query.at > observed.now:
                 continue
-            answer = known.get(question)
-            if answer is None or now >= answer[0] + _interval(question, observed.now):
-                answer = (now, await self._ask(key, question))
-            asked[question] = answer
-        if asked:
-            self._asked[key] = asked
-        return {question.uid: evidence for question, (_, evidence) in asked.items() if evidence is not None}
+            answer = known.get(query)
+            if answer is None or now >= answer[0] + _interval(query, observed.now):
+                answer = (now, await self._look_up(key, query))
+            answers[query] = answer
+        if answers:
+            self._answers[key] = answers
+        return {query.uid: evidence for query, (_, evidence) in answers.items() if evidence is not None}
 
     def due(self, model: KerasModel, observed: Observed) -> float | None:
-        """Seconds until there is something to ask, for the first time or again."""
-        asked = self._asked.get(Key(model.metadata.namespace, model.metadata.name), {})
+        """Seconds until there is evidence to look up, for the first time or again."""
+        answers = self._answers.get(Key(model.metadata.namespace, model.metadata.name), {})
         now = asyncio.get_running_loop().time()
         return min(
             (
-                asked[each][0] + _interval(each, observed.now) - now
-                if each in asked
+                answers[each][0] + _interval(each, observed.now) - now
+                if each in answers
                 else seconds_until(each.at, observed.now)
-                for each in questions(model, observed)
+                for each in queries(model, observed, self._tasks)
             ),
             default=None,
         )
 
     def forget(self, key: Key) -> None:
-        """Forget what was found about a model that is gone."""
-        self._asked.pop(key, None)
+        """Forget the evidence about a model."""
+        self._answers.pop(key, None)
 
-    async def _ask(self, key: Key, question: Query) -> Evidence | None:
+    async def _look_up(self, key: Key, query: Query) -> Evidence | None:
         try:
-            if isinstance(question.about, Log):
-                line = await self._api.last_log_line(key.namespace, *question.about)
+            if isinstance(query.about, Log):
+                line = await self._client.last_log_line(key.namespace, *query.about)
                 return Evidence(LOG, line) if line else None
-            if question.about is not None:
-                return await self._refusal(key, question.about)
-            events = await self._api.warnings(key.namespace, question.uid)
+            if query.about is not None:
+                return await self._rejection(key, query.about)
+            events = await self._client.warnings(key.namespace, query.uid)
         except (ApiError, UnavailableError) as error:
-            # The status then says less, which is better than nothing.
-            log.warning("cannot look up why something hangs: %s", error)
+            # The status then says less, which is better than no status.
+            log.warning("cannot look up evidence: %s", error)
             return None
         return next((each for each in reversed(events) if tells(each)), None)
 
-    async def _refusal(self, key: Key, template: Template) -> Evidence | None:
-        pages = self._api.pages(REPLICA_SET, key.namespace, selector(server_selector(key.name)))
-        found = refused_replica_set(template, [each async for page, _ in pages for each in page])
+    async def _rejection(self, key: Key, template: Template) -> Evidence | None:
+        pages = self._client.pages(REPLICA_SET, key.namespace, selector(server_selector(key.name)))
+        found = rejected_replica_set(template, [each async for page, _ in pages for each in page])
         if found is None:
             return None
-        return latest_refusal(found, await self._api.warnings(key.namespace, found["metadata"]["uid"]))
+        return latest_rejection(found, await self._client.warnings(key.namespace, found["metadata"]["uid"]))
 
 
-def questions(model: KerasModel, observed: Observed) -> Iterator[Query]:
-    """What is asked, now or later, if nothing changes."""
+def queries(model: KerasModel, observed: Observed, tasks: tuple[Task, ...]) -> Iterator[Query]:
+    """The evidence to look up, now or later, if nothing changes."""
     for pod in observed.pods:
-        silent, unready = startup_timeout_at(pod), readiness_timeout_at(pod)
-        if silent is not None:
-            yield Query(pod.uid, silent)
-        elif unready is not None:
-            at, container = unready
+        startup, readiness = startup_timeout_at(pod), readiness_timeout_at(pod)
+        if startup is not None:
+            yield Query(pod.uid, startup)
+        elif readiness is not None:
+            at, container = readiness
             overdue = download_timeout_at(at)
             if observed.now < overdue:
                 yield Query(pod.uid, at, Log(pod.name, container))
-            # What it says of a download is no news yet at first; by now it is, or something else is said.
+            # A line about the download is normal at first. At this time it is not, or the line is another one.
             yield Query(pod.uid, overdue, Log(pod.name, container))
-    job = observed.job(model) if observed.revision else None
-    podless = pod_creation_deadline(job, observed) if job is not None else None
-    if job is not None and podless is not None:
-        yield Query(job.uid, podless)
+    for task in tasks if observed.revision else ():
+        job = observed.job(task.job_name(model, observed))
+        deadline = pod_creation_deadline(job, observed) if job is not None else None
+        if job is not None and deadline is not None:
+            yield Query(job.uid, deadline)
     deployment = observed.deployment(model)
-    refused = admission_failed_at(deployment) if deployment is not None else None
-    if deployment is not None and refused is not None:
-        yield Query(deployment.uid, refused, present_template(deployment))
+    rejected = admission_failed_at(deployment) if deployment is not None else None
+    if deployment is not None and rejected is not None:
+        yield Query(deployment.uid, rejected, present_template(deployment))
 
 
-def _interval(question: Query, now: datetime) -> float:
-    """Seconds between asking the same twice."""
-    if isinstance(question.about, Log):
+def _interval(query: Query, now: datetime) -> float:
+    """Seconds between two lookups of the same query."""
+    if isinstance(query.about, Log):
         return LOG_EVERY_SECONDS
-    young = (now - question.at).total_seconds() < PATIENCE_SECONDS
+    young = (now - query.at).total_seconds() < YOUNG_SECONDS
     return EVENTS_EVERY_SECONDS if young else EVENTS_LATER_EVERY_SECONDS

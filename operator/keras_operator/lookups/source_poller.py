@@ -1,4 +1,4 @@
-"""Asks sources for their version: at once when a spec is new, then at its pollInterval, less often on failure."""
+"""Polls sources for their version: at once for a new spec, then at its pollInterval, with backoff after failures."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from datetime import UTC, datetime
 from keras_api.reasons import Reason
 from keras_api.resource import KerasModel, SecretReference, SourceSpec
 from keras_api.scalars import duration_seconds
-from keras_operator.kube.client import ApiError, KubeClient, UnavailableError
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError, UnavailableError
 from keras_operator.kube.kinds import Key
 from keras_operator.kube.metrics import Metrics
 from keras_operator.kube.workqueue import jittered
-from keras_operator.state.failure import Failure, needs_human
+from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.source_resolution import SourceResolution, remembered
 from keras_store.errors import StepError
-from keras_store.fingerprint import Fingerprint, fingerprint
 from keras_store.http_storage import public_text, public_url
-from keras_store.sources import CREDENTIAL_NAMES, credential_names
+from keras_store.sources.fingerprint import Fingerprint, fingerprint
+from keras_store.sources.registry import all_credential_keys, credential_keys, fixed_fingerprint
 
 TIMEOUT_SECONDS = 20
 FIRST_PAUSE_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 300
-# Many sources may hang at once; each holds a connection and little else.
+# Many sources may be slow at once; each takes a connection and little else.
 MAX_AT_ONCE = 32
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ class _Entry:
     source: SourceSpec
     resolution: SourceResolution
     failures: int = 0
-    doubted: str = ""
-    """Fingerprint that a step found to be no longer true."""
+    invalidated: str = ""
+    """Fingerprint that a step found to be outdated."""
     timer: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
 
@@ -53,24 +54,24 @@ class _Entry:
 class SourcePoller:
     """Keeps the last answer of every model's source.
 
-    `wake` is called with a model's key when its answer has changed.
+    `enqueue` is called with a model's key when its answer has changed.
     """
 
-    api: KubeClient
+    client: KubeClient
     metrics: Metrics
     max_source_size: int
-    wake: Callable[[Key], None]
+    enqueue: Callable[[Key], None]
     _entries: dict[Key, _Entry] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
 
-    def look(self, model: KerasModel) -> SourceResolution:
-        """The last answer of the model's source; a changed spec makes it be asked at once."""
+    def get(self, model: KerasModel) -> SourceResolution:
+        """The last answer of the model's source; after a change of the spec the source is asked at once."""
         key = Key(model.metadata.namespace, model.metadata.name)
         source = model.spec.source
         entry = self._entries.get(key)
         if model.spec.suspend:
             self.forget(key)
-            same = entry is not None and _same_place(entry.source, source)
+            same = entry is not None and _is_same_file(entry.source, source)
             return entry.resolution if entry is not None and same else remembered(model)
         if entry is None:
             known = remembered(model)
@@ -79,27 +80,27 @@ class SourcePoller:
                 entry.resolution = replace(known, asked=datetime.now(UTC))
                 self._ask(key, entry)
             else:
-                # A restarted operator asks nobody at once, and not all at the same time.
+                # A restarted operator asks no source at once, and not all at the same time.
                 self._ask_later(key, entry, _interval(source), spread=True)
         elif entry.source != source:
-            known = entry.resolution if _same_place(entry.source, source) else SourceResolution()
+            known = entry.resolution if _is_same_file(entry.source, source) else SourceResolution()
             entry.stop()
             entry = self._entries[key] = _Entry(source, SourceResolution(known.fingerprint))
             self._ask(key, entry)
         return entry.resolution
 
-    def doubt(self, key: Key) -> None:
-        """Ask a source again at once, since a step found another file than the last answer says; once per answer."""
+    def invalidate(self, key: Key) -> None:
+        """Ask a source again at once: a step found another file than the last answer says. Once per answer."""
         entry = self._entries.get(key)
         found = entry.resolution.fingerprint if entry is not None else None
-        if entry is None or found is None or entry.doubted == found.value:
+        if entry is None or found is None or entry.invalidated == found.value:
             return
-        entry.doubted = found.value
+        entry.invalidated = found.value
         entry.stop()
         self._ask(key, entry)
 
     def forget(self, key: Key) -> None:
-        """Stop asking for a model."""
+        """Stop polling for a model."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             entry.stop()
@@ -107,7 +108,7 @@ class SourcePoller:
     def _ask_later(self, key: Key, entry: _Entry, seconds: float, *, spread: bool = False) -> None:
         if seconds <= 0:
             return
-        pause = random.uniform(0, seconds) if spread else jittered(seconds)  # noqa: S311 - nothing to guess
+        pause = random.uniform(0, seconds) if spread else jittered(seconds)  # noqa: S311 - not a secret
         entry.timer = asyncio.get_running_loop().call_later(pause, self._ask, key, entry)
 
     def _ask(self, key: Key, entry: _Entry) -> None:
@@ -139,7 +140,7 @@ class SourcePoller:
             entry.resolution = SourceResolution(found)
             self._ask_later(key, entry, _interval(entry.source))
         if entry.resolution != before:
-            self.wake(key)
+            self.enqueue(key)
 
     async def _fingerprint(self, key: Key, source: SourceSpec) -> Fingerprint:
         credentials = await self._credentials(key, source)
@@ -147,14 +148,14 @@ class SourcePoller:
             found = await fingerprint(source.uri, source.s3, credentials, digest=source.digest, timeout=TIMEOUT_SECONDS)
         except StepError as error:
             if error.reason == Reason.SECRET_NOT_FOUND and source.secret_ref is not None:
-                # The source knows what is missing, but not of which Secret it came.
+                # The source reports the missing key, but does not know the Secret.
                 raise StepError(error.reason, f"{_secret(key, source.secret_ref)}: {error.message}") from error
             raise
         if found.size_bytes is not None and found.size_bytes > self.max_source_size:
             raise StepError(
                 Reason.SOURCE_TOO_LARGE,
                 f"{public_url(source.uri)} has {found.size_bytes} bytes, more than the operator's limit of "
-                f"{self.max_source_size}: serve a smaller model, or raise the chart's limit",
+                f"{self.max_source_size}: serve a smaller model, or increase the chart value prepare.maxSourceSize",
             )
         return found
 
@@ -162,22 +163,22 @@ class SourcePoller:
         reference = source.secret_ref
         if reference is None:
             return {}
-        secret = await self.api.secret(key.namespace, reference.name)
+        secret = await self.client.secret(key.namespace, reference.name)
         if secret is None:
             raise StepError(Reason.SECRET_NOT_FOUND, f"{_secret(key, reference)} does not exist: create it")
-        wanted = credential_names(source.uri)
-        # The validation rows may lie elsewhere, and what is in the Secret be for them.
-        if wanted and not any(secret.get(name, "").strip() for name in CREDENTIAL_NAMES):
+        wanted = credential_keys(source.uri)
+        # The keys in the Secret may be for the validation data, which may lie elsewhere.
+        if wanted and not any(secret.get(name, "").strip() for name in all_credential_keys()):
             raise StepError(
                 Reason.SECRET_NOT_FOUND,
-                f"{_secret(key, reference)} has none of the keys {', '.join(wanted)}: add those that the source wants",
+                f"{_secret(key, reference)} has none of the keys {', '.join(wanted)}: add those that the source needs",
             )
         return secret
 
     def _failed(self, key: Key, entry: _Entry, reason: Reason, message: str) -> None:
         self.metrics.resolved(reason)
-        failure = Failure("resolve", reason, message, final=needs_human(reason))
-        # What was known of this source stays known: what it led to goes on being served.
+        failure = Failure("resolve", reason, message, final=is_terminal(reason))
+        # The last version stays known: its revision is still being served.
         entry.resolution = SourceResolution(entry.resolution.fingerprint, failure)
         self._again(key, entry)
 
@@ -192,11 +193,11 @@ def _secret(key: Key, reference: SecretReference) -> str:
 
 
 def _interval(source: SourceSpec) -> float:
-    """Seconds between two questions; 0 for a source that cannot change, or must not be asked."""
-    if source.digest is not None or source.uri.startswith("pvc://"):
+    """Seconds between two requests; 0 for a source that cannot change, or that the operator cannot reach."""
+    if source.digest is not None or fixed_fingerprint(source.uri) is not None:
         return 0
     return duration_seconds(source.poll_interval)
 
 
-def _same_place(one: SourceSpec, other: SourceSpec) -> bool:
+def _is_same_file(one: SourceSpec, other: SourceSpec) -> bool:
     return (one.uri, one.s3, one.digest) == (other.uri, other.s3, other.digest)

@@ -1,18 +1,11 @@
-"""Names, labels and owners that every child carries."""
+"""Labels and annotations of children and pods."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from keras_api import resource
-from keras_api.resource import KerasModel
-from keras_operator.kube.kinds import Kind, Object
+from keras_operator.kube.identity import MANAGED_BY, MANAGER
 
-MANAGER = "keras-operator"
-"""Our field manager, and the value of app.kubernetes.io/managed-by."""
-
-MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 MODEL = "keras-operator.dev/model"
 REVISION = "keras-operator.dev/revision"
@@ -21,16 +14,21 @@ MEMORY_MIB = "keras-operator.dev/memory-mib"
 MEMORY_FACTOR = "keras-operator.dev/memory-factor"
 SERVING = "keras-operator.dev/serving"
 
-# Keys that mean something to the operator or to the selectors: a podTemplate cannot change them.
+SERVER = "server"
+"""Value of the label `COMPONENT` of serving pods, and of all children that belong to them."""
+
+# The operator and its selectors read these keys: a podTemplate cannot change them.
 RESERVED_PREFIXES = ("keras-operator.dev/", "app.kubernetes.io/")
 
-Component = Literal["server", "prepare"]
 
-SELECT_OURS = f"{MANAGED_BY}={MANAGER}"
+def labels(model: str, component: str, revision: str | None = None) -> dict[str, str]:
+    """Labels of a child or pod.
 
-
-def labels(model: str, component: Component, revision: str | None = None) -> dict[str, str]:
-    """Labels of a child or pod."""
+    Args:
+        model: name of the model.
+        component: `SERVER`, or the name of a task.
+        revision: the revision, where the object belongs to one.
+    """
     found = {
         "app.kubernetes.io/name": f"keras-{component}",
         "app.kubernetes.io/instance": model,
@@ -43,35 +41,10 @@ def labels(model: str, component: Component, revision: str | None = None) -> dic
 
 
 def server_selector(model: str) -> dict[str, str]:
-    """What picks the serving pods of a model, and never another's: both keys are ours alone."""
-    return {MODEL: model, COMPONENT: "server"}
+    """Labels that select the serving pods of one model only: the operator alone sets both keys."""
+    return {MODEL: model, COMPONENT: SERVER}
 
 
-def selector(wanted: Mapping[str, str]) -> str:
-    """Labels as a query asks for them."""
-    return ",".join(f"{key}={value}" for key, value in wanted.items())
-
-
-def child(
-    kind: Kind, model: KerasModel, name: str, component: Component = "server", revision: str | None = None
-) -> Object:
-    """apiVersion, kind and metadata of a child; deleting the model deletes it."""
-    return {
-        "apiVersion": kind.api_version,
-        "kind": kind.name,
-        "metadata": {
-            "name": name,
-            "namespace": model.metadata.namespace,
-            "labels": labels(model.metadata.name, component, revision),
-            "ownerReferences": [
-                {
-                    "apiVersion": resource.API_VERSION,
-                    "kind": resource.KIND,
-                    "name": model.metadata.name,
-                    "uid": model.metadata.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-    }
+def selector(required: Mapping[str, str]) -> str:
+    """Labels as a query parameter."""
+    return ",".join(f"{key}={value}" for key, value in required.items())

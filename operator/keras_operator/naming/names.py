@@ -1,17 +1,25 @@
-"""Names of a model's children."""
+"""Names, addresses and hashes of a model's children."""
 
 from __future__ import annotations
 
+from keras_api.resource import KerasModel
+from keras_operator.kube.drift import content_hash
 from keras_operator.kube.kinds import Key
 
 PORT = 8080
 
 
-def prepare_job_name(model: str, revision: str) -> str:
-    """Name of the Job that prepares a revision."""
-    return f"{model}-prepare-{revision}"
+def job_name(model: str, task: str, revision: str) -> str:
+    """Name of the Job that runs a task for a revision."""
+    return f"{model}-{task}-{revision}"
 
 
 def service_url(key: Key) -> str:
-    """Where a model answers inside the cluster."""
+    """Address of a model inside the cluster."""
     return f"http://{key.name}.{key.namespace}.svc:{PORT}"
+
+
+def serving_hash(model: KerasModel) -> str:
+    """Hash of what the spec says of the pods themselves: their template and resources."""
+    serving = model.spec.serving
+    return content_hash([serving.pod_template, serving.resources])

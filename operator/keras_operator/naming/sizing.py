@@ -9,16 +9,16 @@ from keras_api.manifest import ModelSummary
 
 
 class Memory(NamedTuple):
-    """What the attempts before have taught about the memory of a prepare Job."""
+    """What earlier attempts have shown about the memory that a Job needs."""
 
     mib: int = 0
-    """Minimum for the container ``prepare``."""
+    """Lower bound for the Job's main container."""
     factor: int = 1
-    """Multiplies the memory of every container, after the kernel has killed one."""
+    """Factor for the memory of every container, after the kernel killed one."""
 
 
 USUAL = Memory()
-"""Only the size of the model file is known."""
+"""No earlier attempt."""
 
 
 def prepare_mib(source_bytes: int | None) -> int:

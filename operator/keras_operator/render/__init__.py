@@ -1,1 +1,1 @@
-"""The children of a KerasModel as plain dicts: one pure builder per kind, without I/O."""
+"""Builders that several components and tasks share: metadata, containers and pods as plain dicts, without I/O."""

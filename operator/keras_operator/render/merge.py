@@ -1,4 +1,4 @@
-"""Merging a user's PodSpec over ours: maps by key, lists of named things by name, other lists replaced but envFrom."""
+"""Merges the user's PodSpec over the operator's: maps by key, lists with merge keys by name, other lists replaced."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from keras_api.resource import SpecError
 
-# Ours stays, since it may hold an object store's credentials; of two sources of a variable Kubernetes takes the last.
+# The operator's entries stay: they may be an object store's credentials. Of two sources of a variable Kubernetes takes
+# the last one.
 ADDED_TO = {"envFrom"}
-# The merge keys of Kubernetes' own strategic merge patch; a list that is not named here is replaced.
+# The merge keys of Kubernetes' own strategic merge patch; any other list is replaced.
 MERGE_KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -29,9 +30,9 @@ def merge(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> dict
     """`theirs` over `ours`; a null removes a key.
 
     Args:
-        ours: what the operator rendered.
-        theirs: what the user wrote.
-        path: where that stands in the resource, for messages.
+        ours: the fields that the operator rendered.
+        theirs: the fields that the user wrote.
+        path: path of these fields in the resource, for messages.
 
     Raises:
         SpecError: when `theirs` has another type than ours, or a list entry without its name.

@@ -1,54 +1,61 @@
-"""What all pods of the operator have in common: identity, hardening, and the way to the store."""
+"""Fields that all pods of the operator share: identity, hardening, and the access to the store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from keras_api.pod_part import PodPart, volumes_of
 from keras_operator.kube.kinds import Object
 from keras_operator.settings import Settings
 
 USER = 65532
-"""The unprivileged user of our images."""
+"""The unprivileged user of the operator's images."""
 
 STORE_TOKEN_FOLDER = "/var/run/secrets/keras-operator.dev/store"  # noqa: S105 - a folder's name
 STORE_TOKEN_SECONDS = 3600
 
+_TMP = PodPart(
+    mounts=({"name": "tmp", "mountPath": "/tmp"},),  # noqa: S108 - an emptyDir
+    volumes=({"name": "tmp", "emptyDir": {}},),
+)
 
-def container(name: str, image: str, command: list[str], settings: Settings, **more: Any) -> Object:
-    """A container that may change nothing but its volumes.
+
+def container(name: str, image: str, command: Sequence[str], settings: Settings, part: PodPart, **more: Any) -> Object:
+    """A container that can change nothing but its volumes.
 
     Args:
         name: its name.
         image: its image.
-        command: program and arguments, taken literally.
+        command: program and arguments, taken literally; the arguments of `part` follow.
         settings: the operator's settings.
-        more: further fields; ``volumeMounts`` and ``env`` are added to what every container has.
+        part: arguments, environment and mounts.
+        more: further fields.
     """
-    # Libraries that keep files in the home folder find it on the read-only root otherwise.
-    env = [{"name": "HOME", "value": "/tmp"}, *more.pop("env", [])]  # noqa: S108 - an emptyDir
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}, *more.pop("volumeMounts", [])]  # noqa: S108 - an emptyDir
+    # Libraries keep files in the home folder, which would be on the read-only root.
+    env = [{"name": "HOME", "value": "/tmp"}, *part.env]  # noqa: S108 - an emptyDir
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
-        # The kubelet expands $(NAME) in commands, and $$ stands for $: a source's address must arrive as it is written.
-        "command": [word.replace("$", "$$") for word in command],
+        # The kubelet expands $(NAME) in commands, and reads $$ as $: a source's address must arrive unchanged.
+        "command": [word.replace("$", "$$") for word in (*command, *part.args)],
         "env": env,
-        "volumeMounts": mounts,
+        **({"envFrom": list(part.env_from)} if part.env_from else {}),
+        "volumeMounts": [*_TMP.mounts, *part.mounts],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # A program that dies without a last word (a crash in native code) leaves the tail of its log.
+        # A program that crashes in native code writes no report; the end of its log then takes the report's place.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **more,
     }
 
 
-def pod_spec(service_account: str, settings: Settings, **more: Any) -> Object:
-    """A pod's spec; ``volumes`` are added to what every pod has."""
-    volumes = [{"name": "tmp", "emptyDir": {}}, *more.pop("volumes", [])]
+def pod_spec(service_account: str, settings: Settings, parts: Sequence[PodPart], **more: Any) -> Object:
+    """A pod's spec, with the volumes of its containers' parts."""
     spec: Object = {
         "serviceAccountName": service_account,
         "automountServiceAccountToken": False,
@@ -60,7 +67,7 @@ def pod_spec(service_account: str, settings: Settings, **more: Any) -> Object:
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": volumes,
+        "volumes": volumes_of(_TMP, *parts),
         **more,
     }
     if settings.image_pull_secrets:
@@ -68,26 +75,25 @@ def pod_spec(service_account: str, settings: Settings, **more: Any) -> Object:
     return spec
 
 
-def speaks_to_embedded_store(settings: Settings) -> bool:
-    """Whether the store is ours, which asks pods who they are, and not an object store with its own credentials."""
+def uses_embedded_store(settings: Settings) -> bool:
+    """Whether the store is the embedded one, which identifies pods by their tokens, and not an object store."""
     return settings.store_url.startswith("http")
 
 
-def store_access(settings: Settings) -> Object:
-    """Fields of a container that speaks to the store: a token that says who it is, or an object store's credentials."""
-    if speaks_to_embedded_store(settings):
-        return {
-            "env": [{"name": "KERAS_STORE_TOKEN_FILE", "value": f"{STORE_TOKEN_FOLDER}/token"}],
-            "volumeMounts": [{"name": "store-token", "mountPath": STORE_TOKEN_FOLDER, "readOnly": True}],
-        }
+def store_part(settings: Settings, audience: str) -> PodPart:
+    """Access to the store: a token that identifies the pod, or an object store's credentials.
+
+    Args:
+        settings: the operator's settings.
+        audience: the token's audience, which decides whether it can write.
+    """
+    if uses_embedded_store(settings):
+        token = {"path": "token", "audience": audience, "expirationSeconds": STORE_TOKEN_SECONDS}
+        return PodPart(
+            env=({"name": "KERAS_STORE_TOKEN_FILE", "value": f"{STORE_TOKEN_FOLDER}/token"},),
+            mounts=({"name": "store-token", "mountPath": STORE_TOKEN_FOLDER, "readOnly": True},),
+            volumes=({"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}},),
+        )
     if settings.store_secret:
-        return {"envFrom": [{"secretRef": {"name": settings.store_secret}}]}
-    return {}
-
-
-def store_volumes(settings: Settings, audience: str) -> list[Object]:
-    """Volumes that `store_access` mounts; the audience says whether the token writes or only reads."""
-    if not speaks_to_embedded_store(settings):
-        return []
-    token = {"path": "token", "audience": audience, "expirationSeconds": STORE_TOKEN_SECONDS}
-    return [{"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
+        return PodPart(env_from=({"secretRef": {"name": settings.store_secret}},))
+    return PodPart()

@@ -1,36 +1,34 @@
-"""A failure: what went wrong at which step, for people, and whether trying again can help."""
+"""A failure: the step, the reason and a message, and whether a retry can help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from keras_api.reasons import REASON_DOCS, Reason
 
-# Longer texts are for logs.
+# Longer texts belong into logs.
 MAX_MESSAGE = 1024
-
-Step = Literal["resolve", "prepare", "serve"]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that keeps the model from being served as wished."""
+    """An error that keeps the model from being served as the spec asks."""
 
-    step: Step
+    step: str
+    """``resolve``, the name of a task, or ``serve``."""
     reason: Reason
     message: str
     revision: str = ""
     exit_code: int | None = None
     final: bool = False
-    """Whether nothing is tried again until a human changes something."""
+    """Whether manual intervention is required: the operator does not retry."""
 
     def __post_init__(self) -> None:
         if len(self.message) > MAX_MESSAGE:
             object.__setattr__(self, "message", f"{self.message[:MAX_MESSAGE]} ... (cut)")
 
 
-def needs_human(reason: Reason) -> bool:
+def is_terminal(reason: Reason) -> bool:
     """Whether the same inputs would fail again."""
     doc = REASON_DOCS.get(reason)
-    return doc is not None and doc.needs_human
+    return doc is not None and doc.is_terminal

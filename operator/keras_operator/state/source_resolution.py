@@ -1,4 +1,4 @@
-"""What the source last answered when it was asked for its version."""
+"""The last answer of a source about its version."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from datetime import datetime
 from keras_api.reasons import REASON_DOCS, ConditionType, Reason
 from keras_api.resource import KerasModel
 from keras_operator.state.conditions import find_condition
-from keras_operator.state.failure import Failure, needs_human
-from keras_store.fingerprint import Fingerprint
+from keras_operator.state.failure import Failure, is_terminal
+from keras_store.sources.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
 class SourceResolution:
-    """The last answer, and what has gone wrong since."""
+    """The last answer, and the failure since then."""
 
     fingerprint: Fingerprint | None = None
     failure: Failure | None = None
     asked: datetime | None = None
-    """When the source was asked for the first time, until it has answered."""
+    """Time of the first request, until the source has answered."""
 
 
 def remembered(model: KerasModel) -> SourceResolution:
-    """What status says the source answered before this process began; nothing if the spec has changed since."""
+    """The answer that status remembers from before this process began; none if the spec has changed since."""
     same_spec = model.status.observed_generation == model.metadata.generation
-    # A spec that changed meanwhile may lead elsewhere under the same address. A suspended one is not asked again.
+    # A changed spec may lead elsewhere under the same address. The source of a suspended model is not asked again.
     fingerprint = _fingerprint(model) if same_spec or model.spec.suspend else None
     return SourceResolution(fingerprint, _failure(model) if same_spec else None)
 
@@ -38,12 +38,12 @@ def _fingerprint(model: KerasModel) -> Fingerprint | None:
 
 
 def _failure(model: KerasModel) -> Failure | None:
-    """Why the source cannot be used, if that is what Ready says."""
+    """The failure of the source, if Ready reports it."""
     ready = find_condition(model.status, ConditionType.READY)
     failure = model.status.last_failure
     if ready is None or failure is None or (failure.step, failure.reason) != ("resolve", ready.reason):
         return None
     if failure.reason not in REASON_DOCS or failure.reason == Reason.SPEC_INVALID:
-        return None  # of another version's making, or not the source's
+        return None  # written by another version of the operator, or not about the source
     reason = Reason(failure.reason)
-    return Failure("resolve", reason, failure.message, final=needs_human(reason))
+    return Failure("resolve", reason, failure.message, final=is_terminal(reason))

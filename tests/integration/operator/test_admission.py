@@ -100,9 +100,13 @@ INVALID: dict[str, tuple[Object | None, str, str]] = {
         "must be the URL of a service",
     ),
     "a region that cannot be": (_source(s3={"region": "Europe!"}), "spec.source.s3.region", "such as us-east-1"),
-    "a short digest": (_source(digest="sha256:abc"), "spec.source.digest", "must be sha256: and 64 hex digits"),
-    "another digest": (_source(digest=f"md5:{'0' * 32}"), "spec.source.digest", "must be sha256: and 64 hex digits"),
-    "a digest in capitals": (_source(digest=f"sha256:{'A' * 64}"), "spec.source.digest", "in lower case"),
+    "a short digest": (_source(digest="sha256:abc"), "spec.source.digest", "must be sha256: followed by 64 lower-case"),
+    "another digest": (
+        _source(digest=f"md5:{'0' * 32}"),
+        "spec.source.digest",
+        "must be sha256: followed by 64 lower-case",
+    ),
+    "a digest in capitals": (_source(digest=f"sha256:{'A' * 64}"), "spec.source.digest", "64 lower-case hex digits"),
     "polled too often": (_source(pollInterval="1s"), "spec.source.pollInterval", "or from 10s to 8760h"),
     "polled once in a lifetime": (_source(pollInterval="1000000h"), "spec.source.pollInterval", "or from 10s to 8760h"),
     "polled never in history": (_source(pollInterval=f"{'9' * 15}h"), "spec.source.pollInterval", "from 10s to 8760h"),
@@ -113,7 +117,7 @@ INVALID: dict[str, tuple[Object | None, str, str]] = {
     "a Secret that cannot be": (
         _source(secretRef={"name": "My Secret"}),
         "spec.source.secretRef.name",
-        "must be the name of an object",
+        "must be a valid object name",
     ),
     # The validation
     "data that is not CSV": (_validation(data="s3://models/digits.json"), "spec.validation.data", "of a .csv file"),
@@ -124,17 +128,17 @@ INVALID: dict[str, tuple[Object | None, str, str]] = {
     "a bound without a value": (
         _validation({"metric": "accuracy"}),
         "spec.validation.require[0].metric",
-        "give min, max or both",
+        "must have min, max or both",
     ),
     "a bound without a metric": (_validation({"min": "1"}), "spec.validation.require[0].metric", "Required value"),
     "a bound in words": (_accuracy(min="high"), "spec.validation.require[0].min", "must be a decimal number"),
     "a bound that is no text": (_accuracy(min=0.9), "spec.validation.require[0].min", "must be of type string"),
-    "a bound in per cent": (_accuracy(min="95"), "spec.validation.require[0].metric", 'write "0.95" for 95 %'),
+    "a bound in per cent": (_accuracy(min="95"), "spec.validation.require[0].metric", 'for 95 % write "0.95"'),
     "a bound beyond all numbers": (_error(max="1e999"), "spec.validation.require[0].max", "must be a decimal number"),
     "bounds the wrong way round": (
         _accuracy(min="0.9", max="0.1"),
         "spec.validation.require[0].min",
-        "min must not be above max",
+        "min must not be greater than max",
     ),
     "a metric twice": (
         _validation({"metric": "accuracy", "min": "0.9"}, {"metric": "accuracy", "min": "0.8"}),
@@ -156,8 +160,8 @@ INVALID: dict[str, tuple[Object | None, str, str]] = {
     "a billion replicas": (_serving(replicas=10**9), "spec.serving.replicas", "less than or equal to 1000"),
     "half a replica": (_serving(replicas=1.5), "spec.serving.replicas", "must be of type integer"),
     "replicas in words": (_serving(replicas="two"), "spec.serving.replicas", "must be of type integer"),
-    "a negative quantity": (_memory("-1Gi"), "spec.serving.resources.limits[memory]", "and not negative"),
-    "a negative number of cores": (_limits(cpu=-1), "spec.serving.resources.limits[cpu]", "and not negative"),
+    "a negative quantity": (_memory("-1Gi"), "spec.serving.resources.limits[memory]", "a non-negative quantity"),
+    "a negative number of cores": (_limits(cpu=-1), "spec.serving.resources.limits[cpu]", "a non-negative quantity"),
     "a quantity in words": (_memory("lots"), "spec.serving.resources.limits[memory]", "such as 500m (half a core)"),
     "a unit that is none": (
         _memory("2GB"),
@@ -173,7 +177,7 @@ INVALID: dict[str, tuple[Object | None, str, str]] = {
     "an interval that Prometheus does not take": (
         _monitor(interval="1.5s"),
         "spec.monitoring.serviceMonitor.interval",
-        "must be an interval as Prometheus writes it",
+        "must be an interval in the format of Prometheus",
     ),
     "a label that is no text": (
         _monitor(labels={"release": 1}),

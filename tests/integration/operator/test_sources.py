@@ -158,7 +158,11 @@ CASES: dict[str, Case] = {
     "a file beyond the limit": Case(
         http("large"),
         "SourceTooLarge",
-        ["{http}/large/m.keras has 10995116277760 bytes", "limit of 8589934592", "raise the chart's limit"],
+        [
+            "{http}/large/m.keras has 10995116277760 bytes",
+            "limit of 8589934592",
+            "increase the chart value prepare.maxSourceSize",
+        ],
     ),
     # What the fetch step meets
     "a body shorter than its length": Case(

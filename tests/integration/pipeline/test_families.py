@@ -189,14 +189,14 @@ def test_runs_on_the_fastest_runtime_that_can(case):
     family, prepared = case
     model = prepared.manifest.model
     assert model.runtime == family.runtime
-    assert [attempt.runtime for attempt in model.not_taken] == (
+    assert [attempt.runtime for attempt in model.rejected_runtimes] == (
         ["onnxruntime"] if family.runtime == "tensorflow" else []
     )
 
 
 def test_what_was_not_taken_says_which_operation_is_missing(case):
     family, prepared = case
-    reasons = [attempt.reason for attempt in prepared.manifest.model.not_taken]
+    reasons = [attempt.reason for attempt in prepared.manifest.model.rejected_runtimes]
     assert all(family.missing in reason for reason in reasons)
 
 

@@ -59,7 +59,7 @@ def test_a_quantized_model_gets_the_runtime_that_is_measured_fastest(prepare_mod
     for layer in model.layers:
         layer.quantize("int8")
     summary = prepare_model(model).manifest.model
-    (attempt,) = summary.not_taken
+    (attempt,) = summary.rejected_runtimes
     assert {summary.runtime, attempt.runtime} == {"onnxruntime", "tensorflow"}
     assert attempt.reason.startswith("slower here: ")
 

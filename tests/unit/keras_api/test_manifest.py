@@ -53,7 +53,7 @@ def test_the_version_is_written_though_it_is_the_default():
         (b"", "not valid"),
         (b"[]", "not valid"),
         (b"{}", "version"),
-        (altered(version=2), "version 2 is not known"),
+        (altered(version=2), "version 2 is not supported"),
         (altered(surprise=1), "surprise"),
         (altered(files=[{"path": "x", "sha256": "B" * 64, "sizeBytes": 1}]), "sha256"),
         (altered(files=[{"path": "x", "sha256": "b" * 64, "sizeBytes": -1}]), "sizeBytes"),

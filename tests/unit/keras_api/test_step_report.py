@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from keras_api.manifest import Attempt, ModelSummary, Parity, Tensor
+from keras_api.manifest import ModelSummary, Parity, RejectedRuntime, Tensor
 from keras_api.reasons import Reason
 from keras_api.step_report import MAX_BYTES, ReportError, StepFailure, StepReport, decode_report, encode_report
 
@@ -66,7 +66,7 @@ def test_a_message_with_bytes_that_are_no_text_is_reported_all_the_same():
         replace(MODEL, outputs=[Tensor(name="漢" * 60 + str(i), dtype="float32", shape=[-1]) for i in range(100)]),
         replace(MODEL, inputs=[Tensor(name="\x01" * 5_000, dtype="float32", shape=[-1])]),
         replace(MODEL, inputs=[Tensor(name="x", dtype="float32", shape=[-1] * 4_000)]),
-        replace(MODEL, not_taken=[Attempt(runtime="onnxruntime", reason="no " * 5_000)]),
+        replace(MODEL, rejected_runtimes=[RejectedRuntime(runtime="onnxruntime", reason="no " * 5_000)]),
         replace(MODEL, keras_version="3" * 5_000),
     ],
     ids=["inputs", "kanji outputs", "long name", "many dimensions", "long reason", "long version"],
@@ -93,7 +93,7 @@ def test_sixteen_inputs_are_told_in_full():
         ('{"version":1,"step":"dance","revision":"r","failure":{"reason":"Forbidden","message":""}}', "dance"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Nonsense","message":""}}', "Nonsense"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""},"x":1}', "`x`"),
-        ('{"version":1,"step":"put","revision":"r"}', "either the bytes fetched, a model or a failure"),
+        ('{"version":1,"step":"put","revision":"r"}', "exactly one of fetchedBytes, model and failure"),
     ],
 )
 def test_what_is_not_a_step_report_is_refused(data: str, says: str):
@@ -102,7 +102,7 @@ def test_what_is_not_a_step_report_is_refused(data: str, says: str):
 
 
 def test_a_report_cannot_have_both_outcomes():
-    with pytest.raises(ValueError, match="either"):
+    with pytest.raises(ValueError, match="exactly one"):
         StepReport(step="put", revision="r", model=MODEL, failure=StepFailure(reason=Reason.FORBIDDEN, message=""))
 
 

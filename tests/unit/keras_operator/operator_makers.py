@@ -12,17 +12,24 @@ from keras_api.reasons import Reason
 from keras_api.resource import KerasModel, parse_model
 from keras_api.step_report import StepFailure, StepReport, encode_report
 from keras_operator.cache.cache import Cache
-from keras_operator.diagnosis.pods import Evidence
+from keras_operator.components import COMPONENTS
+from keras_operator.components.base import Component, Config, Context, Prepared
+from keras_operator.components.deployment import deployment
+from keras_operator.components.service import ServiceComponent
+from keras_operator.components.service_monitor import SERVICE_MONITOR, ServiceMonitorComponent
 from keras_operator.kube.drift import annotated
+from keras_operator.kube.evidence import Evidence
+from keras_operator.kube.identity import MANAGER
 from keras_operator.kube.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, Key, Kind, Object
 from keras_operator.kube.times import written
-from keras_operator.naming.labels import MANAGER, SERVING, labels
-from keras_operator.naming.names import prepare_job_name
-from keras_operator.render.deployment import deployment, serving_hash
+from keras_operator.naming.labels import SERVING, labels
+from keras_operator.naming.names import job_name, serving_hash
 from keras_operator.settings import Settings
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution
-from keras_store.fingerprint import Fingerprint
+from keras_operator.tasks import PREPARE, TASKS
+from keras_operator.tasks.base import TaskInputs
+from keras_store.sources.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"
@@ -34,6 +41,10 @@ SETTINGS = Settings(
     pipeline_image="registry.example.org/pipeline:1",
     store_url="http://keras-store.keras-system.svc:8080",
 )
+
+
+CONFIG = Config(SETTINGS, COMPONENTS, TASKS)
+CHILD_KINDS = [each.child for each in COMPONENTS]
 
 
 def ago(seconds: float) -> str:
@@ -97,6 +108,28 @@ def live(kind: Kind, rendered: Object, status: Object | None = None, version: in
     }
 
 
+def rendered(component: Component, subject: KerasModel, prepared: Prepared | None = None) -> Object:
+    """The one object that a component desires."""
+    observed = Observed(NOW, FOUND)
+    (obj,) = component.desired(Context(subject, observed, SETTINGS, TASKS, prepared=prepared))
+    return obj
+
+
+def service(subject: KerasModel) -> Object:
+    return rendered(ServiceComponent(), subject)
+
+
+def service_monitor(subject: KerasModel) -> Object:
+    return rendered(ServiceMonitorComponent(), subject)
+
+
+def prepare_job(
+    subject: KerasModel, revision: str, found: Fingerprint, settings: Settings = SETTINGS, **attempt: Any
+) -> Object:
+    observed = Observed(NOW, SourceResolution(found), revision)
+    return PREPARE.job(TaskInputs(subject, observed, settings, **attempt))
+
+
 def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 30, **annotations: str) -> Object:
     """A prepare Job: running, or ended as `Complete` or `Failed`."""
     conditions = []
@@ -114,7 +147,7 @@ def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": prepare_job_name(KEY.name, revision),
+            "name": job_name(KEY.name, "prepare", revision),
             "namespace": KEY.namespace,
             "labels": labels(KEY.name, "prepare", revision),
             "annotations": {
@@ -139,7 +172,7 @@ def pod(
             "uid": f"uid-{name}",
             "resourceVersion": "20",
             "creationTimestamp": ago(30),
-            "labels": labels(KEY.name, component, revision),  # type: ignore[arg-type]
+            "labels": labels(KEY.name, component, revision),
             "annotations": {SERVING: serving_hash(model(serving=serving or {}))} if component == "server" else {},
             "ownerReferences": [{"kind": "ReplicaSet", "name": "x", "uid": owner, "controller": True}],
         },
@@ -219,10 +252,10 @@ def scene(
     evidence: Mapping[str, Evidence] | None = None,
 ) -> Observed:
     """What is observed of a model among its children."""
-    world = Cache()
-    world.has_service_monitors = service_monitors
+    cache = Cache(CHILD_KINDS)
+    cache.set_served(SERVICE_MONITOR, service_monitors)
     for kind, obj in children:
-        world.see(kind, obj)
+        cache.update(kind, obj)
     for each in pods:
-        world.see(POD, each)
-    return replace(observe(subject, world, resolution, NOW), evidence=evidence or {})
+        cache.update(POD, each)
+    return replace(observe(subject, cache, resolution, NOW), evidence=evidence or {})

@@ -1,167 +1,197 @@
-"""The cache says whom a change is about, and forgets what is gone, whatever order events come in."""
+"""The cache finds the model of a change, and removes deleted objects, in whatever order events arrive."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from operator_makers import KEY, body, live, model, pod, ready_pod
+from operator_makers import CHILD_KINDS, KEY, body, job, live, model, pod, prepare_pod, ready_pod, service
 
 from keras_api.reasons import Reason
 from keras_operator.cache.cache import Cache
+from keras_operator.cache.objects import Pod
 from keras_operator.kube.errors import ApplyError
-from keras_operator.kube.kinds import DEPLOYMENT, KERAS_MODEL, POD, SERVICE, Key, Object, Ref
-from keras_operator.render.service import service
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, SERVICE, Key, Object, Ref
 
 
 def _service(version: int = 10, uid: str = "u", **metadata: Any) -> Object:
     return live(SERVICE, service(model()), version=version, uid=uid, **metadata)
 
 
-def test_a_change_wakes_its_model() -> None:
-    world = Cache()
-    assert world.see(KERAS_MODEL, body()) == KEY
-    assert world.see(SERVICE, _service()) == KEY
-    assert world.see(POD, ready_pod("r1")) == KEY
+def test_a_change_returns_its_model() -> None:
+    cache = Cache(CHILD_KINDS)
+    assert cache.update(KERAS_MODEL, body()) == KEY
+    assert cache.update(SERVICE, _service()) == KEY
+    assert cache.update(POD, ready_pod("r1")) == KEY
 
 
-def test_what_is_known_already_wakes_nobody() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
-    assert world.see(SERVICE, _service(version=11)) is None
+def test_a_change_of_the_version_alone_returns_no_model() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
+    assert cache.update(SERVICE, _service(version=11)) is None
 
 
 def test_an_older_version_changes_nothing() -> None:
-    world = Cache()
-    world.see(POD, pod("server", "r1", phase="Running") | {})
+    cache = Cache(CHILD_KINDS)
+    cache.update(POD, pod("server", "r1", phase="Running") | {})
     old = ready_pod("r1")
     old["metadata"]["resourceVersion"] = "5"
-    assert world.see(POD, old) is None
-    assert not world.pods(KEY)[0].ready
+    assert cache.update(POD, old) is None
+    assert not cache.pods(KEY)[0].ready
 
 
-def test_an_object_of_somebody_else_is_not_ours() -> None:
-    assert Cache().see(SERVICE, _service(labels={"app": "theirs"})) is None
+def test_an_object_of_another_owner_is_ignored() -> None:
+    assert Cache(CHILD_KINDS).update(SERVICE, _service(labels={"app": "theirs"})) is None
 
 
 def test_a_child_whose_labels_were_taken_off_is_still_its_models() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
     stripped = _service(version=11, labels={}, ownerReferences=[])
-    assert world.see(SERVICE, stripped) == KEY
-    assert world.children(KEY)[Ref(SERVICE, "digits")].controller is None
+    assert cache.update(SERVICE, stripped) == KEY
+    assert cache.children(KEY)[Ref(SERVICE, "digits")].controller is None
 
 
 def test_the_end_of_an_object_does_not_touch_its_successor() -> None:
-    world = Cache()
-    world.see(SERVICE, _service(version=20, uid="new"))
-    assert world.forget(SERVICE, _service(version=21, uid="old")) is None
-    assert Ref(SERVICE, "digits") in world.children(KEY)
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service(version=20, uid="new"))
+    assert cache.remove(SERVICE, _service(version=21, uid="old")) is None
+    assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_deleted_child_wakes_its_model() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
-    assert world.forget(SERVICE, _service()) == KEY
-    assert world.children(KEY) == {}
+def test_a_deleted_child_returns_its_model() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
+    assert cache.remove(SERVICE, _service()) == KEY
+    assert cache.children(KEY) == {}
 
 
-def test_a_listing_finds_what_vanished_unnoticed() -> None:
-    world = Cache()
-    world.see(SERVICE, _service(version=10))
-    with world.listing(SERVICE, None) as listing:
-        listing.take([], version=15)
+def test_a_listing_removes_objects_that_do_not_exist_any_more() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service(version=10))
+    with cache.listing(SERVICE, None) as listing:
+        listing.add_page([], version=15)
         assert listing.end() == {KEY}
-    assert world.children(KEY) == {}
+    assert cache.children(KEY) == {}
 
 
 def test_a_listing_leaves_what_is_newer_than_it() -> None:
-    world = Cache()
-    world.see(SERVICE, _service(version=20))
-    with world.listing(SERVICE, None) as listing:
-        listing.take([], version=15)
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service(version=20))
+    with cache.listing(SERVICE, None) as listing:
+        listing.add_page([], version=15)
         assert listing.end() == set()
-    assert Ref(SERVICE, "digits") in world.children(KEY)
+    assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
 def test_a_listing_of_one_namespace_says_nothing_of_another() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
-    with world.listing(SERVICE, "elsewhere") as listing:
-        listing.take([], version=15)
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
+    with cache.listing(SERVICE, "elsewhere") as listing:
+        listing.add_page([], version=15)
         listing.end()
-    assert Ref(SERVICE, "digits") in world.children(KEY)
+    assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
 def test_a_listing_keeps_what_any_of_its_pages_brought() -> None:
-    world = Cache()
-    with world.listing(SERVICE, None) as listing:
-        assert listing.take([_service()], version=15) == {KEY}
-        assert listing.take([], version=15) == set()
+    cache = Cache(CHILD_KINDS)
+    with cache.listing(SERVICE, None) as listing:
+        assert listing.add_page([_service()], version=15) == {KEY}
+        assert listing.add_page([], version=15) == set()
         assert listing.end() == set()
-    assert Ref(SERVICE, "digits") in world.children(KEY)
+    assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_page_does_not_bring_back_what_was_deleted_meanwhile() -> None:
-    world = Cache()
-    with world.listing(SERVICE, None) as listing:
-        world.forget(SERVICE, _service(version=12))
-        listing.take([_service(version=10)], version=11)
-    assert world.children(KEY) == {}
+def test_a_page_does_not_bring_back_an_object_that_was_deleted_meanwhile() -> None:
+    cache = Cache(CHILD_KINDS)
+    with cache.listing(SERVICE, None) as listing:
+        cache.remove(SERVICE, _service(version=12))
+        listing.add_page([_service(version=10)], version=11)
+    assert cache.children(KEY) == {}
 
 
-def test_a_kind_that_the_cluster_lost_is_forgotten_whole() -> None:
-    world = Cache()
-    world.see(SERVICE, _service(version=20))
-    world.see(POD, ready_pod("r1"))
-    world.forget_all(SERVICE)
-    assert world.children(KEY) == {}
-    assert len(world.pods(KEY)) == 1
+def test_all_objects_of_a_kind_are_removed_with_the_kind() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service(version=20))
+    cache.update(POD, ready_pod("r1"))
+    cache.remove_all(SERVICE)
+    assert cache.children(KEY) == {}
+    assert len(cache.pods(KEY)) == 1
 
 
-def test_a_model_on_its_way_out_is_not_worked_on() -> None:
-    world = Cache()
+def test_a_model_that_is_being_deleted_is_not_reconciled() -> None:
+    cache = Cache(CHILD_KINDS)
     going = body()
     going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
-    assert world.see(KERAS_MODEL, going) == KEY
-    assert world.model(KEY) is None
+    assert cache.update(KERAS_MODEL, going) == KEY
+    assert cache.model(KEY) is None
 
 
-def test_trust_ends_when_our_fields_change() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
-    child = world.children(KEY)[Ref(SERVICE, "digits")]
-    assert world.trusts(child) is None
-    world.trust(KEY, child)
-    assert world.children(KEY)[child.ref].body is None
+def test_a_child_is_modified_when_its_managed_fields_change() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
+    child = cache.children(KEY)[Ref(SERVICE, "digits")]
+    assert cache.is_unmodified(child) is None
+    cache.mark_unmodified(KEY, child)
+    assert cache.children(KEY)[child.ref].body is None
     changed = _service(version=11, managedFields=[])
-    assert world.see(SERVICE, changed) == KEY
-    assert world.trusts(world.children(KEY)[child.ref]) is False
+    assert cache.update(SERVICE, changed) == KEY
+    assert cache.is_unmodified(cache.children(KEY)[child.ref]) is False
 
 
 def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
-    world = Cache()
+    cache = Cache(CHILD_KINDS)
     template = {"metadata": {"labels": {"keras-operator.dev/revision": "r7"}}}
     rendered = {**service(model()), "spec": {"template": template, "replicas": 3}}
-    world.see(DEPLOYMENT, live(DEPLOYMENT, rendered))
-    child = world.children(KEY)[Ref(DEPLOYMENT, "digits")]
+    cache.update(DEPLOYMENT, live(DEPLOYMENT, rendered))
+    child = cache.children(KEY)[Ref(DEPLOYMENT, "digits")]
     assert (child.revision, child.replicas) == ("r7", 3)
 
 
-def test_what_was_applied_is_trusted_even_if_the_watch_was_ahead_of_the_answer() -> None:
-    world = Cache()
-    world.see(SERVICE, _service())
-    world.trust(KEY, world.children(KEY)[Ref(SERVICE, "digits")])
+def test_an_applied_object_is_unmodified_even_if_the_watch_is_ahead_of_the_answer() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(SERVICE, _service())
+    cache.mark_unmodified(KEY, cache.children(KEY)[Ref(SERVICE, "digits")])
     entry = {"manager": "keras-operator", "operation": "Apply", "fieldsV1": {}, "time": "2026-11-22T12:00:00Z"}
-    world.see(SERVICE, _service(version=12, managedFields=[entry]))
-    world.see_applied(SERVICE, _service(version=11, managedFields=[entry]))
-    assert world.trusts(world.children(KEY)[Ref(SERVICE, "digits")]) is True
+    cache.update(SERVICE, _service(version=12, managedFields=[entry]))
+    cache.update_applied(SERVICE, _service(version=11, managedFields=[entry]))
+    assert cache.is_unmodified(cache.children(KEY)[Ref(SERVICE, "digits")]) is True
 
 
-def test_a_right_that_is_missing_in_one_namespace_hides_nothing_in_another() -> None:
-    world = Cache()
-    problem = ApplyError(Reason.FORBIDDEN, "no right to list")
-    world.denied[(POD, KEY.namespace), "list"] = problem
-    assert world.hidden(KEY) == {POD: problem}
-    assert world.hidden(Key("elsewhere", "digits")) == {}
-    world.denied[(SERVICE, None), "watch"] = problem
-    assert set(world.hidden(Key("elsewhere", "digits"))) == {SERVICE}
+def test_a_right_that_is_missing_in_one_namespace_is_not_missing_in_another() -> None:
+    cache = Cache(CHILD_KINDS)
+    error = ApplyError(Reason.FORBIDDEN, "no right to list")
+    assert cache.set_forbidden((POD, KEY.namespace), "list", error)
+    assert cache.forbidden(KEY) == {POD: error}
+    assert cache.forbidden(Key("elsewhere", "digits")) == {}
+    assert cache.set_forbidden((SERVICE, None), "watch", error)
+    assert set(cache.forbidden(Key("elsewhere", "digits"))) == {SERVICE}
+
+
+def _job_and_pod(cache: Cache) -> Pod:
+    cache.update(JOB, job("r1"))
+    cache.update(POD, prepare_pod("r1", {"running": {}}))
+    (pod,) = cache.pods(KEY)
+    return pod
+
+
+def test_the_last_pod_of_a_job_is_kept_when_it_is_deleted() -> None:
+    cache = Cache(CHILD_KINDS)
+    pod = _job_and_pod(cache)
+    assert cache.remove(POD, prepare_pod("r1")) == KEY
+    assert cache.pods(KEY) == ()
+    assert cache.removed_pods(KEY) == (pod,)
+
+
+def test_the_removed_pod_of_a_job_goes_with_the_job() -> None:
+    cache = Cache(CHILD_KINDS)
+    _job_and_pod(cache)
+    cache.remove(POD, prepare_pod("r1"))
+    cache.remove(JOB, job("r1"))
+    assert cache.removed_pods(KEY) == ()
+
+
+def test_a_removed_pod_of_a_deployment_is_not_kept() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(POD, ready_pod("r1"))
+    cache.remove(POD, ready_pod("r1"))
+    assert cache.removed_pods(KEY) == ()

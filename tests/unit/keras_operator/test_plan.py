@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from operator_makers import (
+    CONFIG,
     FOUND,
     SETTINGS,
     deployment_status,
@@ -16,28 +17,33 @@ from operator_makers import (
     prepare_pod,
     ready_pod,
     scene,
+    service_monitor,
     success,
     summary,
 )
 
+from keras_operator.components.deployment import deployment
+from keras_operator.components.service_monitor import SERVICE_MONITOR
 from keras_operator.decide.plan import Plan, decide
-from keras_operator.kube.kinds import DEPLOYMENT, JOB, SERVICE_MONITOR, Ref
-from keras_operator.naming.names import prepare_job_name
-from keras_operator.render.deployment import deployment
-from keras_operator.render.service_monitor import service_monitor
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, Ref
+from keras_operator.naming.names import job_name
 from keras_operator.state.source_resolution import SourceResolution
 
 REVISION = scene(model()).revision
 PREPARED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 OLD_PREPARED = {**PREPARED, "preparedRevision": "old"}
-OLD_JOB = Ref(JOB, prepare_job_name("digits", "old"))
+OLD_JOB = Ref(JOB, job_name("digits", "prepare", "old"))
 
 
 def plan(*children: Any, status: Any = None, pods: Any = (), monitors: bool = False, **spec: Any) -> Plan:
     resolution = spec.pop("resolution", FOUND)
     subject = model(status, **spec)
     observed = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=monitors)
-    return decide(subject, observed, SETTINGS)
+    return decide(subject, observed, CONFIG)
+
+
+def started(found: Plan) -> list[str]:
+    return [obj["metadata"]["name"] for obj in found.apply if obj["kind"] == "Job"]
 
 
 def kinds(found: Plan) -> list[str]:
@@ -47,13 +53,12 @@ def kinds(found: Plan) -> list[str]:
 def test_a_new_model_gets_an_address_before_anything_else() -> None:
     found = plan(resolution=SourceResolution())
     assert kinds(found) == ["ServiceAccount", "Service"]
-    assert found.start is None
+    assert started(found) == []
 
 
 def test_a_resolved_model_gets_a_prepare_job() -> None:
     found = plan()
-    assert found.start is not None
-    assert found.start["metadata"]["name"] == prepare_job_name("digits", REVISION)
+    assert started(found) == [job_name("digits", "prepare", REVISION)]
 
 
 def test_only_a_prepared_model_gets_a_deployment() -> None:
@@ -64,7 +69,7 @@ def test_only_a_prepared_model_gets_a_deployment() -> None:
 def test_the_old_revision_stays_deployed_until_the_new_one_is_prepared() -> None:
     found = plan((JOB, job(REVISION)), status=OLD_PREPARED)
     assert found.prepared is not None
-    assert found.prepared[0] == "old"
+    assert found.prepared.revision == "old"
     template = next(obj for obj in found.apply if obj["kind"] == "Deployment")["spec"]["template"]
     assert template["metadata"]["labels"]["keras-operator.dev/revision"] == "old"
 
@@ -80,7 +85,7 @@ def test_a_service_monitor_needs_its_kind_and_the_users_wish() -> None:
 
 def test_a_suspended_model_is_neither_changed_nor_cleaned_up() -> None:
     found = plan((JOB, job("old")), status=OLD_PREPARED, suspend=True)
-    assert (found.apply, found.start, found.delete) == ((), None, ())
+    assert (found.apply, found.delete) == ((), ())
 
 
 def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
