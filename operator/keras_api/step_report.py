@@ -6,7 +6,7 @@ The kubelet keeps 4096 bytes of a termination message. A longer report is shorte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -16,8 +16,6 @@ from keras_api.reasons import Reason
 
 MAX_BYTES = 4096
 REPORT_VERSION: Final = 1
-
-Step = Literal["fetch", "prepare", "put", "get"]
 
 
 class StepFailure(Contract, frozen=True, kw_only=True):
@@ -31,17 +29,19 @@ class StepReport(Contract, frozen=True, kw_only=True):
     """Outcome of one run of a step: a failure, or the result of fetch or prepare. Other steps report failures only."""
 
     version: Literal[1] = REPORT_VERSION
-    step: Step
+    step: str
     revision: str
     fetched_bytes: int | None = None
     """Size of the model file in bytes: the result of fetch."""
     model: ModelSummary | None = None
     """The prepared model: the result of prepare."""
+    result: dict[str, Any] | None = None
+    """The result of any other step, whose task knows its fields."""
     failure: StepFailure | None = None
 
     def __post_init__(self) -> None:
-        if [self.fetched_bytes, self.model, self.failure].count(None) != 2:
-            raise ValueError("a step report must have exactly one of fetchedBytes, model and failure")
+        if [self.fetched_bytes, self.model, self.result, self.failure].count(None) != 3:
+            raise ValueError("a step report must have exactly one of fetchedBytes, model, result and failure")
 
 
 class ReportError(ValueError):

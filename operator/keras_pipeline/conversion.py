@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from keras_pipeline import converters, saved_model
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.converters.base import Export
 from keras_pipeline.errors import ConversionError, ParityError, PrepareError
-from keras_pipeline.inspection import Facts
-from keras_pipeline.loading import Model, first_lines
-from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, Case, check
-from keras_pipeline.progress import Progress
+from keras_pipeline.inspection import ModelProperties
+from keras_pipeline.loading import LoadedModel, first_lines
+from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel
 from keras_runtimes.registry import RUNTIMES
@@ -58,9 +57,17 @@ class Converted:
 class Converter:
     """Converts one model, in a scratch folder."""
 
-    def __init__(self, model: Model, facts: Facts, cases: Sequence[Case], scratch: Path, say: Progress) -> None:
-        self._model, self._facts, self._cases, self._scratch, self._say = model, facts, cases, scratch, say
-        self._tolerance = HALF_PRECISION if facts.half_precision else FULL_PRECISION
+    def __init__(
+        self,
+        model: LoadedModel,
+        properties: ModelProperties,
+        cases: Sequence[ReferenceCase],
+        scratch: Path,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._model, self._properties, self._cases, self._scratch = model, properties, cases, scratch
+        self._progress = progress
+        self._tolerance = HALF_PRECISION if properties.half_precision else FULL_PRECISION
 
     def convert(self, requested: str, bundle: Path) -> Converted:
         """Try the runtimes that the spec allows, and move the files of the chosen one into the bundle.
@@ -68,7 +75,7 @@ class Converter:
         Raises:
             PrepareError: CONVERSION_FAILED or PARITY_FAILED with every candidate's reason and figures.
         """
-        self._say("exporting a SavedModel")
+        self._progress("exporting a SavedModel")
         folder = self._scratch / "export"
         try:
             export = Export(folder, saved_model.export(self._model, folder))
@@ -83,10 +90,10 @@ class Converter:
                     self._check_memory(name)
                 good.append(self._try(name, export))
             except (ConversionError, ParityError) as error:
-                self._say(f"{name} not taken: {error}")
+                self._progress(f"{name} rejected: {error}")
                 failed[name] = error
             # The order of the runtimes is the order of speed, except for quantised models, which are measured.
-            if good and not self._facts.quantized:
+            if good and not self._properties.quantized:
                 break
         if not good:
             reason = list(failed.values())[-1].reason
@@ -107,7 +114,7 @@ class Converter:
 
     def _check_memory(self, name: str) -> None:
         limit = memory_limit()
-        needed = conversion_excess(name, self._facts.weight_bytes, limit)
+        needed = conversion_excess(name, self._properties.weight_bytes, limit)
         if needed and limit:
             raise ConversionError(
                 f"converting needs about {needed // MIB} MiB of memory, the limit is {limit // MIB} MiB"
@@ -115,18 +122,18 @@ class Converter:
 
     def _try(self, name: str, export: Export) -> Converted:
         """Convert to one runtime, and compare it with Keras."""
-        self._say(f"converting to {name}")
+        self._progress(f"converting to {name}")
         info = RUNTIMES[name]
         path, bindings = converters.convert(name, export, self._scratch / info.entry)
-        self._say(f"comparing {name} with Keras")
+        self._progress(f"comparing {name} with Keras")
         runtime = open_runtime(info, ConvertedModel(path, self._model.inputs, self._model.outputs, bindings))
-        return Converted(name, runtime, check(runtime, self._cases, self._tolerance), path, bindings)
+        return Converted(name, runtime, check_parity(runtime, self._cases, self._tolerance), path, bindings)
 
     def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
         """The fastest, and the others with their times; one alone is not measured."""
         if len(good) == 1:
             return good[0], []
-        self._say("measuring")
+        self._progress("measuring")
         inputs = self._cases[0].inputs
         times = {converted.name: _milliseconds(converted.runtime, inputs) for converted in good}
         first, *others = sorted(good, key=lambda converted: times[converted.name])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from keras_api.reasons import ConditionType, Reason
+from keras_api.reasons import Reason
 from keras_api.resource import KerasModel
 from keras_api.step_report import StepReport
 from keras_operator.kube.kinds import Object
@@ -45,8 +45,8 @@ class Task(ABC):
 
     name: str
     """Component label of the Job and its pods, part of the Job's name, and step of the task's failures."""
-    condition: ConditionType
-    """The condition that reports the task."""
+    condition: str
+    """Type of the condition that reports the task."""
     running: Reason
     """Reason of that condition while the task runs."""
     succeeded: Reason

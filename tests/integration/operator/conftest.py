@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,41 +14,30 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
+from api_servers import api_server_with  # noqa: E402
 from cluster.apiserver import ApiServer  # noqa: E402
 from fault_source import Source  # noqa: E402
-from kube import Kube, wait_until  # noqa: E402
+from kube import Kube  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
-
-from keras_api.crd import custom_resource_definition  # noqa: E402
-from keras_store.sources.registry import SCHEMES  # noqa: E402
-
-
-@contextmanager
-def _api_server(folder: Path) -> Iterator[ApiServer]:
-    with ApiServer(folder, controller_manager=True) as server:
-        kube = Kube(server.kubeconfig)
-        kube.create(custom_resource_definition(SCHEMES))
-        wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
-        yield server
 
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with _api_server(tmp_path_factory.mktemp("api")) as server:
+    with api_server_with(tmp_path_factory.mktemp("api")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def quiet_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """For tests that bring their own operators, which the one at work elsewhere would help."""
-    with _api_server(tmp_path_factory.mktemp("quiet-api")) as server:
+    with api_server_with(tmp_path_factory.mktemp("quiet-api")) as server:
         yield server
 
 
 @pytest.fixture
 def own_api(tmp_path: Path) -> Iterator[ApiServer]:
     """For one test alone, which may stop it or take its CRDs away."""
-    with _api_server(tmp_path / "api") as server:
+    with api_server_with(tmp_path / "api") as server:
         yield server
 
 

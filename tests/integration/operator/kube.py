@@ -29,6 +29,7 @@ _GROUPS = {
     "clusterroles": "/apis/rbac.authorization.k8s.io/v1",
     "leases": "/apis/coordination.k8s.io/v1",
     "kerasmodels": "/apis/keras-operator.dev/v1alpha1",
+    "horizontalpodautoscalers": "/apis/autoscaling/v2",
     "servicemonitors": "/apis/monitoring.coreos.com/v1",
 }
 _PLURALS = {

@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class OperatorProcess:
-    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, log: Path, *, program: tuple[str, ...] = ("-m", "keras_operator"), **settings: str
+    ) -> None:
+        self._program = program
         self._port = Port()
         self.address = f"127.0.0.1:{self._port.number}"
         self._log = log
@@ -45,7 +48,7 @@ class OperatorProcess:
         """Start it, and do not wait."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "keras_operator"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, *self._program], env=self._environment, stdout=log, stderr=log
             )
 
     def start(self) -> None:

@@ -21,9 +21,9 @@ from keras_api.step_report import StepReport, decode_report
 # Runs a module with less patience for the store than the product has, which waits for 25 s.
 _HURRIED = """
 import runpy, sys
-import keras_store.bundle_store
-from keras_store.storage import Timeouts
-keras_store.bundle_store.STORE_TIMEOUTS = Timeouts(silence=0.5)
+import keras_store.bundles.open
+from keras_store.storage.base import Timeouts
+keras_store.bundles.open.STORE_TIMEOUTS = Timeouts(idle=0.5)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """

@@ -102,7 +102,7 @@ def test_a_file_replaced_before_it_was_fetched_is_looked_at_again_at_once(scene:
     scene.create(source.url, source={"pollInterval": "1h"})
     first = wait_until(lambda: scene.status().get("desiredRevision"), "a revision")
     source.content = b"a better model"
-    scene.kubelet.fails("digits", Reason.SOURCE_CHANGED, "the file was replaced after it was looked at")
+    scene.kubelet.fails("digits", Reason.SOURCE_CHANGED, "the file was replaced after it was polled")
     second = wait_until(
         lambda: (found := scene.status()["desiredRevision"]) != first and found, "the new file to be noticed"
     )

@@ -110,8 +110,8 @@ def test_a_put_that_hangs_is_told_while_the_old_revision_serves(
 
     ready = scene.wait_for("Ready", "False", "StoreUnavailable")
     assert f"{silent_store}/{scene.namespace}/digits/{second}/manifest.json: no answer in time" in ready["message"]
-    assert "not a byte for" in ready["message"]
-    assert "look whether the store, its volume or the network hangs" in ready["message"]
+    assert "no data for" in ready["message"]
+    assert "check the store, its volume and the network" in ready["message"]
     assert scene.status()["lastFailure"]["step"] == "prepare"
     assert scene.condition("Reconciling")["status"] == "True"
     assert still_serves(scene, first)

@@ -115,9 +115,12 @@ async def test_a_small_body_is_not_worth_another_thread(
 ) -> None:
     gate = Gate()
     gate.opened.set()
-    async with serving(bundles["classifier"], gated(gate)) as url, aiohttp.ClientSession(url) as client:
-        async with client.post(PREDICT, data=body(rows)) as answer:
-            assert answer.status == 200
+    async with (
+        serving(bundles["classifier"], gated(gate)) as url,
+        aiohttp.ClientSession(url) as client,
+        client.post(PREDICT, data=body(rows)) as answer,
+    ):
+        assert answer.status == 200
 
     assert (gate.thread == threading.current_thread().name) is inline
 
@@ -126,7 +129,10 @@ async def test_an_error_in_a_large_body_is_answered_as_in_a_small_one(bundles: d
     gate = Gate()
     gate.opened.set()
     large = body(LARGE_ROWS)[:-3] + b"?]}"
-    async with serving(bundles["classifier"], decode_through(gate)) as url, aiohttp.ClientSession(url) as client:
-        async with client.post(PREDICT, data=large) as answer:
-            assert answer.status == 400
-            assert "the body is not a predict request" in (await answer.json())["error"]
+    async with (
+        serving(bundles["classifier"], decode_through(gate)) as url,
+        aiohttp.ClientSession(url) as client,
+        client.post(PREDICT, data=large) as answer,
+    ):
+        assert answer.status == 400
+        assert "the body is not a predict request" in (await answer.json())["error"]

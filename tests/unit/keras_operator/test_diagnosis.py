@@ -247,7 +247,7 @@ RETRY = json.dumps(
         "level": "warning",
         "message": "any text",
         "event": LogEvent.BUNDLE_DOWNLOAD_RETRY,
-        "cause": "http://store: no answer in time (not a byte for 25 s)",
+        "cause": "http://store: no answer in time (no data for 25 s)",
     }
 )
 
@@ -274,7 +274,7 @@ def test_a_store_that_does_not_answer_is_reported_before_the_server_gives_up() -
     assert cause.reason is Reason.STORE_UNAVAILABLE
     assert cause.message == (
         "container server of pod pod-a cannot download its bundle: "
-        "http://store: no answer in time (not a byte for 25 s): "
+        "http://store: no answer in time (no data for 25 s): "
         "check that the store is running and reachable; running servers are not affected"
     )
 
