@@ -16,10 +16,6 @@ from keras_api.reasons import Reason
 
 MAX_BYTES = 4096
 REPORT_VERSION: Final = 1
-DOWNLOADING: Final = "downloading the bundle"
-"""What a server's log says last while it gets its bundle: not to be ready is no trouble then, for a while."""
-TRYING_AGAIN: Final = "trying again"
-"""How a line of its log begins, whose end says what is wrong with the store, after a colon."""
 
 
 class StepFailure(Contract, frozen=True, kw_only=True):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 
 from keras_api.step_report import StepReport, encode_report
 
 PATH = "/dev/termination-log"
 PATH_VARIABLE = "TERMINATION_MESSAGE_PATH"
+
+log = logging.getLogger(__name__)
 
 
 def publish(report: StepReport) -> None:
@@ -24,4 +26,4 @@ def publish(report: StepReport) -> None:
             file.write(encode_report(report))
     except OSError as error:
         if named or not isinstance(error, FileNotFoundError):
-            print(f"warning: the step report cannot be written: {error}", file=sys.stderr)  # noqa: T201
+            log.warning("the step report cannot be written: %s", error)

@@ -11,7 +11,7 @@ import time
 
 from kubernetes.aio.config import ConfigException
 
-from keras_operator import logs
+from keras_api import logs
 from keras_operator.apply import Applier
 from keras_operator.cache.cache import Cache
 from keras_operator.cache.informer import Informer
@@ -37,6 +37,9 @@ from keras_operator.tasks.base import Task
 # Connections besides those of the workers and the watches: leader election, discovery, listings, kopf's own watches.
 OTHER_CONNECTIONS = 16
 
+# kopf logs a line for every event of every object, and a warning for the kinds that a cluster does not have.
+KOPF_LOGGERS = ("kopf.objects", "kopf.activities", "kopf._core.reactor.observation")
+
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +49,9 @@ def main() -> None:
         settings = read_settings(os.environ)
     except SettingsError as error:
         sys.exit(f"keras-operator: {error}")
-    logs.set_up(settings.log_level, settings.log_format)
+    logs.set_up(level=settings.log_level, libraries=settings.log_level, style=settings.log_format)
+    for name in KOPF_LOGGERS:
+        logging.getLogger(name).setLevel(max(logging.getLevelName(settings.log_level), logging.ERROR))
     try:
         asyncio.run(run(settings))
     except ConfigException as error:

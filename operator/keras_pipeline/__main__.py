@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_api import logs
 from keras_api.limits import memory_limit
 from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
@@ -18,6 +19,8 @@ from keras_api.work_folder import WorkFolder
 from keras_pipeline import environment
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.progress import Progress
+
+log = logging.getLogger("keras_pipeline")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     step.add_argument("--custom-objects", type=Path, help="folder with the code of the custom layers and functions")
     options = parser.parse_args(arguments)
 
+    logs.set_up()
     environment.configure()
     environment.end_on_sigterm()
     report = step_report(options.request, options.work, options.custom_objects)
     publish(report)
     if report.failure is not None:
-        print(f"{report.failure.reason}: {report.failure.message}", file=sys.stderr)  # noqa: T201
+        log.error("%s: %s", report.failure.reason, report.failure.message)
         return 1
     return 0
 
@@ -60,7 +64,7 @@ def step_report(request_text: str, work: Path, custom_objects: Path | None = Non
         message = f"the prepare step cannot allocate the memory that the model needs{within} ({error})"
         failure = StepFailure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model or its inputs smaller")
     except Exception as error:
-        traceback.print_exc()
+        log.exception("the prepare step failed unexpectedly")
         message = f"the prepare step failed unexpectedly ({type(error).__name__}: {error}): see the Job's log"
         failure = StepFailure(reason=Reason.PREPARE_FAILED, message=message)
     else:

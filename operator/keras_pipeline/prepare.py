@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_api.manifest import GOLDEN_NAME, ModelSummary, SourceRecord
+from keras_api.manifest import ModelSummary, SourceRecord
 from keras_api.revision import REVISION_LENGTH
 from keras_pipeline.custom_objects import load_custom_objects, reject_custom_objects
 from keras_pipeline.inspection import inspect
@@ -35,7 +35,7 @@ def prepare(
     Args:
         model_path: the Keras file (.keras, or legacy .h5).
         output: folder of the bundle (`keras_api.manifest`). It must not exist, or must be empty.
-        runtime: name of a runtime, or auto: the fastest whose outputs agree with those of Keras.
+        runtime: name of a runtime (`keras_runtimes.registry`), or auto: the fastest whose outputs agree with those of Keras.
         validation: rows that the model must pass; they also replace the synthetic inputs of the comparison with Keras.
         custom_objects: folder with the code of the model's custom layers and functions.
         source: origin of the file, for the manifest. Default: the file itself.
@@ -56,11 +56,11 @@ def prepare(
 
     # The import takes seconds and much memory: a file that is rejected before costs neither.
     progress("importing TensorFlow")
-    from keras_pipeline import golden
     from keras_pipeline.conversion import Converter
     from keras_pipeline.loading import load_model
     from keras_pipeline.manifest_writer import write_manifest
     from keras_pipeline.reference_cases import golden_case, reference_cases, run_in_batches
+    from keras_runtimes.golden import write_golden
 
     definitions = {}
     if custom_objects is not None:
@@ -86,7 +86,7 @@ def prepare(
 
         progress("writing the bundle")
         example = golden_case(model, rows)
-        golden.write(bundle / GOLDEN_NAME, example.inputs, example.expected)
+        write_golden(bundle, example.inputs, example.expected)
         summary = ModelSummary(
             digest=source.digest,
             size_bytes=source.size_bytes,

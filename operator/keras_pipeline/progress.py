@@ -1,20 +1,24 @@
-"""Progress lines on stderr, with the seconds since the step began."""
+"""Progress of a step: log lines with the seconds since it began."""
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
+
+from keras_api.logs import fields
+
+log = logging.getLogger("keras_pipeline")
 
 
 class Progress:
-    """Says what the step is at: ``[  3.2s] converting to ONNX``."""
+    """Logs what the step does next."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        """Print one line."""
-        print(f"[{self.seconds:5.1f}s] {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is the step's voice
+        """Log one line."""
+        log.info(text, extra=fields(seconds=round(self.seconds, 1)))
 
     @property
     def seconds(self) -> float:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_api.reasons import Reason
-from keras_pipeline import golden
 from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.loading import LoadedModel
@@ -24,6 +23,7 @@ from keras_pipeline.validation import ValidationSet
 BATCHES = (1, 7, 24)
 STRETCH = 1.5  # factor of a second length of free axes, for the same reason
 METRIC_BATCH = 32
+GOLDEN_ROWS = 8
 # Keras keeps the outputs of all layers for a batch: 24 images of 224 x 224 take over 2 GiB. Where memory decides on the
 # batch size, a batch has at most this many values.
 MAX_BATCH_VALUES = 1 << 20
@@ -50,8 +50,8 @@ def golden_case(model: LoadedModel, validation: ValidationSet | None) -> Referen
     """The golden rows of the bundle."""
     if validation is None:
         synthetic = SyntheticInputs(model)
-        return _reference_case(model, synthetic.batch(_affordable(golden.ROWS, synthetic.batch(1))))
-    rows = _affordable(golden.ROWS, take(validation.inputs, 0, 1))
+        return _reference_case(model, synthetic.batch(_affordable(GOLDEN_ROWS, synthetic.batch(1))))
+    rows = _affordable(GOLDEN_ROWS, take(validation.inputs, 0, 1))
     return _reference_case(model, take(validation.inputs, 0, rows))
 
 

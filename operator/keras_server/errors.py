@@ -1,61 +1,83 @@
-"""What can go wrong with a request, and the one table that says which HTTP status each error becomes."""
+"""Errors of requests. Each has a code, which a front translates into its own protocol."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from enum import StrEnum
+from typing import ClassVar
 
-RETRY_AFTER_SECONDS = 1
+
+class ErrorCode(StrEnum):
+    """Why a request has no response."""
+
+    INVALID_REQUEST = "invalid_request"
+    UNKNOWN_MODEL = "unknown_model"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+    OVERLOADED = "overloaded"
+    NOT_READY = "not_ready"
+    INFERENCE_FAILED = "inference_failed"
+    INTERNAL = "internal"
+    CANCELLED = "cancelled"
+    """The client closed the connection before its response. Only metrics contain this code."""
 
 
 class ServerError(Exception):
-    """Base of the errors whose text is written for the client; anything else is a fault of ours and answers 500."""
+    """Base of the errors whose text is for the client."""
+
+    code: ClassVar[ErrorCode]
 
 
 class InvalidRequestError(ServerError):
-    """The request cannot be understood, or does not fit the model."""
+    """The request cannot be decoded, or does not fit the model."""
+
+    code = ErrorCode.INVALID_REQUEST
 
 
 class UnknownModelError(ServerError):
-    """The request asks for a model or a version that is not served here."""
+    """The request is for a model or a version that this server does not have."""
+
+    code = ErrorCode.UNKNOWN_MODEL
 
 
 class SlowRequestError(ServerError):
     """The request's body did not arrive in time."""
 
+    code = ErrorCode.TIMEOUT
+
 
 class TooLargeError(ServerError):
-    """The request's body exceeds the bound."""
+    """The request exceeds the maximum size."""
+
+    code = ErrorCode.TOO_LARGE
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"the body exceeds {max_bytes} bytes: send fewer rows, or increase the server's option --max-body-bytes"
+        )
 
 
 class OverloadedError(ServerError):
-    """As many requests as allowed are already here."""
+    """The server has reached its maximum number of requests, or of their bytes."""
+
+    code = ErrorCode.OVERLOADED
 
 
 class NotReadyError(ServerError):
-    """The model is not loaded yet, or failed its warm-up."""
+    """The model is not loaded yet, or has failed its warm-up."""
+
+    code = ErrorCode.NOT_READY
 
 
 class InferenceError(ServerError):
     """The runtime failed while it ran the model."""
 
-
-STATUS: dict[type[Exception], HTTPStatus] = {
-    InvalidRequestError: HTTPStatus.BAD_REQUEST,
-    UnknownModelError: HTTPStatus.NOT_FOUND,
-    SlowRequestError: HTTPStatus.REQUEST_TIMEOUT,
-    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    OverloadedError: HTTPStatus.TOO_MANY_REQUESTS,
-    NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
-    InferenceError: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
-_RETRY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+    code = ErrorCode.INFERENCE_FAILED
 
 
-def status_of(error: Exception) -> HTTPStatus:
-    """The status that answers an error; 500 for what is not in the table."""
-    return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+class InternalError(ServerError):
+    """An unexpected error of the server itself."""
 
+    code = ErrorCode.INTERNAL
 
-def headers_of(status: HTTPStatus) -> dict[str, str]:
-    """Headers that go with a status: when it is worth asking again."""
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _RETRY else {}
+    def __init__(self) -> None:
+        super().__init__("internal error; see the server's log")

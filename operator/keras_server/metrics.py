@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -23,8 +22,8 @@ class Metrics:
     """The server's metrics, in a registry of their own.
 
     Args:
-        in_flight: tells how many requests are being answered.
-        ready: tells whether the server is ready.
+        in_flight: returns the number of requests in flight.
+        ready: returns whether the server is ready.
     """
 
     def __init__(
@@ -60,30 +59,37 @@ class Metrics:
             "keras_server_batch_rows", "Rows of one inference.", buckets=_ROWS, registry=registry
         )
         self._rejected = Counter(
-            "keras_server_queue_rejected_total",
-            "Inference requests turned away because too many were being answered.",
+            "keras_server_requests_rejected_total",
+            "Inference requests rejected because the server had reached its limit of requests, or of their bytes.",
             registry=registry,
         )
         Gauge(
-            "keras_server_in_flight", "Inference requests being answered, the waiting included.", registry=registry
+            "keras_server_in_flight", "Inference requests in flight, waiting ones included.", registry=registry
         ).set_function(in_flight)
         Gauge("keras_server_ready", "1 while the server is ready, else 0.", registry=registry).set_function(ready)
         self._model_info = Gauge(
             "keras_server_model_info",
-            "Always 1; the labels say what is served.",
+            "Always 1; the labels describe the served model.",
             ["model", "revision", "runtime"],
             registry=registry,
         )
 
     def describe(self, *, model: str, revision: str, runtime: str) -> None:
-        """Say what is served."""
+        """Set the served model."""
         self._model_info.labels(model, revision, runtime).set(1)
 
-    def observe_request(self, protocol: str, code: int, seconds: float) -> None:
-        """Count one inference request, answered with an HTTP status."""
+    def observe_request(self, protocol: str, code: int | str, seconds: float, *, rejected: bool) -> None:
+        """Count one inference request.
+
+        Args:
+            protocol: that it came by.
+            code: the protocol's status of the answer.
+            seconds: from its headers to its answer.
+            rejected: whether a limit on requests in flight was reached.
+        """
         self._requests.labels(protocol, str(code)).inc()
         self._request_seconds.labels(protocol).observe(seconds)
-        if code == HTTPStatus.TOO_MANY_REQUESTS:
+        if rejected:
             self._rejected.inc()
 
     def observe_inference(self, rows: int, seconds: float) -> None:

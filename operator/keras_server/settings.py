@@ -18,7 +18,7 @@ class Settings:
     """How the server runs."""
 
     bundle: Path
-    store: str  # URL of the store to get the bundle from; empty: it is in its folder already
+    store: str  # URL of the store with the bundle; empty: the bundle is in its folder already
     path: str  # <namespace>/<model>/<revision> in the store
     name: str
     host: str
@@ -27,9 +27,9 @@ class Settings:
     workers: int  # inferences at once
     max_rows: int  # of one request: memory of an inference grows with its rows
     max_body_bytes: int  # of one request
-    max_in_flight: int  # requests at once, the waiting included
+    max_in_flight: int  # requests in flight, waiting ones included
     body_timeout: float  # seconds for a request's body to arrive
-    drain_delay: float  # seconds from SIGTERM to the closing of the port, for the endpoints to propagate
+    drain_delay: float  # seconds from SIGTERM until the port closes, for endpoints to propagate
     drain_timeout: float  # seconds for the requests in flight after that
 
     @property
@@ -41,34 +41,34 @@ class Settings:
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Settings from the command line, then from the environment, then from the defaults.
 
-    A fault ends the process with status 2 and one line that names the option.
+    An invalid option ends the process with status 2 and one line that names it.
     """
     cpus = cpu_limit()
     parser = argparse.ArgumentParser(prog="python -m keras_server", description="Serve one bundle.")
 
     def option(flag: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
-        # argparse passes a default that is a string through `type`, so a bad variable is reported like a bad flag.
+        # argparse passes a default that is a string through `type`: an invalid variable is reported like a flag.
         value = environment.get(ENVIRONMENT_PREFIX + flag.replace("-", "_").upper(), default)
         shown = "" if default in (None, "") else f" (default {default})"
         parser.add_argument(f"--{flag}", type=kind, default=value, required=value is None, help=text + shown)
 
     option("bundle", Path, None, "the bundle folder")
-    option("store", str, "", "URL of the store to get the bundle from; without it the folder has the bundle already")
-    option("path", str, "", "the bundle's place in the store: <namespace>/<model>/<revision>")
+    option("store", str, "", "URL of the store with the bundle; without it, the bundle folder must contain the bundle")
+    option("path", str, "", "path of the bundle in the store: <namespace>/<model>/<revision>")
     option("name", str, None, "the model's name in URLs")
     option("host", str, "0.0.0.0", "address to listen on")  # noqa: S104 - a pod listens on its own addresses
-    option("port", _port, 8080, "port to listen on; 0 takes a free one")
+    option("port", _port, 8080, "port to listen on; 0 for any free port")
     option("threads", _count, cpus, "threads of one inference; the default is the CPU limit")
     option("workers", _count, 2, "inferences at the same time")
-    option("max-rows", _count, 4096, "rows that one request may have")
-    option("max-body-bytes", _count, 64 * 2**20, "bytes that one request may have")
-    option("max-in-flight", _count, 256, "requests at once, the waiting included; more are answered with 429")
+    option("max-rows", _count, 4096, "maximum rows of one request")
+    option("max-body-bytes", _count, 64 * 2**20, "maximum bytes of one request")
+    option("max-in-flight", _count, 256, "requests in flight, waiting ones included; more are answered with 429")
     option("body-timeout", _seconds, 60.0, "seconds for a request's body to arrive")
     option("drain-delay", _seconds, 5.0, "seconds from SIGTERM until the port closes, for endpoints to propagate")
     option("drain-timeout", _seconds, 20.0, "seconds for the requests in flight after the port closed")
     settings = Settings(**vars(parser.parse_args(arguments)))
     if bool(settings.store) != bool(settings.path):
-        parser.error("--store and --path need each other")
+        parser.error("--store and --path must be set together")
     return settings
 
 
@@ -79,7 +79,7 @@ def _count(text: str) -> int:
 
 
 def _port(text: str) -> int:
-    # The resolver would take what is larger, and cut it off.
+    # The resolver would truncate a larger number.
     if not 0 <= (value := int(text)) < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
     return value

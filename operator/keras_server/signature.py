@@ -1,4 +1,4 @@
-"""What a model takes and gives, and whether a request's arrays fit it."""
+"""Inputs and outputs of a model, and whether the arrays of a request fit them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_api.manifest import ModelSummary, Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Arrays
 from keras_server.errors import InvalidRequestError
 
 ANY_SIZE = -1
@@ -28,10 +28,20 @@ class Signature:
         """The input of that name.
 
         Raises:
-            InvalidRequestError: when the model has no such input.
+            InvalidRequestError: the model has no such input.
         """
         if (tensor := self.inputs.get(name)) is None:
-            raise InvalidRequestError(f"the model has no input {name!r}; it takes {describe(self.inputs)}")
+            raise InvalidRequestError(f"the model has no input {name!r}; its inputs are {describe(self.inputs)}")
+        return tensor
+
+    def output(self, name: str) -> Tensor:
+        """The output of that name.
+
+        Raises:
+            InvalidRequestError: the model has no such output.
+        """
+        if (tensor := self.outputs.get(name)) is None:
+            raise InvalidRequestError(f"the model has no output {name!r}; its outputs are {describe(self.outputs)}")
         return tensor
 
 
@@ -40,24 +50,24 @@ def describe(tensors: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{tensor.name!r} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors.values())
 
 
-def check_inputs(signature: Signature, arrays: Mapping[str, Array], *, max_rows: int) -> int:
-    """See that the arrays are what the model takes.
+def check_inputs(signature: Signature, arrays: Arrays, *, max_rows: int) -> int:
+    """Check that arrays fit the model's inputs.
 
     Returns:
         The number of rows, which is the size of the first axis; 1 when no input has a free first axis.
 
     Raises:
-        InvalidRequestError: naming the input, what was expected and what was given.
+        InvalidRequestError: naming the input, what the model expects and what the request has.
     """
     for name in arrays:
         signature.input(name)
     if missing := signature.inputs.keys() - arrays.keys():
         names = ", ".join(repr(name) for name in signature.inputs if name in missing)
-        raise InvalidRequestError(f"input {names} is missing; the model takes {describe(signature.inputs)}")
+        raise InvalidRequestError(f"input {names} is missing; the model's inputs are {describe(signature.inputs)}")
     rows: dict[str, int] = {}
     for name, array in arrays.items():
         tensor = signature.inputs[name]
-        if array.dtype != DTYPES[tensor.dtype].numpy:
+        if array.dtype != NUMPY_DTYPES[tensor.dtype]:
             raise InvalidRequestError(f"input {name!r} is {array.dtype}; the model takes {tensor.dtype}")
         if not fits(array.shape, tensor.shape):
             raise InvalidRequestError(
@@ -79,5 +89,5 @@ def check_inputs(signature: Signature, arrays: Mapping[str, Array], *, max_rows:
 def fits(shape: tuple[int, ...], declared: list[int]) -> bool:
     """Whether a shape is one that a declared shape allows; -1 there means any size."""
     return len(shape) == len(declared) and all(
-        wanted in (ANY_SIZE, size) for size, wanted in zip(shape, declared, strict=True)
+        expected in (ANY_SIZE, size) for size, expected in zip(shape, declared, strict=True)
     )

@@ -1,17 +1,16 @@
-"""Warm-up: run the golden inputs and compare with the answers that Keras gave, before any user is served."""
+"""Warm-up: the golden inputs run, and their answers must equal Keras's, before the first request is served."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from keras_server.bundle import Bundle, Golden
-from keras_server.dtypes import Array
-from keras_server.runtimes.base import Runtime
+from keras_api.manifest import ModelSummary
+from keras_runtimes.arrays import Array, Arrays
+from keras_runtimes.base import Runtime
+from keras_runtimes.golden import Golden
 from keras_server.signature import ANY_SIZE
 
-# One row is the commonest request; the last size makes the runtime allocate for real batches.
+# Most requests have one row; the last size makes the runtime allocate memory for batches.
 BATCH_SIZES = (1, 32)
 
 # The prepare step's own rule for float32, widened to what the step measured: another CPU rounds a little differently.
@@ -24,26 +23,25 @@ class GoldenMismatchError(Exception):
     """The model does not answer as Keras did; the text names the output and the difference."""
 
 
-def warm_up(runtime: Runtime, bundle: Bundle, golden: Golden) -> None:
+def warm_up(runtime: Runtime, model: ModelSummary, golden: Golden) -> None:
     """Run the golden inputs as they are, then in batches of other sizes where the model allows it.
 
     Raises:
-        GoldenMismatchError: when an answer differs from the golden one.
-        InvalidRequestError: when the model refuses its own golden inputs.
-        InferenceError: when the runtime fails.
+        GoldenMismatchError: an answer differs from the golden one.
+        InvalidInputError: the model rejects its own golden inputs.
+        ModelRunError: the runtime fails.
     """
-    model = bundle.manifest.model
     tolerance = max(ABSOLUTE_TOLERANCE, MEASURED_ERROR_MARGIN * float(model.parity.max_abs_error))
-    compare(runtime.infer(golden.inputs), golden.outputs, absolute=tolerance)
+    compare(runtime.run(golden.inputs), golden.outputs, absolute=tolerance)
     if any(not tensor.shape or tensor.shape[0] != ANY_SIZE for tensor in (*model.inputs, *model.outputs)):
         return
     for size in BATCH_SIZES:
-        answers = runtime.infer(_batch(golden.inputs, size))
+        answers = runtime.run(_batch(golden.inputs, size))
         compare(answers, _batch(golden.outputs, size), absolute=tolerance)
 
 
-def compare(answers: Mapping[str, Array], golden: Mapping[str, Array], *, absolute: float) -> None:
-    """See that answers equal the golden ones: floats within tolerance (NaN equals NaN), everything else exactly.
+def compare(answers: Arrays, golden: Arrays, *, absolute: float) -> None:
+    """Compare answers with the golden ones: floats within tolerance (NaN equals NaN), everything else exactly.
 
     Raises:
         GoldenMismatchError: naming the first output that differs.
@@ -67,6 +65,6 @@ def compare(answers: Mapping[str, Array], golden: Mapping[str, Array], *, absolu
             )
 
 
-def _batch(arrays: Mapping[str, Array], size: int) -> dict[str, Array]:
-    """The rows again and again until there are `size` of them."""
+def _batch(arrays: Arrays, size: int) -> dict[str, Array]:
+    """`size` rows: the given ones, repeated."""
     return {name: np.take(array, range(size), axis=0, mode="wrap") for name, array in arrays.items()}

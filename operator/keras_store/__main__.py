@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_api import logs
 from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
 from keras_api.scalars import quantity
@@ -28,7 +29,7 @@ log = logging.getLogger("keras_store")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     if options.command == "serve":
         # Imported here: every pod begins with a step, and the web server doubles the time of its imports.
         from keras_store.server.serve import serve

@@ -8,7 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keras_api.step_report import TRYING_AGAIN
+from keras_api.log_events import LogEvent
+from keras_api.logs import fields
 from keras_store.errors import StorageError, StorageErrorKind
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ async def retrying(
     attempts: int = ATTEMPTS,
     first_pause: float = 0.5,
     longest_pause: float = 8.0,
+    event: LogEvent = LogEvent.TRANSFER_RETRY,
 ) -> T:
     """The operation's result, after retries of transient storage errors. The last error is raised.
 
@@ -34,6 +36,7 @@ async def retrying(
         attempts: maximum number of attempts; `MAX_TIMEOUTS` applies too.
         first_pause: seconds before the second attempt, plus or minus half of it; doubled for each further attempt.
         longest_pause: seconds.
+        event: what a log line about a failed attempt is called.
     """
     timeouts = 0
     for attempt in range(1, attempts + 1):
@@ -45,6 +48,12 @@ async def retrying(
                 raise
             # Jitter, so that the pods of one Deployment do not retry at the same time.
             pause = min(first_pause * 2 ** (attempt - 1), longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311
-            log.warning("%s in %.1f s (attempt %d failed): %s", TRYING_AGAIN, pause, attempt, error.message)
+            log.warning(
+                "retrying in %.1f s (attempt %d failed): %s",
+                pause,
+                attempt,
+                error.message,
+                extra=fields(event=event, cause=error.message),
+            )
             await asyncio.sleep(pause)
     raise AssertionError("attempts must be at least 1")

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from keras_api.log_events import LogEvent
 from keras_api.reasons import Reason
-from keras_api.step_report import DOWNLOADING, TRYING_AGAIN, ReportError, StepReport, decode_report
+from keras_api.step_report import ReportError, StepReport, decode_report
 from keras_operator.cache.objects import Pod
 from keras_operator.kube.evidence import FAILED_CREATE, LOG, Evidence
 from keras_operator.kube.kinds import Object
@@ -37,6 +38,15 @@ _REPEATED = "(combined from similar events): "
 _CREATING = "Error creating: "
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
+_DOWNLOAD_EVENTS = {LogEvent.BUNDLE_DOWNLOAD, LogEvent.BUNDLE_DOWNLOAD_RETRY}
+
+
+class LogLine(NamedTuple):
+    """What is read from a line of a container's log (`keras_api.logs`)."""
+
+    message: str = ""
+    event: str = ""
+    cause: str = ""
 
 
 class Diagnosis(NamedTuple):
@@ -64,7 +74,7 @@ def cause_of(pod: Pod, now: datetime, evidence: Evidence | None = None) -> Diagn
         or _from_containers(pod)
         or _from_scheduler(pod)
         or _from_last_run(pod, now, evidence)
-        or _from_clue(pod, now, evidence)
+        or _from_evidence(pod, now, evidence)
     )
 
 
@@ -184,7 +194,8 @@ def ended_badly(pod: Pod, container: Mapping[str, Any]) -> Diagnosis | None:
     report = step_report(container)
     if report is not None and report.failure is not None:
         return Diagnosis(report.failure.reason, report.failure.message, code, name)
-    log_end = " ".join((terminated.get("message") or "").split())[-MAX_LOG_CHARACTERS:]
+    lines = (terminated.get("message") or "").splitlines()
+    log_end = " ".join(filter(None, (parse_log_line(line).message for line in lines)))[-MAX_LOG_CHARACTERS:]
     detail = f": {log_end}" if log_end else f"; see `kubectl logs {pod.name} -c {name}`"
     return Diagnosis(Reason.CRASH_LOOP, f"container {name} of pod {pod.name} exited with {code}{detail}", code, name)
 
@@ -251,10 +262,9 @@ def _from_scheduler(pod: Pod) -> Diagnosis | None:
 
 
 def _from_last_run(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis | None:
-    """Of a server that asks for its bundle again: a store that gave no answer is not back before it has given one."""
+    """StoreUnavailable, as long as a server that ended with it downloads its bundle again."""
     unready = readiness_timeout_at(pod)
-    words = _words(evidence)
-    if unready is None or not (now < unready[0] or words == DOWNLOADING or words.startswith(TRYING_AGAIN)):
+    if unready is None or not (now < unready[0] or _last_log_line(evidence).event in _DOWNLOAD_EVENTS):
         return None
     container = next(each for each in containers(pod) if each["name"] == unready[1])
     cause = ended_badly(pod, container)
@@ -263,16 +273,15 @@ def _from_last_run(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagno
     return None if has_been_ready_since(pod, last_end_time(container)) else cause
 
 
-def _from_clue(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis | None:
+def _from_evidence(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis | None:
     unready = readiness_timeout_at(pod)
     if unready is not None and now >= unready[0]:
-        name = unready[1]
-        words = _words(evidence)
-        if words.startswith(TRYING_AGAIN):
-            why = words.partition(": ")[2]
-            remedy = "look whether the store runs, or hangs; what is served already is not affected"
-            return Diagnosis(Reason.STORE_UNAVAILABLE, f"container {name} of pod {pod.name} waits: {why}: {remedy}")
-        downloading = words == DOWNLOADING
+        name, line = unready[1], _last_log_line(evidence)
+        if line.event == LogEvent.BUNDLE_DOWNLOAD_RETRY:
+            where = f"container {name} of pod {pod.name} cannot download its bundle"
+            remedy = "check that the store is running and reachable; running servers are not affected"
+            return Diagnosis(Reason.STORE_UNAVAILABLE, f"{where}: {line.cause}: {remedy}")
+        downloading = line.event == LogEvent.BUNDLE_DOWNLOAD
         if downloading and now < download_timeout_at(unready[0]):
             return None
         seconds = (
@@ -280,23 +289,27 @@ def _from_clue(pod: Pod, now: datetime, evidence: Evidence | None) -> Diagnosis 
             if downloading or pod.status.get("phase") == "Pending"
             else READINESS_TIMEOUT_SECONDS
         )
-        says = f" and says: {words}" if words else ""
-        message = f"container {name} of pod {pod.name} runs for more than {seconds} s and is not ready{says}"
+        where = f"container {name} of pod {pod.name}"
+        last_line = f"; its last log line: {line.message}" if line.message else ""
+        message = f"{where} has been running for more than {seconds} s and is not ready{last_line}"
         return Diagnosis(Reason.NOT_READY, f"{message}; see `kubectl logs {pod.name} -c {name}`")
     return None if evidence is None or evidence.reason == LOG else cause_from_event(pod.name, evidence)
 
 
-def _words(evidence: Evidence | None) -> str:
-    """What a container's log says last, as far as it was looked up."""
-    return spoken(evidence.message) if evidence is not None and evidence.reason == LOG else ""
+def _last_log_line(evidence: Evidence | None) -> LogLine:
+    return parse_log_line(evidence.message) if evidence is not None and evidence.reason == LOG else LogLine()
 
 
-def spoken(line: str) -> str:
-    """What a line of a log says: of one in JSON its message, and not too much of any."""
+def parse_log_line(text: str) -> LogLine:
+    """The fields of a log line in JSON; of any other line, the text as its message. All are cut to a maximum."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(text)
     except ValueError:
         entry = None
-    if isinstance(entry, dict) and isinstance(entry.get("message"), str):
-        line = entry["message"]
-    return " ".join(line.split())[:MAX_LOG_CHARACTERS]
+    if not isinstance(entry, dict) or not isinstance(entry.get("message"), str):
+        entry = {"message": text}
+    return LogLine(*(_cut(entry.get(field)) for field in LogLine._fields))
+
+
+def _cut(value: Any) -> str:
+    return " ".join(value.split())[:MAX_LOG_CHARACTERS] if isinstance(value, str) else ""

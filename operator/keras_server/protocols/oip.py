@@ -1,14 +1,14 @@
-"""The Open Inference Protocol (version 2) over REST, with the binary tensor extension.
+"""The Open Inference Protocol (version 2) over HTTP, with the binary tensor extension.
 
-A binary tensor travels after the JSON, whose length a header gives; the JSON then says how many bytes are whose.
-Numbers go little-endian and row by row; a string goes as its length in four bytes and itself.
+Binary tensors follow the JSON, whose length is in a header; the JSON has the number of bytes of each tensor. Numbers
+are little-endian, row by row; a string is its length in four bytes, and its bytes.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Annotated, Any
 
@@ -17,15 +17,36 @@ import numpy as np
 
 from keras_api import __version__
 from keras_api.manifest import Tensor
-from keras_server.dtypes import DTYPES, Array
+from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
+from keras_runtimes.registry import RUNTIMES
+from keras_server.dataplane import InferRequest, InferResponse
 from keras_server.errors import InvalidRequestError
+from keras_server.health import Health
+from keras_server.model import ModelInfo
 from keras_server.protocols import json_tensors
-from keras_server.signature import Signature, describe
+from keras_server.protocols.base import Body, Exchange, Protocol
+from keras_server.signature import Signature
 
 # Inference-Header-Content-Length, as the extension names it.
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
-_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorflow": "tensorflow_savedmodel"}
+SERVER_NAME = "keras-server"
 _BYTES_LENGTH = struct.Struct("<I")
+DATATYPES = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+}
+"""The protocol's names of the element types that manifests name."""
 
 Size = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -68,46 +89,113 @@ class _Request(msgspec.Struct, frozen=True):
 _decode_request = msgspec.json.Decoder(_Request).decode
 
 
-@dataclass(frozen=True)
-class InferRequest:
-    """A decoded request."""
-
-    inputs: dict[str, Array]
-    outputs: dict[str, bool] = field(default_factory=dict)  # wanted outputs by name: whether in binary
-    id: str | None = None
-
-
-def decode_request(body: bytes, json_length: str | None, signature: Signature) -> InferRequest:
+def decode(body: bytes, headers: Mapping[str, str], model: ModelInfo) -> Exchange:
     """Read an inference request.
 
-    Args:
-        body: the whole body.
-        json_length: the header `Inference-Header-Content-Length`, None when absent.
-        signature: the model's.
-
     Raises:
-        InvalidRequestError: naming what is wrong and what was expected.
+        InvalidRequestError: naming the error and what the model expects.
     """
-    text, binary = _split(body, json_length)
+    text, binary = _split(body, headers.get(JSON_LENGTH_HEADER))
     try:
         request = _decode_request(text)
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"the body is not an inference request: {error}") from error
+    inputs = _inputs(request, binary, model.signature)
+    default = request.parameters.binary_data_output
+    in_binary: dict[str, bool] = {}
+    for output in request.outputs:
+        if output.parameters.classification or output.parameters.shared_memory_region is not None:
+            raise InvalidRequestError(f"output {output.name!r}: classification and shared memory are not supported")
+        asked = output.parameters.binary_data
+        in_binary[output.name] = default if asked is None else asked
+    return Exchange(
+        InferRequest(model.name, model.revision, inputs, tuple(in_binary), request.id),
+        partial(encode, in_binary=in_binary or dict.fromkeys(model.signature.outputs, default)),
+    )
+
+
+def encode(response: InferResponse, *, in_binary: Mapping[str, bool]) -> Body:
+    """Write a response.
+
+    Args:
+        response: the response.
+        in_binary: for each output, whether the client wants it after the JSON.
+
+    Raises:
+        InvalidRequestError: JSON cannot contain the strings of an output.
+    """
+    tensors: list[dict[str, Any]] = []
+    binary: list[bytes] = []
+    for name, array in response.outputs.items():
+        tensor: dict[str, Any] = {"name": name, "datatype": _datatype(array), "shape": list(array.shape)}
+        if in_binary[name]:
+            binary.append(_to_binary(array))
+            tensor["parameters"] = {"binary_data_size": len(binary[-1])}
+        else:
+            tensor["data"] = _to_json(name, array)
+        tensors.append(tensor)
+    identity = {"id": response.id} if response.id is not None else {}
+    text = msgspec.json.encode(
+        {"model_name": response.model, "model_version": response.revision, **identity, "outputs": tensors}
+    )
+    if not binary:
+        return Body(text)
+    return Body(b"".join((text, *binary)), "application/octet-stream", {JSON_LENGTH_HEADER: str(len(text))})
+
+
+def server_metadata() -> dict[str, Any]:
+    """Name, version and extensions of this server."""
+    return {"name": SERVER_NAME, "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+def model_metadata(model: ModelInfo, _: Health | None = None) -> dict[str, Any]:
+    """Names, types and shapes of the model's inputs and outputs."""
+    return {
+        "name": model.name,
+        "versions": [model.revision],
+        "platform": RUNTIMES[model.runtime].platform if model.runtime in RUNTIMES else model.runtime,
+        "inputs": [_metadata(tensor) for tensor in model.signature.inputs.values()],
+        "outputs": [_metadata(tensor) for tensor in model.signature.outputs.values()],
+    }
+
+
+def model_ready(model: ModelInfo, health: Health) -> dict[str, Any]:
+    """Readiness of the model.
+
+    Raises:
+        NotReadyError: with the state and its reason.
+    """
+    health.require_ready()
+    return {"name": model.name, "ready": True}
+
+
+PROTOCOL = Protocol(
+    name="oip",
+    title="open_inference_protocol",
+    models="/v2/models",
+    verb="/infer",
+    version_name=str,
+    decode=decode,
+    model_pages={"": model_metadata, "/ready": model_ready},
+    server_pages={"/v2": server_metadata},
+    list_paths=lambda name: [f"/v2/models/{name}", f"/v2/models/{name}/infer", "/v2/health/ready"],
+)
+
+
+def _inputs(request: _Request, binary: memoryview, signature: Signature) -> dict[str, Array]:
     inputs: dict[str, Array] = {}
     offset = 0
     for item in request.inputs:
         tensor = signature.input(item.name)
         if item.name in inputs:
             raise InvalidRequestError(f"input {item.name!r} is given twice")
-        expected = DTYPES[tensor.dtype].oip
+        expected = DATATYPES[tensor.dtype]
         if item.datatype != expected:
             raise InvalidRequestError(
                 f"input {item.name!r} has datatype {item.datatype!r}; the model takes {expected!r}"
             )
         if item.parameters.shared_memory_region is not None:
-            raise InvalidRequestError(
-                f"input {item.name!r} lies in shared memory, which is not supported: send the data"
-            )
+            raise InvalidRequestError(f"input {item.name!r} is in shared memory, which is not supported: send the data")
         if (size := item.parameters.binary_data_size) is None:
             inputs[item.name] = _from_json(item, tensor)
             continue
@@ -115,7 +203,7 @@ def decode_request(body: bytes, json_length: str | None, signature: Signature) -
             raise InvalidRequestError(f"input {item.name!r} has both data and binary_data_size; send one of them")
         if offset + size > len(binary):
             raise InvalidRequestError(
-                f"input {item.name!r} wants {size} binary bytes; {len(binary) - offset} are left after the JSON"
+                f"input {item.name!r} has {size} binary bytes; {len(binary) - offset} are left after the JSON"
             )
         inputs[item.name] = _from_binary(binary[offset : offset + size], item, tensor)
         offset += size
@@ -123,51 +211,11 @@ def decode_request(body: bytes, json_length: str | None, signature: Signature) -
         raise InvalidRequestError(
             f"{len(binary)} binary bytes follow the JSON; the inputs' binary_data_size add up to {offset}"
         )
-    return InferRequest(inputs, _wanted(request, signature), request.id)
-
-
-def encode_response(
-    request: InferRequest, outputs: Mapping[str, Array], *, model: str, revision: str
-) -> tuple[bytes, int | None]:
-    """The response's body and, when binary tensors follow the JSON, the JSON's length.
-
-    Raises:
-        InvalidRequestError: when an output holds strings that JSON cannot carry.
-    """
-    tensors: list[dict[str, Any]] = []
-    binary: list[bytes] = []
-    for name, as_binary in request.outputs.items():
-        array = outputs[name]
-        tensor: dict[str, Any] = {"name": name, "datatype": _oip_type(array), "shape": list(array.shape)}
-        if as_binary:
-            binary.append(_to_binary(array))
-            tensor["parameters"] = {"binary_data_size": len(binary[-1])}
-        else:
-            tensor["data"] = _to_json(name, array)
-        tensors.append(tensor)
-    identity = {"id": request.id} if request.id is not None else {}
-    text = msgspec.json.encode({"model_name": model, "model_version": revision, **identity, "outputs": tensors})
-    return (b"".join((text, *binary)), len(text)) if binary else (text, None)
-
-
-def server_metadata() -> dict[str, Any]:
-    """What this server is."""
-    return {"name": "keras-server", "version": __version__, "extensions": ["binary_tensor_data"]}
-
-
-def model_metadata(signature: Signature, *, model: str, revision: str, runtime: str) -> dict[str, Any]:
-    """Names, types and shapes of the model's inputs and outputs."""
-    return {
-        "name": model,
-        "versions": [revision],
-        "platform": _PLATFORMS.get(runtime, runtime),
-        "inputs": [_metadata(tensor) for tensor in signature.inputs.values()],
-        "outputs": [_metadata(tensor) for tensor in signature.outputs.values()],
-    }
+    return inputs
 
 
 def _metadata(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": DTYPES[tensor.dtype].oip, "shape": tensor.shape}
+    return {"name": tensor.name, "datatype": DATATYPES[tensor.dtype], "shape": tensor.shape}
 
 
 def _split(body: bytes, json_length: str | None) -> tuple[memoryview, memoryview]:
@@ -182,21 +230,6 @@ def _split(body: bytes, json_length: str | None) -> tuple[memoryview, memoryview
     return view[: int(json_length)], view[int(json_length) :]
 
 
-def _wanted(request: _Request, signature: Signature) -> dict[str, bool]:
-    default = request.parameters.binary_data_output
-    wanted: dict[str, bool] = {}
-    for output in request.outputs:
-        if output.name not in signature.outputs:
-            raise InvalidRequestError(
-                f"the model has no output {output.name!r}; it gives {describe(signature.outputs)}"
-            )
-        if output.parameters.classification or output.parameters.shared_memory_region is not None:
-            raise InvalidRequestError(f"output {output.name!r}: classification and shared memory are not supported")
-        binary = output.parameters.binary_data
-        wanted[output.name] = default if binary is None else binary
-    return wanted or dict.fromkeys(signature.outputs, default)
-
-
 def _from_json(item: _Input, tensor: Tensor) -> Array:
     if not isinstance(item.data, msgspec.Raw):
         raise InvalidRequestError(f"input {item.name!r} has neither data nor binary_data_size")
@@ -206,7 +239,7 @@ def _from_json(item: _Input, tensor: Tensor) -> Array:
     array = json_tensors.parse(item.data, tensor, len(item.shape) if nested else 1)
     if (nested and list(array.shape) != item.shape) or array.size != prod(item.shape):
         given = f"shape {list(array.shape)}" if nested else f"{array.size} elements"
-        raise InvalidRequestError(f"input {item.name!r} says it has shape {item.shape}, but its data has {given}")
+        raise InvalidRequestError(f"input {item.name!r} declares shape {item.shape}; its data has {given}")
     return _reshape(array, item)
 
 
@@ -216,27 +249,27 @@ def _from_binary(data: memoryview, item: _Input, tensor: Tensor) -> Array:
         array = _read_strings(data, item.name)
         if array.size != count:
             raise InvalidRequestError(
-                f"input {item.name!r} says it has shape {item.shape}, but its data has {array.size} elements"
+                f"input {item.name!r} declares shape {item.shape}; its data has {array.size} elements"
             )
         return _reshape(array, item)
-    dtype = DTYPES[tensor.dtype].numpy
+    dtype = NUMPY_DTYPES[tensor.dtype]
     if len(data) != count * dtype.itemsize:
         raise InvalidRequestError(
             f"input {item.name!r}: shape {item.shape} of {item.datatype} takes {count * dtype.itemsize} bytes; "
             f"binary_data_size is {len(data)}"
         )
     if tensor.dtype == "bool":
-        # A byte other than 0 and 1 would be an invalid bool in memory.
+        # Any byte but 0 and 1 is an invalid bool in memory.
         return _reshape(np.frombuffer(data, np.uint8) != 0, item)
     array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    # The JSON before it may have any length, and runtimes expect aligned memory.
+    # The JSON in front may have any length, and runtimes expect aligned memory.
     return _reshape(array if array.flags.aligned else array.copy(), item)
 
 
 def _reshape(array: Array, item: _Input) -> Array:
     try:
         return array.reshape(item.shape)
-    except ValueError as error:  # more axes, or larger ones, than an array can have
+    except ValueError as error:  # more axes, or longer ones, than an array can have
         raise InvalidRequestError(f"input {item.name!r} cannot have shape {item.shape}: {error}") from error
 
 
@@ -247,16 +280,14 @@ def _read_strings(data: memoryview, name: str) -> Array:
         begin = offset + _BYTES_LENGTH.size
         end = begin + _BYTES_LENGTH.unpack_from(data, offset)[0] if begin <= len(data) else begin
         if end > len(data):
-            raise InvalidRequestError(f"input {name!r}: its binary data ends inside of string {len(strings)}")
+            raise InvalidRequestError(f"input {name!r}: its binary data ends within string {len(strings)}")
         strings.append(bytes(data[begin:end]))
         offset = end
-    array = np.empty(len(strings), dtype=np.object_)
-    array[:] = strings
-    return array
+    return object_array(strings, (len(strings),))
 
 
-def _oip_type(array: Array) -> str:
-    return "BYTES" if array.dtype == np.object_ else DTYPES[array.dtype.name].oip
+def _datatype(array: Array) -> str:
+    return DATATYPES["string" if array.dtype == np.object_ else array.dtype.name]
 
 
 def _to_binary(array: Array) -> bytes:
@@ -265,14 +296,13 @@ def _to_binary(array: Array) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _to_json(name: str, array: Array) -> list[Any]:
-    values: list[Any] = array.ravel().tolist()
+def _to_json(name: str, array: Array) -> Any:
     if array.dtype != np.object_:
-        return values
+        return json_tensors.dump(array.ravel())
     try:
-        return [value.decode() for value in values]
+        return [value.decode() for value in array.ravel().tolist()]
     except UnicodeDecodeError as error:
         raise InvalidRequestError(
-            f"output {name!r} holds bytes that are not UTF-8, so JSON cannot carry them: "
-            'ask for it with {"binary_data": true}'
+            f"output {name!r} has bytes that are not UTF-8, which JSON cannot contain: "
+            'request it with {"binary_data": true}'
         ) from error

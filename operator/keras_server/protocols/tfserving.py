@@ -1,31 +1,50 @@
 """TensorFlow Serving's REST API: `:predict` in row and column format, status and metadata.
 
-Row format: ``{"instances": [...]}``, a list of rows, each the value of the only input or an object by input name;
-answered with ``{"predictions": [...]}``. Column format: ``{"inputs": ...}``, whole tensors; answered with
-``{"outputs": ...}``. An output alone stands without its name. Bytes travel as ``{"b64": "..."}``.
+Row format: ``{"instances": [...]}``, a list of rows, each the value of the only input or an object by input name; the
+answer is ``{"predictions": [...]}``. Column format: ``{"inputs": ...}``, whole tensors; the answer is
+``{"outputs": ...}``. The only output of a model has no name there. Bytes are ``{"b64": "..."}``.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from keras_api.manifest import Tensor
-from keras_server.dtypes import DTYPES, Array
-from keras_server.errors import InvalidRequestError
+from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
+from keras_server.dataplane import InferRequest, InferResponse
+from keras_server.errors import InvalidRequestError, NotReadyError
+from keras_server.health import Health
+from keras_server.model import ModelInfo
 from keras_server.protocols import json_tensors
+from keras_server.protocols.base import Body, Exchange, Protocol
 from keras_server.signature import ANY_SIZE, Signature, describe
 
 SIGNATURE_NAME = "serving_default"
-# "serve" is what Keras calls the same signature when it exports.
+# Keras exports the same signature under the name "serve".
 _SIGNATURE_NAMES = ("", SIGNATURE_NAME, "serve")
-# TensorFlow Serving's rule: outputs whose name ends so hold bytes, not text.
+# TensorFlow Serving's rule: outputs with this suffix have bytes, not text.
 _BYTES_SUFFIX = "_bytes"
+DATATYPES = {
+    "bool": "DT_BOOL",
+    "int8": "DT_INT8",
+    "int16": "DT_INT16",
+    "int32": "DT_INT32",
+    "int64": "DT_INT64",
+    "uint8": "DT_UINT8",
+    "uint16": "DT_UINT16",
+    "uint32": "DT_UINT32",
+    "uint64": "DT_UINT64",
+    "float16": "DT_HALF",
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "string": "DT_STRING",
+}
+"""TensorFlow's names of the element types that manifests name."""
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -39,83 +58,101 @@ _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-@dataclass(frozen=True)
-class PredictRequest:
-    """A decoded request."""
-
-    inputs: dict[str, Array]
-    format: Literal["row", "column"]
-
-
-def decode_request(body: bytes, signature: Signature) -> PredictRequest:
+def decode(body: bytes, _: Mapping[str, str], model: ModelInfo) -> Exchange:
     """Read a predict request.
 
     Raises:
-        InvalidRequestError: naming what is wrong and what was expected.
+        InvalidRequestError: naming the error and what the model expects.
     """
     try:
         request = _decode_request(body)
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"the body is not a predict request: {error}") from error
     if request.signature_name not in _SIGNATURE_NAMES:
-        raise InvalidRequestError(
-            f"signature {request.signature_name!r} is not known; this model has {SIGNATURE_NAME!r}"
-        )
+        raise InvalidRequestError(f"the model has no signature {request.signature_name!r}; it has {SIGNATURE_NAME!r}")
     rows, columns = request.instances, request.inputs
     if isinstance(rows, msgspec.Raw) and not isinstance(columns, msgspec.Raw):
-        return PredictRequest(_from_rows(rows, signature), "row")
+        return Exchange(InferRequest(model.name, model.revision, _from_rows(rows, model.signature)), encode_rows)
     if isinstance(columns, msgspec.Raw) and not isinstance(rows, msgspec.Raw):
-        return PredictRequest(_from_columns(columns, signature), "column")
+        inputs = _from_columns(columns, model.signature)
+        return Exchange(InferRequest(model.name, model.revision, inputs), encode_columns)
     raise InvalidRequestError('a predict request has either "instances" (row format) or "inputs" (column format)')
 
 
-def encode_response(request: PredictRequest, outputs: Mapping[str, Array]) -> bytes:
-    """The response's body.
+def encode_columns(response: InferResponse) -> Body:
+    """Write a response in column format."""
+    values = {name: _to_json(name, array) for name, array in response.outputs.items()}
+    return Body(msgspec.json.encode({"outputs": next(iter(values.values())) if len(values) == 1 else values}))
+
+
+def encode_rows(response: InferResponse) -> Body:
+    """Write a response in row format.
 
     Raises:
-        InvalidRequestError: when the row format is asked of outputs that have no rows.
+        InvalidRequestError: the outputs have no rows.
     """
-    values = {name: _to_json(name, array) for name, array in outputs.items()}
-    if request.format == "column":
-        return msgspec.json.encode({"outputs": _bare_if_alone(values)})
+    outputs = response.outputs
     rows = {array.shape[0] if array.ndim else None for array in outputs.values()}
     if len(rows) != 1 or None in rows:
         shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in outputs.items())
-        raise InvalidRequestError(f'the outputs ({shapes}) do not come in rows: ask in column format, with "inputs"')
-    if len(values) == 1:
-        return msgspec.json.encode({"predictions": _bare_if_alone(values)})
-    return msgspec.json.encode(
-        {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
-    )
+        raise InvalidRequestError(f'the outputs ({shapes}) have no rows: use the column format, with "inputs"')
+    if len(outputs) == 1:
+        return Body(msgspec.json.encode({"predictions": _to_json(*next(iter(outputs.items())))}))
+    return Body(msgspec.json.encode({"predictions": json_tensors.dump_rows(outputs, _to_lists)}))
 
 
-def status(version: str, *, unavailable: str | None) -> dict[str, Any]:
-    """Status of the only version; `unavailable` says why it does not answer, None that it does."""
-    state = "AVAILABLE" if unavailable is None else "LOADING"
-    code = "OK" if unavailable is None else "UNAVAILABLE"
+def version_number(revision: str) -> str:
+    """The revision, which is hexadecimal, as a decimal int64: versions are such numbers in TensorFlow Serving."""
+    try:
+        return str(int(revision, 16) % 2**63)
+    except ValueError:  # a bundle made by hand
+        return "1"
+
+
+def status(model: ModelInfo, health: Health) -> dict[str, Any]:
+    """Status of the only version."""
+    state, code, message = "AVAILABLE", "OK", ""
+    try:
+        health.require_serving()
+    except NotReadyError as error:
+        state, code, message = "LOADING", "UNAVAILABLE", str(error)
+    version = version_number(model.revision)
     return {
         "model_version_status": [
-            {"version": version, "state": state, "status": {"error_code": code, "error_message": unavailable or ""}}
+            {"version": version, "state": state, "status": {"error_code": code, "error_message": message}}
         ]
     }
 
 
-def metadata(signature: Signature, *, model: str, version: str) -> dict[str, Any]:
-    """The model's signature as TensorFlow Serving tells it."""
+def metadata(model: ModelInfo, _: Health | None = None) -> dict[str, Any]:
+    """The model's signature in TensorFlow Serving's form."""
     definition = {
-        "inputs": {name: _tensor_info(tensor) for name, tensor in signature.inputs.items()},
-        "outputs": {name: _tensor_info(tensor) for name, tensor in signature.outputs.items()},
+        "inputs": {name: _tensor_info(tensor) for name, tensor in model.signature.inputs.items()},
+        "outputs": {name: _tensor_info(tensor) for name, tensor in model.signature.outputs.items()},
         "method_name": "tensorflow/serving/predict",
     }
     return {
-        "model_spec": {"name": model, "signature_name": "", "version": version},
+        "model_spec": {"name": model.name, "signature_name": "", "version": version_number(model.revision)},
         "metadata": {"signature_def": {"signature_def": {SIGNATURE_NAME: definition}}},
     }
 
 
+PROTOCOL = Protocol(
+    name="tfserving",
+    title="tensorflow_serving",
+    models="/v1/models",
+    verb=":predict",
+    version_name=version_number,
+    decode=decode,
+    model_pages={"": status, "/metadata": metadata},
+    server_pages={},
+    list_paths=lambda name: [f"/v1/models/{name}/metadata", f"/v1/models/{name}:predict"],
+)
+
+
 def _tensor_info(tensor: Tensor) -> dict[str, Any]:
     return {
-        "dtype": DTYPES[tensor.dtype].tensorflow,
+        "dtype": DATATYPES[tensor.dtype],
         "tensor_shape": {
             "dim": [{"size": str(size), "name": ""} for size in tensor.shape],
             "unknown_rank": False,
@@ -132,7 +169,7 @@ def _from_rows(raw: msgspec.Raw, signature: Signature) -> dict[str, Array]:
         rows = [_decode_object(row) for row in _decode_rows(raw)]
     except msgspec.DecodeError as error:
         raise InvalidRequestError(
-            f'"instances" must be a list of objects that name the inputs {describe(signature.inputs)}: {error}'
+            f'"instances" must be a list of objects by input name ({describe(signature.inputs)}): {error}'
         ) from error
     for index, row in enumerate(rows):
         if row.keys() != signature.inputs.keys():
@@ -150,7 +187,7 @@ def _from_columns(raw: msgspec.Raw, signature: Signature) -> dict[str, Array]:
         columns = _decode_object(raw)
     except msgspec.DecodeError as error:
         raise InvalidRequestError(
-            f'"inputs" must be an object that names the inputs {describe(signature.inputs)}: {error}'
+            f'"inputs" must be an object by input name ({describe(signature.inputs)}): {error}'
         ) from error
     return {name: _column(signature.input(name), column) for name, column in columns.items()}
 
@@ -161,10 +198,10 @@ def _column(tensor: Tensor, raw: msgspec.Raw) -> Array:
 
 def _stack(tensor: Tensor, values: list[msgspec.Raw]) -> Array:
     if not tensor.shape or tensor.shape[0] != ANY_SIZE:
-        raise InvalidRequestError(f'input {tensor.name!r} has no rows: ask in column format, with "inputs"')
+        raise InvalidRequestError(f'input {tensor.name!r} has no rows: use the column format, with "inputs"')
     arrays = [json_tensors.parse(value, tensor, len(tensor.shape) - 1, base64_allowed=True) for value in values]
     if not arrays:
-        return np.empty((0, *(max(size, 0) for size in tensor.shape[1:])), DTYPES[tensor.dtype].numpy)
+        return np.empty((0, *(max(size, 0) for size in tensor.shape[1:])), NUMPY_DTYPES[tensor.dtype])
     for index, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
             raise InvalidRequestError(
@@ -179,13 +216,13 @@ def _only_input(signature: Signature) -> Tensor | None:
 
 
 def _is_object_of_names(raw: msgspec.Raw, signature: Signature) -> bool:
-    """Whether a value names inputs, as opposed to being the value of one: only ``{"b64": ...}`` is both objects."""
+    """Whether a value is an object of inputs by name, and not the value of an input, such as ``{"b64": ...}``."""
     if not json_tensors.begins_with(raw, b"{"):
         return False
     try:
         keys = _decode_object(raw).keys()
     except msgspec.DecodeError:
-        return True  # it is said there what is wrong with it
+        return True  # the caller decodes it again, and reports the error
     return keys != {"b64"} or "b64" in signature.inputs
 
 
@@ -199,17 +236,16 @@ def _first_is_object_of_names(raw: msgspec.Raw, signature: Signature) -> bool:
     return _is_object_of_names(first, signature)
 
 
-def _bare_if_alone(values: dict[str, Any]) -> Any:
-    return next(iter(values.values())) if len(values) == 1 else values
-
-
 def _to_json(name: str, array: Array) -> Any:
+    return _to_lists(name, array) if array.dtype == np.object_ else json_tensors.dump(array)
+
+
+def _to_lists(name: str, array: Array) -> Any:
     if array.dtype != np.object_:
         return array.tolist()
     as_bytes = name.endswith(_BYTES_SUFFIX)
-    strings = np.empty(array.size, dtype=np.object_)
-    strings[:] = [_string(value, as_bytes=as_bytes) for value in array.ravel().tolist()]
-    return strings.reshape(array.shape).tolist()
+    strings = [_string(value, as_bytes=as_bytes) for value in array.ravel().tolist()]
+    return object_array(strings, array.shape).tolist()
 
 
 def _string(value: bytes, *, as_bytes: bool) -> str | dict[str, str]:

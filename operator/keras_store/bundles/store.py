@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from keras_api.log_events import LogEvent
 from keras_api.manifest import (
     MANIFEST_NAME,
     FileRecord,
@@ -114,7 +115,7 @@ class BundleStore:
         Complete files of an earlier attempt are kept. A folder with other files is an error.
         """
         try:
-            data = await retrying(lambda: self._read_manifest(path))
+            data = await retrying(lambda: self._read_manifest(path), event=LogEvent.BUNDLE_DOWNLOAD_RETRY)
             manifest = self._decoded(data, path)
             _check_folder(folder, manifest)
             await _gather(self._download(path, folder, record) for record in manifest.files)
@@ -183,7 +184,9 @@ class BundleStore:
         target = folder / record.path
         if target.is_file() and await asyncio.to_thread(file_sha256, target) == record.sha256:
             return
-        await retrying(lambda: self._attempt(f"{path}/{record.path}", target, record))
+        await retrying(
+            lambda: self._attempt(f"{path}/{record.path}", target, record), event=LogEvent.BUNDLE_DOWNLOAD_RETRY
+        )
 
     async def _attempt(self, path: str, target: Path, record: FileRecord) -> None:
         async with self._storage.read(path) as reading, atomic_file(target.parent) as file:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_operator.logs import set_up
+
 from keras_api.pod_part import PodPart
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport
@@ -15,7 +17,6 @@ from keras_operator.__main__ import run
 from keras_operator.components import COMPONENTS
 from keras_operator.components.base import Component, Context
 from keras_operator.kube.kinds import JOB, ChildKind, Kind, Object, Ref
-from keras_operator.logs import set_up
 from keras_operator.naming.labels import labels
 from keras_operator.render.metadata import child
 from keras_operator.render.pods import container, pod_spec

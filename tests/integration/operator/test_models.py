@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -328,11 +329,26 @@ class Preparer:
         work.record.write_bytes(msgspec.json.encode(record))
         if csv is not None:
             work.validation.write_bytes(csv)
-        with contextlib.redirect_stderr(io.StringIO()) as log:
+        with logged("keras_pipeline") as log:
             report = step_report(request, work.path)
         message = encode_report(report).decode()
         scene.kubelet.hands_over(scene.name, "prepare", 0 if report.failure is None else 1, message)
         return log.getvalue()
+
+
+@contextlib.contextmanager
+def logged(name: str) -> Iterator[io.StringIO]:
+    """The messages of a logger, one a line."""
+    log = io.StringIO()
+    handler, logger = logging.StreamHandler(log), logging.getLogger(name)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")

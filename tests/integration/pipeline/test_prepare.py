@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -216,7 +217,10 @@ def test_the_command_reports_a_model_in_the_termination_message(prepare_model, t
     report = decode_report((tmp_path / "message").read_bytes())
     assert done.returncode == 0
     assert report.model == decode_manifest((work.bundle / "manifest.json").read_bytes()).model
-    assert "s] converting to ONNX" in done.stderr
+    progress = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["logger"] for line in progress} == {"keras_pipeline"}
+    assert "converting to onnxruntime" in [line["message"] for line in progress]
+    assert progress[-1]["seconds"] > 0
 
 
 def test_the_command_reports_a_rejected_model_and_fails(prepare_model, tmp_path):
@@ -226,7 +230,7 @@ def test_the_command_reports_a_rejected_model_and_fails(prepare_model, tmp_path)
     failure = decode_report((tmp_path / "message").read_bytes()).failure
     assert done.returncode == 1
     assert failure.reason == Reason.MODEL_UNREADABLE
-    assert done.stderr.strip().endswith(failure.message)
+    assert json.loads(done.stderr.splitlines()[-1])["message"] == f"{failure.reason}: {failure.message}"
 
 
 def test_sigterm_ends_the_command_at_once_within_native_code(prepare_model):

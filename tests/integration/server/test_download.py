@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from keras_api.log_events import LogEvent
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport, decode_report
 from keras_server.download import download
@@ -81,7 +82,7 @@ def embedded(data: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["folder_store", "embedded_store"])
-def test_it_serves_what_it_got_from_the_store(
+def test_it_serves_the_bundle_of_the_store(
     start: Start, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue(kind)
@@ -93,11 +94,11 @@ def test_it_serves_what_it_got_from_the_store(
     assert f'revision="{REVISION}"' in server.get("/metrics").body.decode()
 
 
-def test_it_is_live_and_says_what_it_does_while_it_gets_its_bundle(
+def test_it_is_live_and_reports_its_state_while_it_downloads_its_bundle(
     start: Start, tmp_path: Path, silent_store: str
 ) -> None:
     server = start(tmp_path / "classifier", "--store", silent_store, "--path", PATH).listening()
-    server.wait_for("downloading the bundle")
+    assert server.wait_for("downloading the bundle")["event"] == LogEvent.BUNDLE_DOWNLOAD
 
     assert server.get("/v2/health/live").status == 200
     ready = server.get("/v2/health/ready")
@@ -109,7 +110,7 @@ def test_it_is_live_and_says_what_it_does_while_it_gets_its_bundle(
     assert "keras_server_ready 0.0" in server.get("/metrics").body.decode()
 
 
-def test_sigterm_while_it_gets_its_bundle_ends_the_process(start: Start, tmp_path: Path, silent_store: str) -> None:
+def test_sigterm_during_the_download_ends_the_process(start: Start, tmp_path: Path, silent_store: str) -> None:
     server = start(tmp_path / "classifier", "--store", silent_store, "--path", PATH).listening()
     server.wait_for("downloading the bundle")
 
@@ -133,7 +134,7 @@ def damage(store: Path) -> None:
     ],
     ids=["damaged", "a file lost", "lost", "bad manifest"],
 )
-def test_a_bundle_that_cannot_be_got_ends_the_process_with_a_report(
+def test_a_bundle_that_cannot_be_downloaded_ends_the_process_with_a_report(
     start: Start,
     tmp_path: Path,
     folder_store: str,
@@ -148,14 +149,14 @@ def test_a_bundle_that_cannot_be_got_ends_the_process_with_a_report(
 
     assert server.exit_status() == 1
     server.wait_for("end")
-    assert (server.log[-2]["level"], "traceback" in server.log[-2]) == ("error", False)
+    assert (server.log[-2]["level"], "exception" in server.log[-2]) == ("error", False)
     left = report()
     assert left.failure is not None
     assert (left.step, left.revision, left.failure.reason) == ("get", REVISION, reason)
     assert words in left.failure.message
 
 
-def test_a_store_that_is_down_is_asked_a_few_times(
+def test_the_download_is_retried_where_the_store_is_down(
     start: Start, tmp_path: Path, report: Callable[[], StepReport]
 ) -> None:
     with socket.socket() as closed:
@@ -166,13 +167,15 @@ def test_a_store_that_is_down_is_asked_a_few_times(
 
         assert server.exit_status() == 1
     server.wait_for("end")
-    assert len([record for record in server.log if "again in" in record["message"]]) == 4
+    retries = [record for record in server.log if record.get("event") == LogEvent.BUNDLE_DOWNLOAD_RETRY]
+    assert len(retries) == 4
+    assert {url in record["cause"] for record in retries} == {True}
     left = report()
     assert left.failure is not None
     assert left.failure.reason is Reason.STORE_UNAVAILABLE
 
 
-def test_a_server_that_starts_anew_needs_no_store(start: Start, tmp_path: Path, folder_store: str) -> None:
+def test_a_server_that_restarts_does_not_need_the_store(start: Start, tmp_path: Path, folder_store: str) -> None:
     origin = ("--store", folder_store, "--path", PATH)
     first = start(tmp_path / "classifier", *origin).listening().ready()
     first.process.kill()
@@ -184,7 +187,9 @@ def test_a_server_that_starts_anew_needs_no_store(start: Start, tmp_path: Path, 
     assert again.post(INFER, REQUEST).status == 200
 
 
-def test_what_was_changed_in_the_folder_is_got_anew(start: Start, tmp_path: Path, folder_store: str) -> None:
+def test_a_file_that_was_changed_in_the_folder_is_downloaded_again(
+    start: Start, tmp_path: Path, folder_store: str
+) -> None:
     origin = ("--store", folder_store, "--path", PATH)
     first = start(tmp_path / "classifier", *origin).listening().ready()
     first.process.kill()

@@ -13,7 +13,7 @@ Serving = Callable[[str], Any]
 PIXELS = {"name": "pixels", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
 
 
-def test_the_root_says_what_this_is_and_where_to_look(serving: Serving) -> None:
+def test_the_index_names_the_model_and_lists_the_paths(serving: Serving) -> None:
     answer = serving("classifier").get("/").json
 
     assert (answer["model"], answer["revision"], answer["state"]) == ("classifier", "00000000ff", "ready")
@@ -57,10 +57,10 @@ def test_the_model_answers_with_and_without_its_version(serving: Serving, versio
         ("/v1/models/other:predict", "model 'other' is not served here; this server serves 'classifier'"),
         ("/v2/models/classifier/versions/7/infer", "version '7' of 'classifier' is not served here"),
         ("/v1/models/classifier/versions/7:predict", "version '7' of 'classifier' is not served here"),
-        ("/v1/models/classifier:classify", "POST /v1/models/classifier:classify is not known here; GET / says"),
+        ("/v1/models/classifier:classify", "POST /v1/models/classifier:classify does not exist; GET / lists"),
     ],
 )
-def test_what_is_not_served_is_named(serving: Serving, path: str, complaint: str) -> None:
+def test_a_model_that_is_not_served_is_named(serving: Serving, path: str, complaint: str) -> None:
     answer = serving("classifier").post(path, {})
 
     assert answer.status == 404
@@ -119,11 +119,11 @@ def test_nan_and_infinity_are_null_in_json_and_themselves_in_binary(serving: Ser
     np.testing.assert_array_equal(numbers, np.array([0, -np.inf, np.nan], np.float32))
 
 
-def test_values_that_the_model_refuses_are_the_clients_fault(serving: Serving) -> None:
+def test_values_that_the_model_rejects_are_an_invalid_request(serving: Serving) -> None:
     answer = serving("embedding").post("/v1/models/embedding:predict", {"instances": [1, 3]})
 
     assert answer.status == 400
-    assert "the model refuses the input" in answer.json["error"]
+    assert "the model rejects the input" in answer.json["error"]
     assert "3" in answer.json["error"]
 
 
@@ -137,7 +137,7 @@ def test_values_that_the_model_refuses_are_the_clients_fault(serving: Serving) -
     ],
     ids=["empty", "not JSON", "not gzip", "wrong shape"],
 )
-def test_a_bad_request_is_answered_with_what_is_wrong(
+def test_an_invalid_request_is_answered_with_the_reason(
     serving: Serving, body: Any, headers: dict[str, str], complaint: str
 ) -> None:
     answer = serving("classifier").post("/v2/models/classifier/infer", body, headers)
@@ -162,7 +162,7 @@ def test_a_compressed_body_is_bounded_by_its_true_size(serving: Serving) -> None
     assert answer.status == 413
 
 
-def test_metrics_count_what_was_asked(start: Callable[..., Any]) -> None:
+def test_the_metrics_count_requests(start: Callable[..., Any]) -> None:
     server = start("classifier").listening().ready()
     server.post("/v1/models/classifier:predict", {"instances": [[1, 2, 3, 4]] * 3})
     server.post("/v2/models/classifier/infer", {"inputs": [PIXELS | {"datatype": "INT8"}]})

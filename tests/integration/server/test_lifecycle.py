@@ -51,7 +51,7 @@ def test_it_is_live_at_once_but_ready_only_after_warm_up(start: Start) -> None:
     assert server.post(INFER.format("sleepyhead"), steps(1)).status == 200
 
 
-def test_readiness_is_waited_for_as_long_as_is_asked(start: Start) -> None:
+def test_the_readiness_probe_waits_as_long_as_requested(start: Start) -> None:
     server = start("sleepyhead").listening()
 
     assert server.get("/v2/health/ready").status == 503
@@ -62,13 +62,16 @@ def test_readiness_is_waited_for_as_long_as_is_asked(start: Start) -> None:
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon", ""])
-def test_a_wait_that_makes_no_sense_is_refused(start: Start, wait: str) -> None:
+def test_an_invalid_wait_is_rejected(start: Start, wait: str) -> None:
     answer = start("sleepyhead").listening().get(f"/v2/health/ready?wait={wait}")
 
-    assert (answer.status, answer.json) == (400, {"error": f"wait={wait!r} in the address: want seconds, from 0 to 60"})
+    assert (answer.status, answer.json) == (
+        400,
+        {"error": f"wait={wait!r} in the URL must be a number of seconds, 0 to 60"},
+    )
 
 
-def test_whoever_waits_for_readiness_is_told_that_it_will_not_come(start: Start) -> None:
+def test_a_readiness_probe_that_waits_is_answered_when_the_warm_up_fails(start: Start) -> None:
     server = start("liar").listening()
     answer = server.get("/v2/health/ready?wait=30")
 
@@ -76,7 +79,7 @@ def test_whoever_waits_for_readiness_is_told_that_it_will_not_come(start: Start)
     assert "warm-up failed" in answer.json["error"]
 
 
-def test_a_model_that_does_not_answer_as_keras_did_is_never_ready_and_says_why(start: Start) -> None:
+def test_a_model_that_does_not_answer_as_keras_did_is_never_ready_and_reports_the_reason(start: Start) -> None:
     server = start("liar").listening()
     server.wait_for("never ready")
 
@@ -95,11 +98,11 @@ def test_a_model_that_does_not_answer_as_keras_did_is_never_ready_and_says_why(s
     [
         (lambda path: shutil.rmtree(path), "is not a bundle folder: cannot read its manifest.json"),
         (lambda path: (path / "manifest.json").write_text("{}"), "manifest.json is not valid"),
-        (lambda path: (path / "model.onnx").unlink(), "lacks model.onnx"),
+        (lambda path: (path / "model.onnx").unlink(), "has no model.onnx"),
         (lambda path: (path / "model.onnx").write_bytes(b"short"), "model.onnx in"),
         (
             lambda path: (path / "model.onnx").write_bytes(b"?" * (path / "model.onnx").stat().st_size),
-            "ONNX Runtime cannot load",
+            "ONNX Runtime cannot open the model",
         ),
         (
             lambda path: (path / "golden.npz").write_bytes(b"?" * (path / "golden.npz").stat().st_size),
@@ -122,10 +125,10 @@ def test_a_broken_bundle_ends_the_process_with_one_line(
     record = server.log[-2]
     assert record["level"] == "error"
     assert complaint in record["message"]
-    assert "traceback" not in record
+    assert "exception" not in record
 
 
-def test_a_port_that_is_taken_ends_the_process_with_one_line(start: Start) -> None:
+def test_a_port_in_use_ends_the_process_with_one_line(start: Start) -> None:
     first = start("classifier").listening()
 
     second = start("classifier", "--port", str(first.port))
@@ -180,7 +183,7 @@ async def test_requests_in_flight_are_answered_after_the_port_closed(start: Star
     assert server.exit_status() == 0
 
 
-async def test_a_drain_does_not_wait_for_ever(start: Start) -> None:
+async def test_a_drain_has_a_timeout(start: Start) -> None:
     server = start("counter", "--drain-timeout", "0.2").listening().ready()
     base = f"http://127.0.0.1:{server.port}"
     async with aiohttp.ClientSession() as session:
@@ -211,7 +214,7 @@ def test_a_second_sigterm_ends_the_process_at_once(start: Start) -> None:
     server.process.send_signal(signal.SIGTERM)
 
     assert server.exit_status() == 143
-    server.wait_for("told to stop a second time")
+    server.wait_for("second signal to stop")
 
 
 def test_sigterm_while_loading_ends_the_process(start: Start) -> None:
@@ -221,7 +224,7 @@ def test_sigterm_while_loading_ends_the_process(start: Start) -> None:
     assert server.exit_status() == 0
 
 
-def test_it_draws_the_line_at_the_limits(start: Start) -> None:
+def test_requests_beyond_the_limits_are_rejected(start: Start) -> None:
     limits = ("--max-rows", "2", "--max-body-bytes", "1000")
     server = start("classifier", *limits).listening().ready()
     predict = "/v1/models/classifier:predict"
@@ -234,7 +237,7 @@ def test_it_draws_the_line_at_the_limits(start: Start) -> None:
     assert "exceeds 1000 bytes" in large.json["error"]
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(start: Start) -> None:
+def test_a_body_must_arrive_in_time(start: Start) -> None:
     server = start("classifier", "--body-timeout", "0.2").listening().ready()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"POST /v1/models/classifier:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
@@ -244,7 +247,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(start: Start) -> None:
     assert server.get("/v2/health/ready").status == 200
 
 
-def test_more_requests_than_allowed_are_asked_to_come_again(start: Start) -> None:
+def test_requests_beyond_the_maximum_are_to_be_retried(start: Start) -> None:
     server = start("counter", "--max-in-flight", "1").listening().ready()
 
     async def race() -> list[tuple[int, str | None]]:
@@ -258,7 +261,7 @@ def test_more_requests_than_allowed_are_asked_to_come_again(start: Start) -> Non
             return await asyncio.gather(*(ask() for _ in range(3)))
 
     assert sorted(asyncio.run(race())) == [(200, None), (429, "1"), (429, "1")]
-    assert "keras_server_queue_rejected_total 2.0" in server.get("/metrics").body.decode()
+    assert "keras_server_requests_rejected_total 2.0" in server.get("/metrics").body.decode()
 
 
 def test_a_client_that_goes_away_leaves_the_queue(start: Start) -> None:

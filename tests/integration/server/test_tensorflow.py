@@ -92,9 +92,9 @@ def test_the_metadata_names_the_platform(server: Any) -> None:
     assert server.get("/v2/models/shout").json["platform"] == "tensorflow_savedmodel"
 
 
-def test_values_that_the_model_refuses_are_the_clients_fault(server: Any) -> None:
+def test_values_that_the_model_rejects_are_an_invalid_request(server: Any) -> None:
     answer = server.post("/v1/models/shout:predict", {"instances": [{"words.in": "a", "level": 3}]})
 
     assert answer.status == 400
-    assert "the model refuses the input" in answer.json["error"]
+    assert "the model rejects the input" in answer.json["error"]
     assert "3" in answer.json["error"]

@@ -22,13 +22,14 @@ from operator_makers import (
     summary,
 )
 
+from keras_api.memory import GIB
 from keras_api.resource import SpecError
 from keras_api.scalars import quantity
 from keras_operator.cache.cache import Cache
 from keras_operator.components.deployment import deployment
 from keras_operator.components.service_account import ServiceAccountComponent
 from keras_operator.kube.kinds import JOB, Object
-from keras_operator.naming.sizing import GIB, Memory, prepare_mib, server_memory
+from keras_operator.naming.sizing import Memory, prepare_mib, server_memory
 from keras_store.sources.fingerprint import Fingerprint
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from operator_makers import ago, ended, failure, job, model, pod, prepare_pod, scene, success, summary
 
+from keras_api.memory import GIB
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport, encode_report
 from keras_operator.cache.objects import pod_of
 from keras_operator.kube.kinds import JOB, Object
-from keras_operator.naming.sizing import GIB, Memory, prepare_mib
+from keras_operator.naming.sizing import Memory, prepare_mib
 from keras_operator.state.observed import Observed
 from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks import PREPARE, TASKS

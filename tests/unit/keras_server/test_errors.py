@@ -1,30 +1,37 @@
-"""Every error has its HTTP status."""
+"""Every error has a code, and every code an HTTP status."""
 
 from __future__ import annotations
 
 import pytest
 
-from keras_server import errors
-from keras_server.errors import ServerError, headers_of, status_of
+from keras_server.errors import ErrorCode, ServerError
+from keras_server.http.errors import STATUS, headers_of, status_of
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "retry"),
+    ("code", "status", "retry"),
     [
-        (errors.InvalidRequestError(""), 400, False),
-        (errors.UnknownModelError(""), 404, False),
-        (errors.SlowRequestError(""), 408, False),
-        (errors.TooLargeError(""), 413, False),
-        (errors.OverloadedError(""), 429, True),
-        (errors.NotReadyError(""), 503, True),
-        (errors.InferenceError(""), 500, False),
-        (ZeroDivisionError(), 500, False),
+        (ErrorCode.INVALID_REQUEST, 400, False),
+        (ErrorCode.UNKNOWN_MODEL, 404, False),
+        (ErrorCode.TIMEOUT, 408, False),
+        (ErrorCode.TOO_LARGE, 413, False),
+        (ErrorCode.OVERLOADED, 429, True),
+        (ErrorCode.NOT_READY, 503, True),
+        (ErrorCode.INFERENCE_FAILED, 500, False),
+        (ErrorCode.INTERNAL, 500, False),
+        (ErrorCode.CANCELLED, 499, False),
+        (None, 200, False),
     ],
 )
-def test_an_error_has_a_status_and_says_whether_to_retry(error: Exception, status: int, retry: bool) -> None:
-    assert status_of(error) == status
-    assert ("Retry-After" in headers_of(status_of(error))) is retry
+def test_a_code_has_a_status_and_a_time_to_retry(code: ErrorCode | None, status: int, retry: bool) -> None:
+    assert status_of(code) == status
+    assert ("Retry-After" in headers_of(status)) is retry
 
 
-def test_no_error_is_missing_from_the_table() -> None:
-    assert set(ServerError.__subclasses__()) == set(errors.STATUS)
+def test_every_code_has_a_status() -> None:
+    assert set(STATUS) == set(ErrorCode) - {ErrorCode.CANCELLED}
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [error.code for error in ServerError.__subclasses__()]
+    assert sorted(codes) == sorted(set(ErrorCode) - {ErrorCode.CANCELLED})

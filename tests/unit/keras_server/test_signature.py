@@ -29,7 +29,7 @@ def test_the_number_of_rows_is_the_first_axis() -> None:
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"a": A}, "input 'b' is missing; the model takes 'a' float32 [-1, 2], 'b' int64 [-1]"),
+        ({"a": A}, "input 'b' is missing; the model's inputs are 'a' float32 [-1, 2], 'b' int64 [-1]"),
         ({}, "input 'a', 'b' is missing"),
         ({"a": A, "b": B, "c": B}, "the model has no input 'c'"),
         ({"a": A.astype(np.float64), "b": B}, "input 'a' is float64; the model takes float32"),
@@ -40,7 +40,7 @@ def test_the_number_of_rows_is_the_first_axis() -> None:
         ({"a": np.zeros((5, 2), np.float32), "b": np.zeros(5, np.int64)}, "5 rows in one request"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused_by_name(arrays: dict[str, Any], complaint: str) -> None:
+def test_arrays_that_do_not_fit_are_rejected_by_name(arrays: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check_inputs(SIGNATURE, arrays, max_rows=4)
 

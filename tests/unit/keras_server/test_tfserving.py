@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from keras_api.manifest import Tensor
+from keras_server.dataplane import InferResponse
 from keras_server.errors import InvalidRequestError
+from keras_server.health import Health, State
+from keras_server.model import ModelInfo
 from keras_server.protocols import tfserving
+from keras_server.protocols.base import Exchange
 from keras_server.signature import Signature
 
 
@@ -23,11 +27,16 @@ SCALAR = signature(x=("float32", [-1]))
 TEXT = signature(x=("string", [-1]))
 TEXTS = signature(x=("string", [-1, 2]))
 TWO = signature(a=("float32", [-1, 2]), b=("int64", [-1]))
+NUMBERS = np.array([[1, 2], [3, 4]], np.float32)
 NO_ROWS = signature(a=("float32", [2]), b=("float32", [2]))
 
 
-def read(of: Signature, **request: Any) -> tfserving.PredictRequest:
-    return tfserving.decode_request(json.dumps(request).encode(), of)
+def info(of: Signature) -> ModelInfo:
+    return ModelInfo("m", "00000000ff", "onnxruntime", of)
+
+
+def read(of: Signature, **request: Any) -> Exchange:
+    return tfserving.decode(json.dumps(request).encode(), {}, info(of))
 
 
 @pytest.mark.parametrize(
@@ -52,10 +61,11 @@ def read(of: Signature, **request: Any) -> tfserving.PredictRequest:
     ],
 )
 def test_rows_and_columns_become_arrays(of: Signature, request_body: dict[str, Any], inputs: dict[str, Any]) -> None:
-    request = read(of, **request_body)
+    exchange = read(of, **request_body)
 
-    assert {name: array.tolist() for name, array in request.inputs.items()} == inputs
-    assert request.format == ("row" if "instances" in request_body else "column")
+    assert {name: array.tolist() for name, array in exchange.request.inputs.items()} == inputs
+    answer = json.loads(exchange.encode(InferResponse("m", "r", {"y": NUMBERS})).content)
+    assert list(answer) == (["predictions"] if "instances" in request_body else ["outputs"])
 
 
 @pytest.mark.parametrize(
@@ -63,25 +73,29 @@ def test_rows_and_columns_become_arrays(of: Signature, request_body: dict[str, A
     [
         (ONE, {}, 'either "instances" (row format) or "inputs" (column format)'),
         (ONE, {"instances": [], "inputs": []}, 'either "instances" (row format) or "inputs" (column format)'),
-        (ONE, {"instances": [[1, 2]], "signature_name": "train"}, "signature 'train' is not known"),
-        (ONE, {"instances": [[1, "2"]]}, "input 'x', float32 [-1, 2], cannot be read: Expected `float`, got `str`"),
+        (
+            ONE,
+            {"instances": [[1, 2]], "signature_name": "train"},
+            "the model has no signature 'train'",
+        ),
+        (ONE, {"instances": [[1, "2"]]}, "input 'x', float32 [-1, 2], cannot be decoded: Expected `float`, got `str`"),
         (ONE, {"instances": [1, 2]}, "Expected `array`, got `int` - at `$[0]`"),
         (ONE, {"instances": [[1, 2], [3]]}, "input 'x' has lists of different lengths"),
         (ONE, {"instances": [{"x": [1, 2]}, {"x": [3]}]}, "shape [1] in instance 1 and [2] in instance 0"),
         (ONE, {"instances": [{"y": [1, 2]}]}, "instance 0 has the inputs ['y']; the model takes 'x' float32 [-1, 2]"),
         (ONE, {"inputs": {"y": [[1, 2]]}}, "the model has no input 'y'"),
         (ONE, {"instances": [[1, 1e39]]}, "does not fit float32"),
-        (TWO, {"instances": [[1, 2]]}, '"instances" must be a list of objects that name the inputs'),
+        (TWO, {"instances": [[1, 2]]}, '"instances" must be a list of objects by input name'),
         (TWO, {"instances": [{"a": [1, 2]}]}, "instance 0 has the inputs ['a']"),
-        (TWO, {"inputs": [[1, 2]]}, '"inputs" must be an object that names the inputs'),
-        (TWO, {"instances": [{"a": [1, 2], "b": 2**63}]}, "input 'b' holds a value that does not fit int64"),
-        (TEXT, {"instances": [{"b64": "?"}]}, "input 'x' holds a b64 string that is not base64"),
+        (TWO, {"inputs": [[1, 2]]}, '"inputs" must be an object by input name'),
+        (TWO, {"instances": [{"a": [1, 2], "b": 2**63}]}, "input 'b' has a value that does not fit int64"),
+        (TEXT, {"instances": [{"b64": "?"}]}, "input 'x' has a b64 string that is not base64"),
         (TEXT, {"instances": [{"b64": "/w==", "x": 1}]}, "instance 0 has the inputs ['b64', 'x']"),
         (TEXT, {"instances": [1]}, "Expected `str | object`, got `int`"),
-        (NO_ROWS, {"instances": [{"a": 1, "b": 2}]}, "input 'a' has no rows: ask in column format"),
+        (NO_ROWS, {"instances": [{"a": 1, "b": 2}]}, "input 'a' has no rows: use the column format"),
     ],
 )
-def test_a_request_that_does_not_fit_is_refused_with_what_is_wrong(
+def test_a_request_that_does_not_fit_is_rejected_with_the_reason(
     of: Signature, request_body: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as caught:
@@ -91,12 +105,11 @@ def test_a_request_that_does_not_fit_is_refused_with_what_is_wrong(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"instances": [[NaN, 1]]}', b'{"signature_name": 1}'])
-def test_what_is_not_a_predict_request_is_refused(body: bytes) -> None:
+def test_a_body_that_is_no_predict_request_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
-        tfserving.decode_request(body, ONE)
+        tfserving.decode(body, {}, info(ONE))
 
 
-NUMBERS = np.array([[1, 2], [3, 4]], np.float32)
 LABELS = np.array([b"a", b"\xff"], dtype=np.object_)
 
 
@@ -118,19 +131,19 @@ LABELS = np.array([b"a", b"\xff"], dtype=np.object_)
     ],
 )
 def test_arrays_become_predictions_or_outputs(kind: Any, outputs: dict[str, Any], answer: dict[str, Any]) -> None:
-    body = tfserving.encode_response(tfserving.PredictRequest({}, kind), outputs)
+    encode = {"row": tfserving.encode_rows, "column": tfserving.encode_columns}[kind]
 
-    assert json.loads(body) == answer
+    assert json.loads(encode(InferResponse("m", "r", outputs)).content) == answer
 
 
 @pytest.mark.parametrize("outputs", [{"y": NUMBERS, "z": np.array([5])}, {"y": np.array(1.0)}])
-def test_outputs_without_rows_are_not_forced_into_rows(outputs: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequestError, match="do not come in rows: ask in column format"):
-        tfserving.encode_response(tfserving.PredictRequest({}, "row"), outputs)
+def test_outputs_without_rows_have_no_row_format(outputs: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="have no rows: use the column format"):
+        tfserving.encode_rows(InferResponse("m", "r", outputs))
 
 
-def test_metadata_tells_the_signature_in_tensorflow_names() -> None:
-    answer = tfserving.metadata(TWO, model="m", version="255")
+def test_the_metadata_has_the_signature_in_tensorflows_names() -> None:
+    answer = tfserving.metadata(info(TWO))
 
     assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "255"}
     definition = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
@@ -143,7 +156,24 @@ def test_metadata_tells_the_signature_in_tensorflow_names() -> None:
 
 
 def test_the_status_says_why_a_model_does_not_answer() -> None:
-    version = tfserving.status("255", unavailable="it loads")["model_version_status"][0]
+    version = tfserving.status(info(ONE), Health())["model_version_status"][0]
 
-    assert version["state"] == "LOADING"
-    assert version["status"] == {"error_code": "UNAVAILABLE", "error_message": "it loads"}
+    assert (version["version"], version["state"]) == ("255", "LOADING")
+    assert version["status"] == {"error_code": "UNAVAILABLE", "error_message": "loading: the server is starting"}
+
+
+def test_the_status_of_a_ready_model_is_available() -> None:
+    health = Health()
+    health.become(State.READY, "")
+
+    version = tfserving.status(info(ONE), health)["model_version_status"][0]
+
+    assert (version["state"], version["status"]["error_code"]) == ("AVAILABLE", "OK")
+
+
+@pytest.mark.parametrize(
+    ("revision", "number"),
+    [("00000000ff", "255"), ("ffffffffff", "1099511627775"), ("1234567890", "78187493520"), ("by-hand", "1")],
+)
+def test_a_revision_has_a_number_that_fits_int64(revision: str, number: str) -> None:
+    assert tfserving.version_number(revision) == number

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from keras_api.manifest import Manifest, ModelSummary, Parity, SourceRecord, Tensor
-from keras_server.bundle import Bundle, Golden
+from keras_api.manifest import ModelSummary, Parity, Tensor
+from keras_runtimes.golden import Golden
 from keras_server.warmup import GoldenMismatchError, compare, warm_up
 
 Y = np.array([1.0, 2.0], np.float32)
@@ -56,17 +55,16 @@ class Doubling:
         self.rows: list[int] = []
         self._wrong_above = wrong_above
 
-    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         x = inputs["x"]
         self.rows.append(len(x))
         return {"y": x * 2 if len(x) < self._wrong_above else x}
 
 
-def bundle(*shape: int, max_abs_error: str = "0") -> Bundle:
-    digest = "sha256:" + "0" * 64
+def model(*shape: int, max_abs_error: str = "0") -> ModelSummary:
     tensor = Tensor(name="x", dtype="float32", shape=list(shape))
-    summary = ModelSummary(
-        digest=digest,
+    return ModelSummary(
+        digest="sha256:" + "0" * 64,
         size_bytes=1,
         keras_version="",
         parameters=0,
@@ -74,10 +72,6 @@ def bundle(*shape: int, max_abs_error: str = "0") -> Bundle:
         outputs=[Tensor(name="y", dtype="float32", shape=list(shape))],
         runtime="onnxruntime",
         parity=Parity(max_abs_error=max_abs_error, agreement="1", rows=1),
-    )
-    source = SourceRecord(uri="file:///x", fingerprint="f", digest=digest, size_bytes=1)
-    return Bundle(
-        Path(), Manifest(revision="r", source=source, model=summary, entry="model.onnx", versions={}, files=[])
     )
 
 
@@ -87,7 +81,7 @@ GOLDEN = Golden({"x": Y}, {"y": Y * 2})
 def test_the_golden_rows_are_run_in_several_batch_sizes() -> None:
     runtime = Doubling()
 
-    warm_up(runtime, bundle(-1), GOLDEN)
+    warm_up(runtime, model(-1), GOLDEN)
 
     assert runtime.rows == [2, 1, 32]
 
@@ -95,19 +89,19 @@ def test_the_golden_rows_are_run_in_several_batch_sizes() -> None:
 def test_a_model_of_fixed_batch_size_is_run_in_that_size() -> None:
     runtime = Doubling()
 
-    warm_up(runtime, bundle(2), GOLDEN)
+    warm_up(runtime, model(2), GOLDEN)
 
     assert runtime.rows == [2]
 
 
 def test_a_fault_that_shows_in_large_batches_only_is_found() -> None:
     with pytest.raises(GoldenMismatchError):
-        warm_up(Doubling(wrong_above=32), bundle(-1), GOLDEN)
+        warm_up(Doubling(wrong_above=32), model(-1), GOLDEN)
 
 
 def test_what_the_prepare_step_measured_widens_the_tolerance() -> None:
     golden = Golden({"x": Y}, {"y": Y * 2 + 0.05})
 
-    warm_up(Doubling(), bundle(-1, max_abs_error="0.01"), golden)
+    warm_up(Doubling(), model(-1, max_abs_error="0.01"), golden)
     with pytest.raises(GoldenMismatchError):
-        warm_up(Doubling(), bundle(-1), golden)
+        warm_up(Doubling(), model(-1), golden)

@@ -1,4 +1,4 @@
-"""Converts a SavedModel to ONNX, with the names of the model's inputs and outputs."""
+"""The converter for ONNX Runtime: a SavedModel to ONNX, under the model's own input and output names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tf2onnx
 from tf2onnx import optimizer, tf_loader, tfonnx, utils
 from tf2onnx.handler import tf_op
 
+from keras_pipeline.converters.base import Export, RuntimeFiles
 from keras_pipeline.errors import ConversionError
 from keras_pipeline.loading import first_lines
 from keras_pipeline.saved_model import SIGNATURE
@@ -36,12 +37,11 @@ class Erfc:
         ctx.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, shapes=[shape], dtypes=[dtype])
 
 
-def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> None:
+def convert(export: Export, file: Path) -> RuntimeFiles:
     """Convert the signature `serve` of a SavedModel.
 
     Args:
-        saved_model: folder of the SavedModel.
-        input_bindings: the signature's argument for each input with another name (see `saved_model.export`).
+        export: the SavedModel.
         file: the ONNX file to write.
 
     Raises:
@@ -49,10 +49,10 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
     """
     log = logging.getLogger("tf2onnx")
     log.setLevel(logging.CRITICAL)  # ONNX Runtime reports unknown operations when it opens the file
-    own_names = {argument: name for name, argument in input_bindings.items()}
+    own_names = {argument: name for name, argument in export.input_bindings.items()}
     try:
         graph_def, inputs, outputs, tables, names = tf_loader.from_saved_model(
-            str(saved_model),
+            str(export.folder),
             None,
             None,
             ["serve"],
@@ -78,3 +78,4 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
         raise
     except Exception as error:  # tf2onnx may raise any
         raise ConversionError(f"tf2onnx: {type(error).__name__}: {first_lines(error)}") from error
+    return RuntimeFiles(file, {})

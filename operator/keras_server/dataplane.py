@@ -1,0 +1,220 @@
+"""The data plane: an inference request in, its response out, whatever the protocol.
+
+A front (`keras_server.http`) decodes requests into `InferRequest` and encodes `InferResponse`. Admission, checks, the
+run of the model and the metrics of requests are here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_runtimes.arrays import Array, Arrays
+from keras_server.admission import Admission
+from keras_server.errors import ErrorCode, InferenceError, InternalError, ServerError, UnknownModelError
+from keras_server.health import Health
+from keras_server.metrics import Metrics
+from keras_server.model import Model, ModelInfo
+from keras_server.signature import check_inputs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """An inference request.
+
+    Attributes:
+        model: the model's name.
+        version: a name of its version; None for the version that is served.
+        inputs: arrays by the input's name; strings are `bytes` in an object array.
+        outputs: names of the requested outputs; all when empty.
+        id: the client's name for the request, which its response repeats.
+    """
+
+    model: str
+    version: str | None
+    inputs: Arrays
+    outputs: tuple[str, ...] = ()
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class InferResponse:
+    """The response to an inference request.
+
+    Attributes:
+        model: the model's name.
+        revision: the version that answered.
+        outputs: arrays by the output's name, in the requested order.
+        id: that of the request.
+    """
+
+    model: str
+    revision: str
+    outputs: dict[str, Array]
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Front:
+    """Where requests come from, for the labels of metrics.
+
+    Attributes:
+        protocol: its name.
+        status: its own status for an error code, or for a response (None).
+    """
+
+    protocol: str
+    status: Callable[[ErrorCode | None], int | str]
+
+
+class DataPlane:
+    """Answers inference requests for one model.
+
+    Args:
+        health: whether requests are answered.
+        admission: the limits on requests in flight.
+        metrics: where requests are counted.
+        max_rows: maximum number of rows of one request.
+        version_names: the names of a revision that requests may use, besides the revision itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        health: Health,
+        admission: Admission,
+        metrics: Metrics,
+        max_rows: int,
+        version_names: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        self._health = health
+        self._admission = admission
+        self._metrics = metrics
+        self._max_rows = max_rows
+        self._version_names = version_names
+        self._model: Model | None = None
+        self._aliases: tuple[str, ...] = ()
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """The model that is served; None until its bundle has been opened."""
+        return self._model.info if self._model else None
+
+    def serve(self, model: Model) -> None:
+        """Set the model, once its bundle has been opened. Until then all requests for it fail with NOT_READY."""
+        self._model = model
+        self._aliases = self._version_names(model.info.revision)
+
+    def describe(self, name: str, version: str | None) -> ModelInfo:
+        """The description of a model.
+
+        Args:
+            name: the model's name.
+            version: a name of its version; None for the version that is served.
+
+        Raises:
+            NotReadyError: the bundle has not been opened yet.
+            UnknownModelError: naming the model or the version that is served.
+        """
+        return self._find(name, version).info
+
+    async def infer(self, front: Front, request: InferRequest) -> InferResponse:
+        """Answer a request that has been decoded.
+
+        Raises:
+            ServerError: with a code.
+        """
+        size = sum(byte_size(array) for array in request.inputs.values())
+        with self.admit(front, request.model, request.version, size) as call:
+            return await call.infer(request)
+
+    @contextmanager
+    def admit(self, front: Front, name: str, version: str | None, size: int | None) -> Iterator[Call]:
+        """Admit a request before its body is read, and count it when the block ends.
+
+        Args:
+            front: where the request comes from.
+            name: the model's name.
+            version: a name of its version; None for the version that is served.
+            size: of the body in bytes, None when unknown.
+
+        Raises:
+            ServerError: with a code. Any other error in the block becomes an InternalError.
+        """
+        begin = time.perf_counter()
+        code: ErrorCode | None = None
+        try:
+            model = self._find(name, version)
+            self._health.require_serving()
+            with self._admission.admit(size):
+                yield Call(model, self._max_rows)
+        except ServerError as error:
+            code = error.code
+            if isinstance(error, InferenceError):
+                log.exception("inference failed")
+            raise
+        except asyncio.CancelledError:
+            code = ErrorCode.CANCELLED
+            raise
+        except Exception as error:
+            code = ErrorCode.INTERNAL
+            log.exception("an inference request failed unexpectedly")
+            raise InternalError from error
+        finally:
+            self._metrics.observe_request(
+                front.protocol,
+                front.status(code),
+                time.perf_counter() - begin,
+                rejected=code is ErrorCode.OVERLOADED,
+            )
+
+    def _find(self, name: str, version: str | None) -> Model:
+        if self._model is None:
+            raise self._health.not_ready()
+        info = self._model.info
+        if name != info.name:
+            raise UnknownModelError(f"model {name!r} is not served here; this server serves {info.name!r}")
+        if version not in (None, info.revision, *self._aliases):
+            served = " or ".join(map(repr, (info.revision, *self._aliases)))
+            raise UnknownModelError(f"version {version!r} of {name!r} is not served here; this server serves {served}")
+        return self._model
+
+
+class Call:
+    """A request that has been admitted."""
+
+    def __init__(self, model: Model, max_rows: int) -> None:
+        self._model = model
+        self._max_rows = max_rows
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model."""
+        return self._model.info
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Check the request, and run the model on it.
+
+        Raises:
+            ServerError: with a code.
+        """
+        info = self._model.info
+        names = request.outputs or tuple(info.signature.outputs)
+        for name in names:
+            info.signature.output(name)
+        rows = check_inputs(info.signature, request.inputs, max_rows=self._max_rows)
+        outputs = await self._model.run(request.inputs, rows)
+        return InferResponse(info.name, info.revision, {name: outputs[name] for name in names}, request.id)
+
+
+def byte_size(array: Array) -> int:
+    """Bytes of an array's elements."""
+    return sum(map(len, array.ravel().tolist())) if array.dtype == np.object_ else array.nbytes
