@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from keras_api.manifest import ModelSummary
@@ -19,6 +19,7 @@ from keras_operator.decide.status import spec_invalid, summarize
 from keras_operator.kube.errors import ApplyError
 from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import Key, Object, Ref
+from keras_operator.kube.times import utc_now
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution, remembered
 
@@ -69,11 +70,6 @@ class Statuses(Protocol):
 
     async def write(self, model: KerasModel, status: KerasModelStatus, now: datetime) -> None:
         """Write the status if it differs from the present one."""
-
-
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
 
 
 @dataclass
