@@ -8,19 +8,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A figure, what it should reach (at most; None where there is no such thing), and the rounds that it is from."""
+    """A figure, its target (an upper bound, or None), and the figures of the single rounds."""
 
     name: str
     value: float
-    reach: float | None
+    target: float | None
     unit: str
     rounds: list[float]
 
     @property
     def holds(self) -> bool:
-        """Whether it is within reach."""
-        return self.reach is None or self.value <= self.reach
+        """Whether the figure meets its target."""
+        return self.target is None or self.value <= self.target
 
     def as_dict(self) -> dict[str, Any]:
-        """As results.json has it."""
+        """The row as in results.json."""
         return {**asdict(self), "holds": self.holds}

@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a served Keras model on a real Kubernetes, and a look at what came of it."""
+"""`make demo`: installs the operator on Kubernetes, serves a Keras model, and shows the result."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from obstore.exceptions import BaseError as StoreError
 DIGITS = ROOT / "examples/digits"
 FILES = ROOT / ".build/digits"
 NAMESPACE = "default"
-# The first run builds Kubernetes and the add-ons from source, images with TensorFlow from wheels. A step of a warm
-# cache takes a minute or two.
+# The first run builds Kubernetes and the add-ons from source, and the images from wheels. With a warm cache, a step
+# takes a minute or two.
 BUILD_SECONDS = 2 * 3600
 STEP_SECONDS = 900
 START = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Print a headline with the time since the start."""
+    """Print a headline with the elapsed time."""
     line = f"[{time.monotonic() - START:5.0f} s] {text}"
     print(f"\n\033[1m{line}\033[0m" if sys.stdout.isatty() else f"\n{line}", flush=True)
 
 
 def script(*command: str, timeout: float = STEP_SECONDS) -> None:
-    """Run one of the project's scripts with its output shown.
+    """Run one of the project's scripts and show its output.
 
     Raises:
-        CommandError: when it fails, or does not end within `timeout` seconds: then it is killed, with all its own.
+        CommandError: the script fails, or does not end within `timeout` seconds and is killed with its children.
     """
     shown = f"`{' '.join(command)}`"
-    # A group of its own, since what is to be ended is mostly what it started.
+    # A separate process group, in order to end the children of the script too.
     with subprocess.Popen(command, cwd=ROOT, env=k8s.environment(), start_new_session=True) as process:
         try:
             code = process.wait(timeout)
@@ -57,8 +57,8 @@ def script(*command: str, timeout: float = STEP_SECONDS) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process and its group to end, and then end whatever is left of them."""
-    # Not by SIGINT: what a shell has started in the background ignores it, and all its children do.
+    """Terminate a process and its group, and kill the processes that do not end."""
+    # Not SIGINT, which background processes of a shell and their children ignore.
     os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(10)
@@ -67,7 +67,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def train() -> None:
-    """Train the model, unless an earlier run did."""
+    """Train the model, unless an earlier run has trained it."""
     if (FILES / "digits-test.csv").exists():
         print(f"already trained: {FILES.relative_to(ROOT)} (delete that folder to train again)")
         return
@@ -75,39 +75,39 @@ def train() -> None:
 
 
 def upload() -> None:
-    """Put the model and the held-out digits into the bucket, and its credentials into a Secret.
+    """Upload the model and the held-out digits to the bucket, and create a Secret with its credentials.
 
     Raises:
-        CommandError: when the S3 service does not take them.
+        CommandError: the S3 service rejects the upload.
     """
     with s3.bucket() as bucket:
         for name in ("digits.keras", "digits-test.csv"):
             try:
                 bucket.put(f"digits/{name}", FILES / name)
             except StoreError as error:
-                # Behind the first line comes what Rust knows of it.
+                # The lines after the first contain details of the Rust library.
                 why = str(error).partition("\n")[0]
-                raise CommandError(f"the S3 service does not take s3://models/digits/{name}: {why}") from error
+                raise CommandError(f"the upload of s3://models/digits/{name} failed: {why}") from error
             print(f"s3://models/digits/{name}: {(FILES / name).stat().st_size:,} bytes")
     k8s.apply(s3.reader_secret(), namespace=NAMESPACE)
 
 
 def wait_until_ready(name: str, timeout: float = 600) -> None:
-    """Show what the KerasModel says until it is Ready.
+    """Show the condition Ready of a KerasModel until it is True.
 
     Raises:
-        CommandError: when it is stalled, or not ready in time, with what it says.
+        CommandError: the KerasModel is stalled, or not ready in time; with its message.
     """
-    said, deadline = "", time.monotonic() + timeout
+    shown, deadline = "", time.monotonic() + timeout
     while True:
         model = k8s.get("kerasmodel", name, NAMESPACE) or {}
         generation = model.get("metadata", {}).get("generation")
         conditions = {c["type"]: c for c in model.get("status", {}).get("conditions", [])}
         ready = conditions.get("Ready", {"status": "Unknown", "reason": "Waiting", "message": "for the operator"})
         line = f"{ready['reason']}: {ready['message']}"
-        if line != said:
+        if line != shown:
             print(f"    {time.monotonic() - START:5.0f} s  Ready={ready['status']:<8}{line}", flush=True)
-            said = line
+            shown = line
         current = ready.get("observedGeneration") == generation
         if current and ready["status"] == "True":
             return
@@ -125,10 +125,10 @@ def ask() -> None:
 
 
 def prometheus_figure(query: str, timeout: float = 90) -> float:
-    """The value of a PromQL query, as soon as Prometheus has one above zero.
+    """The value of a PromQL query, when it is above zero.
 
     Raises:
-        CommandError: when it has none in time.
+        CommandError: Prometheus has no such value in time.
     """
     deadline = time.monotonic() + timeout
     with port_forward("service/prometheus", "monitoring", 9090) as url:
@@ -140,13 +140,13 @@ def prometheus_figure(query: str, timeout: float = 90) -> float:
             if result and float(result[0]["value"][1]) > 0:
                 return float(result[0]["value"][1])
             time.sleep(1)
-    raise CommandError(f"Prometheus has no figure for {query} after {timeout:.0f} s: is its target up?")
+    raise CommandError(f"Prometheus has no value for {query} after {timeout:.0f} s: check its targets")
 
 
 def show_prometheus() -> None:
-    """Print figures that Prometheus scraped from the model's pods."""
+    """Print metrics that Prometheus scraped from the pods of the model."""
     if has_others_prometheus():
-        print("see the cluster's own Prometheus: keras_server_requests_total")
+        print("the cluster has its own Prometheus: query keras_server_requests_total there")
         return
     selector = f'{{namespace="{NAMESPACE}",service="digits"}}'
     for label, query in (
@@ -161,14 +161,14 @@ def show_prometheus() -> None:
 
 
 def has_others_prometheus() -> bool:
-    """Whether somebody's Prometheus operator is in the cluster already: a second one would disturb it."""
+    """Whether the cluster has its own Prometheus operator, which a second one would disturb."""
     return not OWN_CLUSTER and Target.from_environment().is_others("crd/servicemonitors.monitoring.coreos.com")
 
 
 def install_monitoring() -> None:
-    """The Prometheus operator and a Prometheus, unless the cluster has its own."""
+    """Install the Prometheus operator and a Prometheus, unless the cluster has its own."""
     if has_others_prometheus():
-        print("the cluster has a Prometheus operator of its own, which finds the model's ServiceMonitor: none is added")
+        print("the cluster has its own Prometheus operator, which uses the ServiceMonitor of the model")
         return
     script("python3", "hack/cluster", "addon", "monitoring", timeout=BUILD_SECONDS)
 
@@ -179,19 +179,19 @@ STEPS: list[tuple[str, Callable[[], None]]] = [
     ("an S3 service", lambda: script("python3", "hack/cluster", "addon", "s3", timeout=BUILD_SECONDS)),
     ("helm install keras-operator", lambda: script("hack/install.sh")),
     ("train a small CNN on handwritten digits", train),
-    ("put it into the bucket", upload),
+    ("upload it to the bucket", upload),
     (
         "kubectl apply -f examples/digits/model.yaml",
         lambda: print(kubectl("apply", "-n", NAMESPACE, "-f", str(DIGITS / "model.yaml")), end=""),
     ),
     ("wait for Ready", lambda: wait_until_ready("digits")),
-    ("ask it", ask),
+    ("send requests to it", ask),
     ("kubectl get kerasmodels", lambda: print(kubectl("get", "kerasmodels", "-n", NAMESPACE), end="")),
-    ("what Prometheus scraped", show_prometheus),
+    ("metrics in Prometheus", show_prometheus),
 ]
 
-# What explains a failure, from the model to the nodes.
-LOOKS = (
+# Commands whose output helps to find the cause of a failure, from the model to the nodes.
+DIAGNOSTICS = (
     ("get", "kerasmodels,jobs,deployments,pods", "-n", NAMESPACE),
     ("describe", "kerasmodel", "digits", "-n", NAMESPACE),
     ("get", "events", "-n", NAMESPACE, "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
@@ -204,19 +204,19 @@ LOOKS = (
 
 
 def explain() -> None:
-    """Print what kubectl shows; what it does not show is no other failure."""
-    for look in LOOKS:
+    """Print the output of kubectl. A failure of kubectl is not another failure of the demo."""
+    for command in DIAGNOSTICS:
         try:
-            shown = kubectl(*look, timeout=20, check=False)
+            shown = kubectl(*command, timeout=20, check=False)
         except CommandError as error:
             print(error, file=sys.stderr)
             return
         if shown.strip():
-            print(f"\n$ kubectl {' '.join(look)}\n{shown.rstrip()}", file=sys.stderr)
+            print(f"\n$ kubectl {' '.join(command)}\n{shown.rstrip()}", file=sys.stderr)
 
 
 def main() -> int:
-    """Run the steps; a failure is one sentence and what kubectl shows."""
+    """Run the steps; returns the exit code. A failure prints diagnostics and one sentence."""
     if OWN_CLUSTER:
         say("a Kubernetes cluster on this machine")
         try:
@@ -235,13 +235,13 @@ def main() -> int:
             explain()
             print(f"\n{title}: {error}", file=sys.stderr)
             return 1
-    say("it works, and keeps running")
-    print(how_to_go_on())
+    say("done: the model is being served")
+    print(next_steps())
     return 0
 
 
-def how_to_go_on() -> str:
-    """How to look around, and how to stop."""
+def next_steps() -> str:
+    """Commands to inspect the result, and to stop it."""
     here = (
         'export KUBECONFIG="$PWD/hack/cluster/kubeconfig" PATH="$PWD/hack/cluster/bin:$PATH"\n    '
         if OWN_CLUSTER
@@ -252,7 +252,7 @@ def how_to_go_on() -> str:
     kubectl port-forward service/digits 8080   # then: curl http://127.0.0.1:8080/v2/models/digits
     kubectl -n monitoring port-forward service/prometheus 9090
 
-how to ask it: docs/serving.md
+how to send requests: docs/guides/serving.md
 to stop: {"make down" if OWN_CLUSTER else "CLUSTER=current make down"}"""
 
 

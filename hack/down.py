@@ -1,6 +1,7 @@
-"""`make down`: ends what `make demo` left running.
+"""`make down`: stops what `make demo` started.
 
-That is the cluster of this machine, or with CLUSTER=current what the demo brought into the current context's cluster.
+This stops the cluster on this machine. With CLUSTER=current, it removes the objects of the demo from the cluster of the
+current context.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> int:
     except (CommandError, ClusterError) as error:
         print(error, file=sys.stderr)
         return 1
-    print("all that the demo brought is gone, but its images in the registry")
+    print("everything that the demo installed is removed, except for the images in the registry")
     return 0
 
 
@@ -34,17 +35,17 @@ def remove() -> None:
     """Remove the model, the operator with its definition and its bundles, and the add-ons.
 
     Raises:
-        CommandError, ClusterError: when something cannot be removed, or is not the demo's to remove.
+        CommandError, ClusterError: an object cannot be removed, or does not belong to the demo.
     """
     models = _models()
     if others := [name for name in models if name != DEMO]:
         raise CommandError(
-            f"{', '.join(others)}: these KerasModels are not the demo's, and would go with the definition. "
-            "Nothing was removed: delete them first, or keep the operator"
+            f"{', '.join(others)}: these KerasModels do not belong to the demo, and are deleted together with the "
+            "definition. Nothing was removed: delete them first, or keep the operator"
         )
     namespace, _, name = DEMO.partition("/")
     if DEMO in models:
-        # With its children, which nobody would remove once the definition is gone.
+        # Together with its children, before the definition is deleted.
         _delete("kerasmodel", name, "-n", namespace, "--cascade=foreground")
     _delete("secret", "models-reader", "-n", namespace)
     run("helm", "uninstall", "keras-operator", "-n", "keras-system", "--ignore-not-found", "--wait", timeout=300)

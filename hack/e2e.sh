@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the end-to-end tests on the cluster of `make cluster`, or with CLUSTER=current on the current context's.
+# Runs the end-to-end tests on the cluster of `make cluster`, or with CLUSTER=current on that of the current context.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${CLUSTER:-}" != current ]; then
-  # In CI the machine is ours: a cluster that an earlier run left behind makes way.
+  # In CI, a cluster of an earlier run is replaced.
   python3 hack/cluster up ${CI:+--take-over}
   export KUBECONFIG="$PWD/hack/cluster/kubeconfig"
 elif [ -z "${IMAGE_REGISTRY:-}" ]; then

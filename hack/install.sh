@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs or upgrades the chart with the images that hack/images.sh pushed. More arguments go to helm.
+# Installs or upgrades the chart with the images that hack/images.sh pushed. Further arguments are passed to helm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${CLUSTER:-}" != current ]; then
   export KUBECONFIG="$PWD/hack/cluster/kubeconfig" PATH="$PWD/hack/cluster/bin:$PATH"
 fi
 if [ ! -f .build/images.env ]; then
-  echo "there are no images yet: run make images" >&2
+  echo "the images are not built yet: run make images" >&2
   exit 1
 fi
 # shellcheck source=/dev/null

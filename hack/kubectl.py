@@ -1,4 +1,4 @@
-"""The cluster as the demo and the e2e tests see it: kubectl and helm run as commands, ports forwarded.
+"""The cluster of the demo and the e2e tests: runs kubectl and helm as commands, and forwards ports.
 
 The cluster is the one of `make cluster`, or with CLUSTER=current the current kubeconfig context.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# kubectl asks the API server for a pod, and the kubelet for the connection, before it says its first word.
+# kubectl requests the pod from the API server and the connection from the kubelet before its first output.
 FORWARD_SECONDS = 30
 OWN_CLUSTER = os.environ.get("CLUSTER") != "current"
 _BIN = ROOT / "hack/cluster/bin"
@@ -25,7 +25,7 @@ _KUBECONFIG = ROOT / "hack/cluster/kubeconfig"
 
 
 class CommandError(RuntimeError):
-    """A command that failed, with what it said."""
+    """A command failed; the text contains its output."""
 
 
 def environment() -> dict[str, str]:
@@ -39,10 +39,12 @@ def run(*command: str, stdin: str | None = None, timeout: float = 120, check: bo
     """Run a command against the cluster and return its output.
 
     Raises:
-        CommandError: when it fails or takes longer than `timeout` seconds; the text holds what it said.
+        CommandError: the command fails or takes longer than `timeout` seconds; the text contains its output.
     """
     if not shutil.which(command[0], path=environment()["PATH"]):
-        raise CommandError(f"{command[0]} is not there: run `make cluster`, or put it on the PATH with CLUSTER=current")
+        raise CommandError(
+            f"{command[0]} is not in PATH: run `make cluster`, or with CLUSTER=current install {command[0]}"
+        )
     try:
         result = subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment(), check=False
@@ -60,13 +62,13 @@ def kubectl(*arguments: str, stdin: str | None = None, timeout: float = 120, che
 
 
 def apply(*objects: Mapping[str, Any], namespace: str | None = None) -> None:
-    """`kubectl apply` some objects."""
+    """Run `kubectl apply` with objects."""
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
     kubectl("apply", *(["-n", namespace] if namespace else []), "-f", "-", stdin=document)
 
 
 def get(kind: str, name: str, namespace: str) -> dict[str, Any] | None:
-    """An object, or None when it does not exist."""
+    """An object, or None if it does not exist."""
     text = kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
     return json.loads(text) if text.strip() else None
 
@@ -81,10 +83,10 @@ def get_list(kind: str, namespace: str, selector: str = "") -> list[dict[str, An
 
 @contextmanager
 def port_forward(target: str, namespace: str, port: int) -> Iterator[str]:
-    """Forward a free port of 127.0.0.1 to a pod or service for as long as the context lasts; gives the address.
+    """Forward a free port of 127.0.0.1 to a pod or service until the context ends; yields the address.
 
     Raises:
-        CommandError: when kubectl cannot, or does not within 30 s.
+        CommandError: kubectl fails, or does not forward within 30 s.
     """
     command = ["kubectl", "port-forward", "-n", namespace, target, f":{port}"]
     with subprocess.Popen(
@@ -92,9 +94,9 @@ def port_forward(target: str, namespace: str, port: int) -> Iterator[str]:
     ) as process:
         try:
             assert process.stdout is not None
-            spoken, _, _ = select.select([process.stdout], [], [], FORWARD_SECONDS)
-            if not spoken:
-                raise CommandError(f"`{' '.join(command)}` says nothing for {FORWARD_SECONDS} s: is the pod there?")
+            readable, _, _ = select.select([process.stdout], [], [], FORWARD_SECONDS)
+            if not readable:
+                raise CommandError(f"`{' '.join(command)}` printed nothing for {FORWARD_SECONDS} s: check the pod")
             line = process.stdout.readline()
             match = re.search(r"127\.0\.0\.1:(\d+)", line)
             if not match:

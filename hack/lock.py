@@ -1,8 +1,8 @@
-"""Writes requirements/*.txt, the locked dependencies, from pyproject.toml; `--check` says whether they are fresh.
+"""Locks the dependencies of pyproject.toml in requirements/*.txt. `--check` reports whether the files are fresh.
 
-`requirements/dev.txt` holds everything; each image's file is its part of it, so all images and the tests use the same
-versions. The files name no registry, so they work behind any mirror. Freshness is judged without a network: dev.txt
-records a hash of what it was resolved from; the images' files do not, so a new development tool rebuilds no image.
+`requirements/dev.txt` contains all dependencies, and the file of each image is a subset, so all images and the tests
+use the same versions. The files name no registry, so they work with any mirror. The check needs no network: dev.txt
+contains a hash of its inputs. The files of the images do not, so a new development tool does not rebuild an image.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-PYTHON = "3.11"  # the oldest supported: the files hold for it and all later ones
+PYTHON = "3.11"  # the oldest supported version; the files are valid for it and all later ones
 
-# What each file is resolved from: arguments of `uv pip compile`. The images' files are named after them.
+# Arguments of `uv pip compile` for each file. The file of an image has the name of the image.
 EVERYTHING = ["--all-extras", "--group", "dev"]
 IMAGES = {
     "operator": ["--extra", "operator", "--extra", "store"],
@@ -30,24 +30,24 @@ IMAGES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of the locked ones")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a file is stale")
+    parser.add_argument("--upgrade", action="store_true", help="use the newest versions instead of the locked ones")
     options = parser.parse_args()
     if options.check:
         stale = stale_locks()
         if stale:
-            print(f"not resolved from this pyproject.toml: requirements/{', '.join(stale)}; run: make lock")
+            print(f"stale, because pyproject.toml has changed: requirements/{', '.join(stale)}; run: make lock")
         return 1 if stale else 0
     compile_lock("dev", EVERYTHING + (["--upgrade"] if options.upgrade else []), header=inputs_stamp())
     for name, extras in IMAGES.items():
-        # Nothing of its own to choose: every version is the common one.
+        # Every version is that of dev.txt.
         lock_file(name).unlink(missing_ok=True)
         compile_lock(name, [*extras, "--constraint", str(lock_file("dev"))])
     return 0
 
 
 def stale_locks() -> list[str]:
-    """Names of the files that do not follow from pyproject.toml."""
+    """Names of the files that are older than pyproject.toml."""
     everything = lock_file("dev")
     if not everything.exists() or not everything.read_text().startswith(inputs_stamp()):
         return ["dev.txt", *(f"{name}.txt" for name in IMAGES)]
@@ -56,7 +56,7 @@ def stale_locks() -> list[str]:
 
 
 def pins(name: str) -> set[str]:
-    """What a file pins, as name==version; for which Python or system may differ from file to file."""
+    """The pins of a file as name==version, without their environment markers."""
     return {line.split()[0] for line in lock_file(name).read_text().splitlines() if "==" in line and line[0] != "#"}
 
 
@@ -65,7 +65,7 @@ def lock_file(name: str) -> Path:
 
 
 def inputs_stamp() -> str:
-    """The first line of dev.txt, which identifies what the files were resolved from."""
+    """The first line of dev.txt, which identifies the inputs of the files."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = pyproject["project"]
     inputs = [
@@ -88,9 +88,9 @@ def compile_lock(name: str, arguments: list[str], header: str = "") -> None:
     except FileNotFoundError:
         sys.exit("uv is not on the PATH; install it, for example with: python3 -m pip install uv")
     except subprocess.CalledProcessError:
-        sys.exit(f"{file.relative_to(ROOT)} cannot be resolved; uv says why above")
+        sys.exit(f"{file.relative_to(ROOT)} cannot be resolved; see the output of uv above")
     except subprocess.TimeoutExpired:
-        sys.exit("the package index did not answer within 5 minutes; try again")
+        sys.exit("the package index did not answer within 5 minutes; retry later")
     file.write_text(f"{header}# written by `make lock`: do not edit\n{file.read_text()}")
 
 

@@ -1,7 +1,7 @@
-"""Checks that Kubernetes takes the chart's output and every YAML file under examples/.
+"""Checks that Kubernetes accepts the output of the chart and every YAML file in examples/.
 
-Twice: kubeconform validates them strictly against schemas made from the API server's own OpenAPI document, and the API
-server (a real one, started for this) is asked to create them in a dry run, which runs the CEL rules as well.
+kubeconform validates them strictly with schemas from the OpenAPI document of an API server. That API server, which is
+started for this check, also creates them in a dry run, which evaluates the CEL rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SERVICE_MONITOR_CRD = "example/prometheus-operator-crd/monitoring.coreos.com_ser
 DEFINED_KINDS = ("KerasModel", "ServiceMonitor")
 NAMESPACES = ("keras-system", "team-a", "team-b")
 
-# Between them they render every line of every template.
+# Together, these sets of values render every line of every template.
 VALUES = {
     "defaults": [],
     "namespaces": ["--set=watchNamespaces={team-a,team-b}", "--set=image.pullSecrets={registry}"],
@@ -47,7 +47,7 @@ VALUES = {
 
 
 class CheckError(Exception):
-    """A manifest that is refused, or a program that failed; the text says which and why."""
+    """A manifest was rejected, or a program failed; the text names it and the cause."""
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def check() -> None:
     """Check everything.
 
     Raises:
-        CheckError: with the first program's complaint.
+        CheckError: the first check that fails.
     """
     programs = build.ensure(["helm", "kubectl", "kubeconform", *build.API_SERVER])
     with tempfile.TemporaryDirectory(prefix="keras-operator-manifests-") as folder:
@@ -75,7 +75,7 @@ def check() -> None:
             run(*kubectl, "create", "-f", "-", stdin=service_monitor_crd())
             for namespace in NAMESPACES:
                 run(*kubectl, "create", "namespace", namespace)
-                # A pod template that the restricted standard would refuse draws a warning, which is an error below.
+                # A pod template that violates the restricted standard causes a warning, which is an error below.
                 run(*kubectl, "label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
             schemas = write_schemas(openapi(kubectl), Path(folder) / "schemas")
             location = f"{schemas}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
@@ -87,8 +87,8 @@ def check() -> None:
 
 
 def run(*command: str, stdin: str = "") -> str:
-    """Run a command; what it printed."""
-    # Without proxies: everything here talks to this machine only.
+    """Run a command and return its output."""
+    # Without proxies, because all connections are local.
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     try:
         result = subprocess.run(
@@ -102,7 +102,7 @@ def run(*command: str, stdin: str = "") -> str:
 
 
 def render(helm: Path, folder: Path) -> list[Path]:
-    """The chart's output, one file for each set of values."""
+    """The output of the chart, one file per set of values."""
     files = []
     for name, arguments in VALUES.items():
         command = [str(helm), "template", "keras-operator", str(CHART), "--namespace=keras-system", *arguments]
@@ -118,19 +118,19 @@ def service_monitor_crd() -> str:
 
 
 def openapi(kubectl: list[str]) -> dict[str, Any]:
-    """The API server's OpenAPI v2 document, as soon as it holds the kinds that were just defined."""
+    """The OpenAPI v2 document of the API server, when it contains the kinds of the new CRDs."""
     deadline = time.monotonic() + 60
     while True:
         document: dict[str, Any] = json.loads(run(*kubectl, "get", "--raw", "/openapi/v2"))
         if all(any(name.endswith(f".{kind}") for name in document["definitions"]) for kind in DEFINED_KINDS):
             return document
         if time.monotonic() > deadline:
-            raise CheckError(f"the API server does not publish schemas of {' and '.join(DEFINED_KINDS)}")
+            raise CheckError(f"the API server does not publish the schemas of {' and '.join(DEFINED_KINDS)}")
         time.sleep(0.2)
 
 
 def write_schemas(document: dict[str, Any], folder: Path) -> Path:
-    """One JSON schema for each kind of an OpenAPI v2 document, under the names that kubeconform asks for."""
+    """Write one JSON schema per kind of an OpenAPI v2 document, with the file names that kubeconform uses."""
     folder.mkdir()
     definitions = {name: strict(schema) for name, schema in document["definitions"].items()}
     for name, schema in definitions.items():
@@ -143,14 +143,14 @@ def write_schemas(document: dict[str, Any], folder: Path) -> Path:
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema that refuses unknown fields, and takes numbers where Kubernetes takes quantities and ports."""
+    """A schema that rejects unknown fields, and accepts numbers for quantities and ports as Kubernetes does."""
     if schema.get("format") == "int-or-string" or "x-kubernetes-int-or-string" in schema:
         return {"type": ["string", "integer"]}
     if str(schema.get("description")).startswith("Quantity is"):
         return {"type": ["string", "number"]}
     schema = dict(schema)
     if "properties" in schema:
-        # Each is a schema, but together they are not one: a field may well be called `properties`.
+        # Each value is a schema, but the mapping is not: a field can have the name `properties`.
         schema["properties"] = {name: strict(field) for name, field in schema["properties"].items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             schema.setdefault("additionalProperties", False)
@@ -161,14 +161,14 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def referenced(name: str, definitions: dict[str, Any]) -> set[str]:
-    """Names of the definitions that `name` needs, itself included."""
+    """Names of the definitions that `name` refers to, directly or indirectly, including itself."""
     found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
+    pending = [name]
+    while pending:
+        current = pending.pop()
         if current not in found:
             found.add(current)
-            waiting += references(definitions[current])
+            pending += references(definitions[current])
     return found
 
 

@@ -1,4 +1,4 @@
-"""The S3 service of `python3 hack/cluster addon s3`, as the demo and the e2e tests use it."""
+"""The S3 service of `python3 hack/cluster addon s3` for the demo and the e2e tests."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from obstore.store import S3Store
 
 
 def keys() -> dict[str, str]:
-    """Its AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    """The AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the service.
 
     Raises:
-        CommandError: when the service is not installed.
+        CommandError: the service is not installed.
     """
     secret = k8s.get("secret", "s3-credentials", "s3")
     if secret is None:
-        raise k8s.CommandError("there is no Secret s3/s3-credentials: run `python3 hack/cluster addon s3`")
+        raise k8s.CommandError("the Secret s3/s3-credentials does not exist: run `python3 hack/cluster addon s3`")
     return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
 @contextmanager
 def bucket() -> Iterator[S3Store]:
-    """Its bucket `models`, through a forwarded port, for as long as the context lasts."""
+    """The bucket `models`, through a forwarded port, until the context ends."""
     credentials = keys()
     with k8s.port_forward("service/s3", "s3", 7070) as endpoint:
         yield S3Store(
@@ -38,5 +38,5 @@ def bucket() -> Iterator[S3Store]:
 
 
 def reader_secret() -> dict[str, object]:
-    """The Secret `models-reader` that the KerasModels name in spec.source.secretRef."""
+    """The Secret `models-reader`, which the KerasModels name in spec.source.secretRef."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models-reader"}, "stringData": keys()}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the path of uv; installs it into .build/uv first when the machine has none.
+# Prints the path of uv. Installs uv into .build/uv if it is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if command -v uv; then exit 0; fi
 if [ ! -x .build/uv/bin/uv ]; then
   echo "installing uv into .build/uv" >&2
-  # Debian's python3 comes without the module that gives a virtual environment its pip.
+  # Debian's python3 does not include ensurepip, which installs pip into a virtual environment.
   if ! python3 -c "import ensurepip" 2> /dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
       echo "python3 has no ensurepip: install the package python3-venv, or uv" >&2

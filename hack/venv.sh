@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes or updates the development environment .venv from requirements/dev.txt; our own code is imported in place.
+# Creates or updates the development environment .venv from requirements/dev.txt. The project's code is imported in place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv="$(hack/uv.sh)"

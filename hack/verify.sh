@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that can be said about the code without running it. Goes through all checks and then fails if one did.
+# Runs all static checks, and fails if one of them fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PWD/hack/cluster/bin:$PATH"
@@ -29,7 +29,7 @@ check "mypy" mypy
 check "mypy of hack" mypy hack/*.py
 check "import-linter" lint-imports
 check "shell scripts parse" shell_syntax
-# Minutes the first time, so it is shown at work.
+# The output is shown, because the first run takes minutes.
 python3 hack/cluster build helm kubeconform apiserver || failed+=("programs for the checks below")
 check "helm lint" helm lint --strict charts/keras-operator
 check "kubeconform and the API server" python hack/manifests.py

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes from a base image what installs or builds Python packages; apt and dpkg stay, whose records scanners read.
+# Removes the tools that install or build Python packages from a base image. apt and dpkg stay, because scanners read their records.
 set -eu
 standard=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 rm -rf "$standard"/ensurepip /usr/share/python-wheels /usr/bin/pip* /usr/local/bin/pip*

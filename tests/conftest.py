@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-# What no test needs. A hostile model that is not refused then fails its test, and does not take the machine with it.
+# More than any test needs. A hostile model that is not rejected fails its test and does not affect the machine.
 MAX_BYTES = 8 << 30
 
 
 def pytest_configure() -> None:
-    """Bound the memory of the tests and of all that they start."""
+    """Limit the memory of the tests and of their child processes."""
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_BYTES, MAX_BYTES))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _leaks_are_found_where_they_are_made() -> Iterator[None]:
-    """An unclosed socket fails the module that left it, not the one in which it happens to be collected."""
+def _leaks_fail_their_own_module() -> Iterator[None]:
+    """An unclosed socket fails the module that opened it, not the module in which it is collected."""
     yield
     gc.collect()

@@ -1,4 +1,4 @@
-"""What a user has written, from the API server's own audit log."""
+"""The writes of a user, from the audit log of the API server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Write:
 
     @property
     def content(self) -> str:
-        """Its media type, which the log does not tell."""
+        """The media type, which the log does not contain."""
         if self.method != "PATCH":
             return "application/json"
         if "force=true" in self.uri:
@@ -35,7 +35,7 @@ class Write:
 
 
 class AuditLog:
-    """The audit log of one API server; it holds one user's writes and nothing else."""
+    """The audit log of one API server, which contains only the writes of one user."""
 
     def __init__(self, folder: Path, user: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,11 @@ class AuditLog:
 
     @property
     def flags(self) -> list[str]:
-        """What the API server must be told."""
+        """Command line options for the API server."""
         return [f"--audit-policy-file={self._policy}", f"--audit-log-path={self._log}"]
 
     def writes(self) -> list[Write]:
-        """Writes since the last call, in the order in which they ended; those that were refused, too."""
+        """Writes since the last call, in the order of their completion, including rejected ones."""
         with self._log.open("rb") as log:
             log.seek(self._read)
             text = log.read()
@@ -62,7 +62,7 @@ class AuditLog:
 
 
 def by_model(writes: Iterable[Write]) -> Mapping[str, list[Write]]:
-    """Writes by the name of the model that they are about."""
+    """Writes by the name of their model."""
     found = defaultdict(list)
     for write in writes:
         name = _MODEL.search(json.dumps(write.body)) or _MODEL.search(write.uri)
@@ -72,7 +72,7 @@ def by_model(writes: Iterable[Write]) -> Mapping[str, list[Write]]:
 
 
 def by_resource(writes: Iterable[Write]) -> Counter[str]:
-    """How many writes there were to each resource."""
+    """Number of writes to each resource."""
     return Counter(write.resource for write in writes)
 
 

@@ -1,9 +1,9 @@
-"""The limit: the operator's writes by a bare asyncio script, with the operator's client and nothing to decide.
+"""The baseline: the operator's writes, sent by a bare asyncio script with the operator's client and no decisions.
 
     KUBECONFIG=... python bare.py WRITES CONCURRENCY
 
-WRITES is a file of JSON: by model, the KerasModel to create, and then the writes that the operator made for it. Prints
-``ready``, begins when it reads a line, and prints ``done``.
+WRITES is a JSON file that contains, for each model, the KerasModel to create and the writes that the operator sent for
+it. The script prints ``ready``, starts when it reads a line, and prints ``done``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 
 from kubernetes.aio import client, config
 
-# Stands for the model's uid, which is known once it was created.
+# Placeholder for the model's uid, which is known after its creation.
 UID = "00000000-0000-0000-0000-000000000000"
 
 
 async def main(scripts: list[list[tuple[str, str, str, str]]], concurrency: int) -> None:
-    """Write everything once."""
+    """Send every write once."""
     models = iter(scripts)
     settings = client.Configuration()
     await config.load_kube_config(config_file=os.environ["KUBECONFIG"], client_configuration=settings)
-    # As the operator has it: see keras_operator.kube.client.connect.
+    # The operator's settings: see keras_operator.kube.client.connect.
     settings.client_session_kwargs = {"trust_env": False}
     settings.connection_pool_maxsize = concurrency
     async with client.ApiClient(settings) as connection:
@@ -44,7 +44,7 @@ async def main(scripts: list[list[tuple[str, str, str, str]]], concurrency: int)
 
 
 async def send(connection: client.ApiClient, write: tuple[str, str, str, str], uid: str) -> Any:
-    """Make one request."""
+    """Send one request."""
     method, uri, content, body = write
     path, _, query = uri.partition("?")
     call = await connection.param_serialize(

@@ -1,7 +1,7 @@
-"""What the control plane costs: writes, time and memory with up to 2,000 models, on a real API server.
+"""The cost of the control plane: writes, time and memory with up to 2,000 models on a real API server.
 
-etcd and kube-apiserver are real; controllers, kubelets and sources are one process that finishes what they would
-(stand_in.py). Every round of a comparison has a new API server, and the two sides take turns.
+etcd and kube-apiserver are real. One process (stand_in.py) replaces controllers, kubelets and sources. Every round of a
+comparison uses a new API server, and the two sides alternate.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from client import MODELS  # noqa: E402
 from processes import Process  # noqa: E402
 from stage import Operator, Stage, name_of  # noqa: E402
 
-# For trying: SCALE=0.1 takes a tenth of the models and of the time at rest.
+# For trial runs: SCALE=0.1 uses a tenth of the models and of the time in steady state.
 SCALE = float(os.environ.get("SCALE", "1"))
 FEW, MANY, MOST = (max(10, round(SCALE * count)) for count in (200, 1_000, 2_000))
-REST_SECONDS = 600 * SCALE
+STEADY_SECONDS = 600 * SCALE
 ROUNDS = 2
 CHANGES = 100
 CHILDREN = 5
 STATUS_PATCHES = 4
-# As many requests at once as the operator makes.
+# The number of concurrent requests of the operator.
 CONCURRENCY = 16
 
 _begun = time.monotonic()
 
 
 def measure() -> list[Row]:
-    """Everything, in the order of the table."""
+    """All rows, in the order of the table."""
     return asyncio.run(_measure())
 
 
@@ -70,9 +70,9 @@ async def _measure() -> list[Row]:
         restarts = await restarted(stage)
         operator = stage.operator()
         async with operator:
-            await operator.wait_until_checked(MOST)
+            await operator.wait_until_reconciled(MOST)
             latencies = await changed(stage)
-            rest = await rested(stage, operator)
+            steady = await steady_state(stage, operator)
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     growth = [most / MOST / (each / FEW) for each in few]
     return [
@@ -84,12 +84,12 @@ async def _measure() -> list[Row]:
         *restarts,
         Row(f"one change among {MOST}: child patched, p99", percentile(latencies, 0.99), 0.15, "s", sorted(latencies)),
         Row(f"one change among {MOST}: child patched, p50", percentile(latencies, 0.5), None, "s", []),
-        *rest,
+        *steady,
     ]
 
 
 async def created_at_once(stage: Stage, count: int) -> float:
-    """Seconds until so many models, created as fast as the API server takes them, are Ready."""
+    """Seconds until `count` models are Ready that are created as fast as the API server accepts them."""
     async with stage.operator() as operator:
         await operator.wait_until_ready()
         begin = time.perf_counter()
@@ -100,7 +100,7 @@ async def created_at_once(stage: Stage, count: int) -> float:
 
 
 async def written_bare(stage: Stage, writes: Mapping[str, list[Write]]) -> float:
-    """Seconds that a bare script takes for the same models and writes, and the stand-in for its part."""
+    """Seconds that a bare script needs for the same models and writes, including the stand-in's part."""
     file = stage.folder / "writes.json"
     file.write_text(json.dumps([script(stage, name, each) for name, each in sorted(writes.items())]))
     environment = {"KUBECONFIG": str(stage.kubeconfig)}
@@ -115,7 +115,7 @@ async def written_bare(stage: Stage, writes: Mapping[str, list[Write]]) -> float
 
 
 def script(stage: Stage, name: str, writes: list[Write]) -> list[tuple[str, str, str, str]]:
-    """A model's creation and the operator's writes for it, with what only the old API server knew taken out."""
+    """A model's creation and the operator's writes for it, with a placeholder for the uid of the old API server."""
     create = ("POST", MODELS, "application/json", json.dumps(stage.model(int(name.removeprefix("model-")))))
     uid = next(
         owner["uid"]
@@ -128,41 +128,41 @@ def script(stage: Stage, name: str, writes: list[Write]) -> list[tuple[str, str,
 
 
 def writes_per_model(writes: Mapping[str, list[Write]]) -> list[Row]:
-    """What the model with the most writes cost, and what those writes were to."""
+    """The writes of the model with the most writes, and their resources."""
     most = max(writes.values(), key=len)
     statuses = [float(by_resource(each)["kerasmodels/status"]) for each in writes.values()]
     events = [float(by_resource(each)["events"]) for each in writes.values()]
-    reach = CHILDREN + STATUS_PATCHES
+    target = CHILDREN + STATUS_PATCHES
     return [
-        Row(f"API writes for a new model with {CHILDREN} children, at most", len(most), reach, "", []),
+        Row(f"API writes for a new model with {CHILDREN} children, at most", len(most), target, "", []),
         Row("status patches among them, at most", max(statuses), STATUS_PATCHES, "", []),
         Row("Events among them, at most", max(events), None, "", []),
     ]
 
 
 async def restarted(stage: Stage) -> list[Row]:
-    """An operator that finds everything as it should be."""
+    """The startup of an operator that finds all models in their desired state."""
     seconds, memory, writes = [], [], []
     for number in range(ROUNDS + 1):
         stage.audit.writes()
         begin = time.perf_counter()
         async with stage.operator() as operator:
-            await operator.wait_until_checked(MOST)
+            await operator.wait_until_reconciled(MOST)
             seconds.append(time.perf_counter() - begin)
-            # It lists once more soon after its start: what it needs then counts, too.
+            # The operator lists once more soon after its start, which counts for the memory.
             await asyncio.sleep(10)
             memory.append(operator.resident_mb())
         writes.append(float(len(stage.audit.writes())))
         say(f"restart {number + 1}: {seconds[-1]:.1f} s, {memory[-1]:.0f} MB, {writes[-1]:.0f} writes")
     return [
-        Row(f"restart with {MOST} models: all checked", statistics.median(seconds), 15, "s", seconds),
+        Row(f"restart with {MOST} models: all reconciled", statistics.median(seconds), 15, "s", seconds),
         Row(f"restart with {MOST} models: writes", max(writes), 0, "", writes),
-        Row(f"restart with {MOST} models: RSS at its highest", max(memory), 200, "MB", memory),
+        Row(f"restart with {MOST} models: maximum RSS", max(memory), 200, "MB", memory),
     ]
 
 
 async def changed(stage: Stage) -> list[float]:
-    """Seconds from a change of a model's spec to the watch's word that its Deployment was patched."""
+    """Seconds from a change of a model's spec until a watch delivers the patched Deployment."""
     arrived: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
     watch = asyncio.create_task(stage.changes(arrived))
     found = []
@@ -184,20 +184,20 @@ async def changed(stage: Stage) -> list[float]:
     return found
 
 
-async def rested(stage: Stage, operator: Operator) -> list[Row]:
-    """Nothing happens for ten minutes."""
+async def steady_state(stage: Stage, operator: Operator) -> list[Row]:
+    """Writes and processor time of the operator while nothing changes for ten minutes."""
     await operator.wait_until_served(MOST)
-    await asyncio.sleep(5)  # the last change is told on its model, after its Deployment is ready
+    await asyncio.sleep(5)  # the status of the last model is patched after its Deployment is ready
     stage.audit.writes()
     before = operator.cpu_seconds()
     begin = time.monotonic()
-    while (left := REST_SECONDS - (time.monotonic() - begin)) > 0:
+    while (left := STEADY_SECONDS - (time.monotonic() - begin)) > 0:
         await asyncio.sleep(min(left, 60))
-        say(f"at rest for {time.monotonic() - begin:.0f} s")
+        say(f"in steady state for {time.monotonic() - begin:.0f} s")
     writes = by_resource(stage.audit.writes())
-    say(f"writes at rest: {dict(writes)}")
-    load = 100 * (operator.cpu_seconds() - before) / REST_SECONDS
-    what = f"{REST_SECONDS / 60:.0f} min at rest with {MOST} models"
+    say(f"writes in steady state: {dict(writes)}")
+    load = 100 * (operator.cpu_seconds() - before) / STEADY_SECONDS
+    what = f"{STEADY_SECONDS / 60:.0f} min in steady state with {MOST} models"
     return [
         Row(f"{what}: writes", writes.total(), 0, "", []),
         Row(f"{what}: the operator's share of a core", load, None, "%", []),
@@ -205,11 +205,11 @@ async def rested(stage: Stage, operator: Operator) -> list[Row]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that this share of all does not exceed."""
+    """The value that this share of the values does not exceed."""
     return sorted(values)[min(len(values) - 1, round(share * len(values)) - 1)]
 
 
 def say(text: str) -> None:
-    """Tell how far it has got."""
+    """Print the progress."""
     elapsed = time.monotonic() - _begun
     print(f"[{elapsed // 60:2.0f}:{elapsed % 60:02.0f}] {text}", flush=True)

@@ -1,4 +1,4 @@
-"""A raw client of the Kubernetes API for whoever is not measured: cheap, with all rights of its kubeconfig."""
+"""A small client of the Kubernetes API for the parts that are not measured, with the rights of its kubeconfig."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LINE_BYTES = 2**20
 
 
 class Client:
-    """Connected as the kubeconfig's only user, who has a certificate."""
+    """Connects as the only user of the kubeconfig, with its certificate."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
@@ -52,10 +52,10 @@ class Client:
         await self._session.close()
 
     async def request(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Object:
-        """Ask for something, and have it.
+        """Send a request and return the response.
 
         Raises:
-            RuntimeError: it was refused; with the API server's words.
+            RuntimeError: the API server rejects the request; with its message.
         """
         assert self._session is not None
         data = None if body is None else json.dumps(body)
@@ -72,11 +72,11 @@ class Client:
         return await self.request("POST", path, obj)
 
     async def merge(self, path: str, body: Object) -> Object:
-        """Merge something into an object or its status."""
+        """Patch an object or its status with a merge patch."""
         return await self.request("PATCH", path, body, "application/merge-patch+json")
 
     async def watch(self, path: str, selector: str = "") -> AsyncIterator[Object]:
-        """What there is in a collection, and then everything that changes there."""
+        """The objects in a collection, followed by every change."""
         assert self._session is not None
         query = {"watch": "1", "timeoutSeconds": str(_WATCH_SECONDS), "labelSelector": selector}
         async with self._session.get(path, params=query, timeout=_WATCH_TIMEOUT) as response:

@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: each has a log, and ends with the benchmark however that ends."""
+"""Processes that a benchmark starts. Each has a log, and ends with the benchmark in all cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_SECONDS = 20
 
 
 class Process:
-    """A Python program beside this one; it reads and writes lines."""
+    """A Python program that reads and writes lines."""
 
     def __init__(
         self, arguments: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
@@ -29,12 +29,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
+        """The pid of the running process."""
         assert self._process is not None, "it was not started"
         return self._process.pid
 
     async def start(self) -> None:
-        """Start it, and do not wait for anything."""
+        """Start the process without waiting."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *("setpriv", "--pdeathsig", "KILL", sys.executable),
@@ -47,7 +47,7 @@ class Process:
             )
 
     async def stop(self) -> None:
-        """Ask it to end, and see that it does."""
+        """Terminate the process, and kill it if it does not end."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -60,40 +60,40 @@ class Process:
                 await process.wait()
 
     async def line(self) -> str:
-        """The next line that it prints.
+        """The next line that the process prints.
 
         Raises:
-            RuntimeError: it ended; with its last words.
+            RuntimeError: the process ended; with the end of its log.
         """
         assert self._process is not None, "it was not started"
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError(self.last_words())
+            raise RuntimeError(self.log_tail())
         return line.decode().strip()
 
     def say(self, line: str) -> None:
-        """Write a line to it."""
+        """Write a line to the process."""
         assert self._process is not None, "it was not started"
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
 
-    def last_words(self) -> str:
-        """What it is, and the end of its log."""
+    def log_tail(self) -> str:
+        """The command and the end of its log."""
         log = self._log.read_text(errors="replace").splitlines()[-15:]
         return "\n".join([f"{self._arguments[0]} {self._arguments[1]} ended:", *log])
 
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the process is not running."""
         return self._process is None or self._process.returncode is not None
 
     def resident_mb(self) -> float:
-        """The most resident memory that it ever had, in MB."""
+        """The maximum resident memory of the process in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used."""
+        """Processor time of the process in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -108,6 +108,6 @@ class Process:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A free loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A new API server with everything that the operator meets there, except the operator."""
+"""A new API server with everything that the operator needs, except the operator."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -33,7 +34,7 @@ WAIT_SECONDS = 900
 
 
 class Operator(Process):
-    """The operator, as its image runs it."""
+    """The operator, started as in its image."""
 
     def __init__(self, kubeconfig: Path, store_url: str, log: Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
@@ -56,7 +57,7 @@ class Operator(Process):
         return {name: float(value) for name, _, value in samples}
 
     async def wait_until_ready(self) -> None:
-        """Until it has listed everything, and is at work."""
+        """Wait until the cache is complete and the operator is the leader."""
 
         async def is_ready() -> bool:
             try:
@@ -67,40 +68,40 @@ class Operator(Process):
         await self._wait_for(is_ready, "the operator to be ready", every=0.05)
 
     async def wait_until_served(self, count: int) -> None:
-        """Until it says that as many models are Ready, and has nothing left to do."""
+        """Wait until `count` models are Ready and the work queue is empty."""
 
         async def are_served() -> bool:
             found = await self.metrics()
             served = found.get('keras_operator_models{ready="True",reason="Serving"}', 0)
-            return served == count and found["keras_operator_queue_depth"] == 0
+            return served == count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
         await self._wait_for(are_served, f"{count} models to be Ready", every=0.1)
 
-    async def wait_until_checked(self, count: int) -> None:
-        """Until it has looked at as many models since its start, and has nothing left to do."""
+    async def wait_until_reconciled(self, count: int) -> None:
+        """Wait until `count` models were reconciled since the start and the work queue is empty."""
 
-        async def are_checked() -> bool:
+        async def are_reconciled() -> bool:
             try:
                 found = await self.metrics()
             except (urllib.error.URLError, ConnectionError):
                 return False
-            turns = found.get('keras_operator_reconcile_seconds_count{result="ok"}', 0)
-            return turns >= count and found["keras_operator_queue_depth"] == 0
+            reconciles = found.get('keras_operator_reconcile_duration_seconds_count{result="ok"}', 0)
+            return reconciles >= count and found['workqueue_depth{name="kerasmodel"}'] == 0
 
-        await self._wait_for(are_checked, f"{count} models to be checked", every=0.1)
+        await self._wait_for(are_reconciled, f"{count} models to be reconciled", every=0.1)
 
     async def _wait_for(self, condition: Callable[[], Awaitable[bool]], what: str, *, every: float) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
         while not await condition():
             if self.has_ended():
-                raise RuntimeError(self.last_words())
+                raise RuntimeError(self.log_tail())
             if time.monotonic() > deadline:
-                raise RuntimeError(f"waited {WAIT_SECONDS} s in vain for {what}")
+                raise RuntimeError(f"timeout after {WAIT_SECONDS} s: waiting for {what}")
             await asyncio.sleep(every)
 
 
 class Stage:
-    """An API server without controllers, the embedded store, and a stand-in for all the rest of a cluster."""
+    """An API server without controllers, the embedded store, and a stand-in for the rest of a cluster."""
 
     def __init__(self) -> None:
         self._exit = AsyncExitStack()
@@ -137,7 +138,7 @@ class Stage:
 
     async def _install(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        for definition in (custom_resource_definition(), SERVICE_MONITOR_CRD):
+        for definition in (custom_resource_definition(SCHEMES), SERVICE_MONITOR_CRD):
             await self.client.create(definitions, definition)
         for path in (MODELS, "/apis/monitoring.coreos.com/v1/servicemonitors"):
             await self._wait_until_served(path)
@@ -162,10 +163,14 @@ class Stage:
                     return
 
     async def _kubeconfig(self, admin: Path) -> Path:
-        """A kubeconfig of the operator's own account, by whose name the audit log knows it."""
+        """A kubeconfig of the operator's own account, which identifies it in the audit log."""
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token"
-        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
-        token = (await self.client.create(path, asked))["status"]["token"]
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 86400},
+        }
+        token = (await self.client.create(path, body))["status"]["token"]
         return _with_token(admin, token, self.folder / "operator.kubeconfig")
 
     def operator(self) -> Operator:
@@ -184,7 +189,7 @@ class Stage:
         }
 
     async def create(self, numbers: range) -> None:
-        """Create models as fast as they are taken."""
+        """Create models as fast as the API server accepts them."""
         remaining = iter(numbers)
 
         async def work() -> None:
@@ -194,18 +199,18 @@ class Stage:
         await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
 
     async def deployed(self, count: int) -> None:
-        """Until the stand-in has made as many Deployments ready, counted from the last call."""
+        """Wait until the stand-in has made `count` more Deployments ready."""
         async with asyncio.timeout(WAIT_SECONDS):
             for _ in range(count):
                 await self.stand_in.line()
 
     async def annotate_pods(self, number: int, value: str) -> None:
-        """Change a model's spec such that its Deployment must change."""
+        """Change a model's spec so that its Deployment must change."""
         spec = {"serving": {"podTemplate": {"metadata": {"annotations": {"example.org/change": value}}}}}
         await self.client.merge(f"{MODELS}/{name_of(number)}", {"spec": spec})
 
     async def changes(self, arrived: asyncio.Queue[tuple[str, str, float]]) -> None:
-        """Put every Deployment's name and last change, with the time when it was heard of, into a queue; for ever."""
+        """Put every Deployment's name, last change and time of arrival into a queue, forever."""
         async for event in self.client.watch(DEPLOYMENTS):
             template = event["object"]["spec"]["template"]["metadata"]
             value = (template.get("annotations") or {}).get("example.org/change", "")

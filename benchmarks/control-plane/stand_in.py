@@ -1,8 +1,8 @@
-"""Stands in for controllers, kubelets and the models' source: finishes Jobs, and makes Deployments' pods ready.
+"""Replaces controllers, kubelets and the source of the models: completes Jobs and makes the pods of Deployments ready.
 
     python stand_in.py KUBECONFIG
 
-Prints the source's URL first, and then the name of every Deployment that it has made ready.
+Prints the URL of the source, and then the name of every Deployment that becomes ready.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SELECTOR = "app.kubernetes.io/managed-by=keras-operator"
 
 
 class StandIn:
-    """Does for each Job and each Deployment what a cluster would, in the fewest requests."""
+    """Sends the minimum of requests that a cluster would send for each Job and each Deployment."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class StandIn:
         self._seen: dict[str, int] = {}
 
     async def finish_jobs(self) -> None:
-        """Let every Job succeed, for ever."""
+        """Complete every Job, forever."""
         async with asyncio.TaskGroup() as tasks:
             async for event in self._client.watch(JOBS, SELECTOR):
                 job = event["object"]
@@ -42,7 +42,7 @@ class StandIn:
                     tasks.create_task(self._finish(job))
 
     async def finish_deployments(self) -> None:
-        """Let every Deployment have its ready pod, for ever."""
+        """Make a pod of every Deployment ready, forever."""
         async with asyncio.TaskGroup() as tasks:
             async for event in self._client.watch(DEPLOYMENTS, SELECTOR):
                 deployment = event["object"]
@@ -56,7 +56,7 @@ class StandIn:
         revision = metadata["labels"]["keras-operator.dev/revision"]
         report = encode_report(StepReport(step="prepare", revision=revision, model=SUMMARY)).decode()
         async with self._slots:
-            name = await self._make_pod(job)
+            name = await self._create_pod(job)
             statuses = [_ended("fetch"), _ended("prepare", report)]
             status: Object = {"phase": "Succeeded", "initContainerStatuses": statuses}
             status["containerStatuses"] = [_ended("put")]
@@ -73,9 +73,9 @@ class StandIn:
         async with self._slots:
             if metadata["name"] not in self._pods:
                 self._pods.add(metadata["name"])
-                name = await self._make_pod(deployment)
+                name = await self._create_pod(deployment)
                 condition = {"type": "Ready", "status": "True", "lastTransitionTime": now}
-                container = {"name": "server", "state": {"running": {"startedAt": now}}, "ready": True, **_REST}
+                container = {"name": "server", "state": {"running": {"startedAt": now}}, "ready": True, **_COMMON}
                 status = {"phase": "Running", "conditions": [condition], "containerStatuses": [container]}
                 await self._client.merge(f"{PODS}/{name}/status", {"status": status})
             conditions = [
@@ -87,8 +87,8 @@ class StandIn:
             await self._client.merge(f"{DEPLOYMENTS}/{metadata['name']}/status", {"status": status})
         print(metadata["name"], flush=True)
 
-    async def _make_pod(self, owner: Object) -> str:
-        """The one pod of a Job or Deployment. Returns its name."""
+    async def _create_pod(self, owner: Object) -> str:
+        """Create the pod of a Job or Deployment; returns its name."""
         metadata, template = owner["metadata"], owner["spec"]["template"]
         reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "controller": True}
         name = f"{metadata['name']}-0"
@@ -119,13 +119,13 @@ SUMMARY = ModelSummary(
     metrics={"accuracy": "0.97"},
 )
 
-_REST = {"restartCount": 0, "image": "i", "imageID": "i"}
+_COMMON = {"restartCount": 0, "image": "i", "imageID": "i"}
 
 
 def _ended(name: str, message: str = "") -> Object:
     now = _now()
     ended = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": now, "finishedAt": now}
-    return {"name": name, "state": {"terminated": ended}, "ready": True, **_REST}
+    return {"name": name, "state": {"terminated": ended}, "ready": True, **_COMMON}
 
 
 def _now() -> str:
@@ -133,12 +133,12 @@ def _now() -> str:
 
 
 async def answer(_: web.Request) -> web.Response:
-    """The source: every model file is the same."""
+    """The response of the source, which has the same file at every path."""
     return web.Response(headers={"ETag": '"1"', "Content-Length": "100000"})
 
 
 async def main(kubeconfig: Path) -> None:
-    """Until somebody ends it."""
+    """Run until the process is terminated."""
     source = web.Application()
     source.router.add_route("HEAD", "/{path:.*}", answer)
     runner = web.AppRunner(source, access_log=None)

@@ -1,4 +1,4 @@
-"""The least that any preparation must do: import, load, export, convert, open. No checks, no parity, no bundle."""
+"""The minimum of a preparation: import, load, export, convert, open. No checks, no parity, no bundle."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""From a model file to a server that answers: what our steps cost beside the least that they must do."""
+"""From a model file to a server that is ready: the cost of each step beside a bare baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import msgspec
-from path import at_rest, on_cluster
+from path import on_cluster, steady_state
 from row import Row
 
 from keras_api.manifest import SourceRecord
@@ -26,7 +26,7 @@ ROUNDS = 5
 
 
 def measure() -> list[Row]:
-    """Prepare beside the bare conversion, in turn; the server's start; from apply to Ready, where a cluster runs."""
+    """Preparation beside the bare conversion, alternating; server startup; apply to Ready if a cluster runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([sys.executable, ROOT / "examples/digits/train.py", folder], check=True, capture_output=True)
@@ -37,12 +37,14 @@ def measure() -> list[Row]:
             )
             ours.append(prepare(folder / "digits.keras", folder / f"work{i}"))
         starts, memory = zip(*(start_server(folder / "work0/bundle") for _ in range(ROUNDS)), strict=True)
-        obstacle = on_cluster.missing()
-        if obstacle:
-            print(f"without the rows from apply to Ready: {obstacle}", file=sys.stderr)
+        missing = on_cluster.missing()
+        if missing:
+            print(f"the rows from apply to Ready are not measured: {missing}", file=sys.stderr)
         rows_of_cluster: list[Row] = []
-        if not obstacle:
-            rows_of_cluster = on_cluster.measure(folder / "digits.keras") + at_rest.measure(folder / "digits.keras")
+        if not missing:
+            rows_of_cluster = on_cluster.measure(folder / "digits.keras") + steady_state.measure(
+                folder / "digits.keras"
+            )
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     return [
         *rows_of_cluster,
@@ -54,7 +56,7 @@ def measure() -> list[Row]:
 
 
 def prepare(source: Path, work: Path) -> float:
-    """Seconds of the prepare step, as a process."""
+    """Duration of the prepare step as a process, in seconds."""
     (work / "source").mkdir(parents=True)
     (work / "source/model.keras").write_bytes(source.read_bytes())
     digest = f"sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}"
@@ -77,7 +79,7 @@ def prepare(source: Path, work: Path) -> float:
 
 
 def timed(command: list[str | Path]) -> float:
-    """Seconds that a command takes; it must succeed."""
+    """Duration of a command in seconds. The command must succeed."""
     start = time.perf_counter()
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -85,7 +87,7 @@ def timed(command: list[str | Path]) -> float:
 
 
 def start_server(bundle: Path) -> tuple[float, float]:
-    """Seconds until the server is ready, and its resident memory then, in MB."""
+    """Seconds until the server is ready, and its resident memory at that time in MB."""
     port = 18080
     start = time.perf_counter()
     command = [sys.executable, "-m", "keras_server", "--bundle", str(bundle), "--name", "digits", "--port", str(port)]
@@ -107,7 +109,7 @@ def resident_mb(pid: int) -> float:
 
 
 def is_ready(port: int) -> bool:
-    """Whether the server answers that it is ready."""
+    """Whether the server reports that it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as reply:
             return bool(reply.status == 200)

@@ -1,9 +1,9 @@
 """From `kubectl apply` to a served model on the cluster, beside a bare Deployment of the same image.
 
-The bundle is in the store already: the model is made once, which prepares it, and deleted; what is timed is making it
-again. The bare Deployment is the leanest that serves the same bundle: the same server image, options and resources,
-the bundle in a ConfigMap, no store, and one readiness probe of the shortest period that there is. What it lacks is
-what the operator is for, so the quotient is the price of that.
+The bundle is in the store: the model is created once, which prepares it, and deleted. The benchmark measures the second
+creation. The bare Deployment is the smallest one that serves the same bundle: the same server image, options and
+resources, the bundle in a ConfigMap, no store, and one readiness probe with the shortest possible period. The ratio is
+the cost of everything that the operator adds.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ import s3  # noqa: E402
 ROUNDS = 12
 NAME = "digits"
 TIMEOUT_SECONDS = 240
-# Each look costs the API server some milliseconds, and errs by no more than this.
-LOOK_SECONDS = 0.02
+# Each poll costs the API server some milliseconds, and delays the result by no more than this.
+POLL_SECONDS = 0.02
 
 MODELS = "/apis/keras-operator.dev/v1alpha1/namespaces/{}/kerasmodels"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
@@ -44,7 +44,7 @@ PODS = "/api/v1/namespaces/{}/pods"
 
 
 def missing() -> str:
-    """What keeps the cluster's part from being measured; empty when nothing does."""
+    """The reason why the rows of the cluster cannot be measured; empty if they can."""
     try:
         found = k8s.kubectl("get", "crd", "kerasmodels.keras-operator.dev", "--ignore-not-found", timeout=20)
     except k8s.CommandError:
@@ -53,7 +53,7 @@ def missing() -> str:
 
 
 def measure(model: Path) -> list[Row]:
-    """Rounds of the bare Deployment and of the KerasModel, in turn.
+    """Alternating rounds of the bare Deployment and of the KerasModel.
 
     Args:
         model: the model's .keras file.
@@ -63,7 +63,7 @@ def measure(model: Path) -> list[Row]:
 
 
 class Rounds:
-    """The rounds in one namespace, whose bucket holds the model's file."""
+    """The rounds in one namespace. The model file is in the bucket."""
 
     def __init__(self, namespace: str) -> None:
         self.api = Api(namespace)
@@ -72,7 +72,7 @@ class Rounds:
     @classmethod
     @contextmanager
     def in_namespace(cls, file: Path) -> Iterator[Self]:
-        """In a namespace that is deleted when the context ends."""
+        """Rounds in a new namespace, which is deleted at the end."""
         namespace = f"bench-{uuid.uuid4().hex[:6]}"
         k8s.kubectl("create", "namespace", namespace)
         try:
@@ -84,7 +84,7 @@ class Rounds:
             k8s.kubectl("delete", "namespace", namespace, "--wait=false")
 
     def run(self) -> list[Row]:
-        """Prepare once, then measure."""
+        """Prepare the model once, then measure."""
         self.api.create(MODELS, self.model())
         until(lambda: self.is_ready() or None, "the first Ready")
         bare = self.bare_deployment()
@@ -92,20 +92,20 @@ class Rounds:
         self.delete(MODELS, NAME)
         bare_seconds, seconds, profiles = [], [], []
         for _ in range(ROUNDS):
-            out_of_step()
+            randomize_start()
             bare_seconds.append(self.time_bare(bare))
-            out_of_step()
+            randomize_start()
             profile = self.time_model()
             profiles.append(profile)
             seconds.append(profile["Ready"])
         ratios = [ours / theirs for ours, theirs in zip(seconds, bare_seconds, strict=True)]
-        # A round of either has its own luck with the kubelet's clock, so the quotient is that of the medians.
+        # The position in the kubelet's cycle differs between rounds, so the ratio is the ratio of the medians.
         ratio = statistics.median(seconds) / statistics.median(bare_seconds)
         return [
             Row("apply to Ready, bundle in the store / bare Deployment available", ratio, 1.5, "x", ratios),
             row("bare Deployment of the same image: apply to available", bare_seconds),
             row("apply to Ready, bundle in the store", seconds),
-            *(row(f"  of it, {step}", spans) for step, spans in spans_of(profiles).items()),
+            *(row(f"  of which {step}", spans) for step, spans in spans_of(profiles).items()),
             Row("server pod of the digits model: RSS", memory, 100, "MB", [memory]),
         ]
 
@@ -124,7 +124,7 @@ class Rounds:
         }
 
     def bare_deployment(self) -> dict[str, Any]:
-        """The leanest Deployment that serves the same, made of the operator's; its bundle comes from a ConfigMap."""
+        """The smallest Deployment that serves the same bundle, derived from the operator's Deployment."""
         ours = self.api.get(DEPLOYMENTS, NAME)
         server = ours["spec"]["template"]["spec"]["containers"][0]
         with tempfile.TemporaryDirectory() as folder:
@@ -172,7 +172,7 @@ class Rounds:
         return seconds
 
     def time_model(self) -> dict[str, float]:
-        """Seconds from apply to each milestone, Ready being the last."""
+        """Seconds from apply to each milestone. Ready is the last one."""
         reached: dict[str, float] = {}
         began = time.perf_counter()
         self.api.create(MODELS, self.model())
@@ -186,12 +186,12 @@ class Rounds:
             return "Ready" in reached
 
         until(look, "the KerasModel to be Ready")
-        assert not self.api.list(JOBS), "a Job was made though the bundle is in the store"
+        assert not self.api.list(JOBS), "the operator created a Job although the bundle is in the store"
         self.delete(MODELS, NAME)
         return reached
 
     def is_ready(self) -> bool:
-        """Whether the KerasModel says Ready."""
+        """Whether the KerasModel is Ready."""
         return condition(self.api.get(MODELS, NAME), "Ready")
 
     def server_pod(self) -> dict[str, Any]:
@@ -200,13 +200,13 @@ class Rounds:
         return next(pod for pod in self.api.list(PODS) if pod["metadata"]["labels"].get(component) == "server")
 
     def delete(self, path: str, name: str) -> None:
-        """Delete an object, and wait until no pod is left."""
+        """Delete an object, and wait until all pods and Jobs are gone."""
         self.api.delete(path, name)
         until(lambda: not self.api.list(PODS) and not self.api.list(JOBS), "the pods to be gone")
 
 
 class Api:
-    """Plain dicts from the API server, over one connection: kubectl's start would cost more than what is timed."""
+    """Dicts from the API server over one connection. The startup of kubectl takes longer than the measured time."""
 
     def __init__(self, namespace: str) -> None:
         self._client = config.new_client_from_config(k8s.environment().get("KUBECONFIG"))
@@ -225,7 +225,7 @@ class Api:
         return list(self._request("GET", path)["items"])
 
     def delete(self, path: str, name: str) -> None:
-        """Delete an object; what it owns follows."""
+        """Delete an object. Kubernetes deletes its dependents in the background."""
         self._request("DELETE", f"{path}/{name}", {"propagationPolicy": "Background"})
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -238,24 +238,24 @@ class Api:
         return answer
 
 
-def out_of_step() -> None:
-    """Wait a part of a second: the kubelet looks at its pods once a second, and a round ends in step with it."""
+def randomize_start() -> None:
+    """Wait for a random part of a second, because a round ends at a fixed point of the kubelet's one-second cycle."""
     time.sleep(random.random())
 
 
 def without_store(command: list[str]) -> list[str]:
-    """The server's command for a bundle that is in its folder already."""
+    """The server's command without the download of the bundle."""
     options = {command.index("--store"), command.index("--path")}
     return [word for i, word in enumerate(command) if i not in options and i - 1 not in options]
 
 
 def milestones(pods: list[dict[str, Any]]) -> list[str]:
-    """What the serving pod has reached."""
+    """The milestones that the serving pod has reached."""
     found = []
     for pod in pods:
         status = pod.get("status", {})
         server = (status.get("containerStatuses") or [{}])[0]
-        found.append("pod made")
+        found.append("pod created")
         if "running" in server.get("state", {}):
             found.append("server container started")
         if server.get("ready"):
@@ -264,8 +264,8 @@ def milestones(pods: list[dict[str, Any]]) -> list[str]:
 
 
 def spans_of(profiles: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Seconds between one milestone and the next, per round."""
-    order = ["pod made", "server container started", "server ready", "Ready"]
+    """Seconds between consecutive milestones in each round."""
+    order = ["pod created", "server container started", "server ready", "Ready"]
     starts = ["apply", *order]
     return {
         f"{start} to {end}": [profile[end] - profile.get(start, 0.0) for profile in profiles if end in profile]
@@ -274,12 +274,12 @@ def spans_of(profiles: list[dict[str, float]]) -> dict[str, list[float]]:
 
 
 def row(name: str, rounds: list[float]) -> Row:
-    """A row of the median of some seconds."""
+    """A row with the median of durations in seconds."""
     return Row(name, statistics.median(rounds), None, "s", rounds)
 
 
 def condition(obj: dict[str, Any], kind: str) -> bool:
-    """Whether a condition is True of the present generation."""
+    """Whether a condition is True for the current generation."""
     status = obj.get("status", {})
     return any(
         each["type"] == kind
@@ -290,19 +290,19 @@ def condition(obj: dict[str, Any], kind: str) -> bool:
 
 
 def resident_mb(namespace: str, pod: str) -> float:
-    """Resident memory of a pod's first process, in MB."""
+    """Resident memory of the first process in the container `server`, in MB."""
     text = k8s.kubectl("exec", "-n", namespace, pod, "-c", "server", "--", "cat", "/proc/1/status")
     line = next(line for line in text.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def until(true: Callable[[], Any], what: str, look_seconds: float = LOOK_SECONDS) -> None:
-    """Look until something is so.
+def until(true: Callable[[], Any], what: str, poll_seconds: float = POLL_SECONDS) -> None:
+    """Poll until a condition holds.
 
     Raises:
-        AssertionError: when it does not come in time.
+        AssertionError: it does not hold in time.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not true():
         assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS} s: {what}"
-        time.sleep(look_seconds)
+        time.sleep(poll_seconds)

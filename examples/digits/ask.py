@@ -1,4 +1,4 @@
-"""Send the held-out digits to the served model and show what it says. Needs nothing but Python."""
+"""Send the held-out digits to the served model and show its predictions. Requires only Python."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_digits(path: Path) -> tuple[list[list[list[list[float]]]], list[int]]:
 
 
 def predict(url: str, images: list[list[list[list[float]]]]) -> list[list[float]]:
-    """Probabilities of the ten digits for each image, by TensorFlow Serving's REST API."""
+    """Probabilities of the ten digits for each image, from TensorFlow Serving's REST API."""
     body = json.dumps({"instances": images}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
@@ -39,10 +39,10 @@ def picture(image: list[list[list[float]]]) -> list[str]:
 
 
 def main() -> int:
-    """Print a few digits beside the prediction, the accuracy, and how long one request takes."""
+    """Print some digits beside their predictions, the accuracy, and the latency of one request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="for example http://127.0.0.1:8080")
-    parser.add_argument("csv", type=Path, help="digits-test.csv, as train.py wrote it")
+    parser.add_argument("csv", type=Path, help="digits-test.csv from train.py")
     parser.add_argument("--name", default="digits", help="name of the KerasModel")
     parser.add_argument("--min-accuracy", type=float, default=0.95)
     arguments = parser.parse_args()
@@ -50,17 +50,17 @@ def main() -> int:
 
     images, labels = read_digits(arguments.csv)
     probabilities = [row for i in range(0, len(images), BATCH) for row in predict(url, images[i : i + BATCH])]
-    answers = [max(range(10), key=row.__getitem__) for row in probabilities]
+    predictions = [max(range(10), key=row.__getitem__) for row in probabilities]
 
     for left, right in ((0, 1), (2, 3)):
         print()
         for a, b in zip(picture(images[left]), picture(images[right]), strict=True):
             print(f"    {a}      {b}")
-        said = [f"it says {answers[i]} ({max(probabilities[i]):.0%}), it is {labels[i]}" for i in (left, right)]
-        print(f"    {said[0]:<20}  {said[1]}")
+        captions = [f"predicted {predictions[i]} ({max(probabilities[i]):.0%}), is {labels[i]}" for i in (left, right)]
+        print(f"    {captions[0]:<20}  {captions[1]}")
 
-    accuracy = sum(a == b for a, b in zip(answers, labels, strict=True)) / len(labels)
-    print(f"\naccuracy on {len(labels)} held-out digits: {accuracy:.3f} (asked for: {arguments.min_accuracy})")
+    accuracy = sum(a == b for a, b in zip(predictions, labels, strict=True)) / len(labels)
+    print(f"\naccuracy on {len(labels)} held-out digits: {accuracy:.3f} (required: {arguments.min_accuracy})")
 
     seconds = []
     for i in range(SINGLE_REQUESTS):
@@ -69,8 +69,8 @@ def main() -> int:
         seconds.append(time.perf_counter() - start)
     p50, p95 = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
     print(
-        f"latency of one digit, seen from here: p50 {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms "
-        f"({SINGLE_REQUESTS} requests, a new connection each)"
+        f"client-side latency of one digit: p50 {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms "
+        f"({SINGLE_REQUESTS} requests with a new connection each)"
     )
     return 0 if accuracy >= arguments.min_accuracy else 1
 

@@ -1,6 +1,6 @@
 """Train a small CNN on the UCI handwritten digits (1,797 real 8x8 images that scikit-learn ships).
 
-Writes digits.keras (the model) and digits-test.csv (the held-out fifth, 64 pixel columns and `label`) to a folder.
+Writes digits.keras (the model) and digits-test.csv (the held-out fifth with 64 pixel columns and `label`) to a folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import csv
 import os
 from pathlib import Path
 
-os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")  # before Keras: no start-up chatter
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")  # before Keras, to silence startup messages
 
 import keras
 from keras import layers
@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 
 
 def build() -> keras.Model:
-    """A CNN of 20,000 weights. Pixels come as scikit-learn has them, 0 to 16: scaling is part of the model."""
+    """A CNN with 20,000 weights. The pixels are 0 to 16, as in scikit-learn; the model scales them."""
     return keras.Sequential(
         [
             keras.Input((8, 8, 1), name="pixels"),
@@ -37,7 +37,7 @@ def build() -> keras.Model:
 
 
 def main() -> None:
-    """Train, say how well it went, and write the two files."""
+    """Train the model, print its accuracy, and write the two files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where to write digits.keras and digits-test.csv")
     parser.add_argument("--epochs", type=int, default=25)

@@ -1,9 +1,9 @@
-"""`python3 hack/cluster VERB`: puts the package's parent on the path, so that the folder runs as a program."""
+"""`python3 hack/cluster VERB`: adds the parent of the package to the path, so that the folder runs as a program."""
 
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # noqa: UP036 - the machine's own Python runs this, whatever the project asks for
+if sys.version_info < (3, 11):  # noqa: UP036 - the machine's Python runs this, regardless of the project's requirement
     sys.exit("hack/cluster needs Python 3.11 or newer; this is " + sys.version.split()[0])
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

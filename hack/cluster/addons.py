@@ -1,4 +1,4 @@
-"""What is installed into a cluster: DNS, metrics and volumes with `up`; monitoring and S3 when asked for."""
+"""The add-ons of a cluster: `up` installs DNS, metrics and volumes; monitoring and S3 are installed on request."""
 
 import json
 import secrets
@@ -15,12 +15,12 @@ MANIFESTS = HERE / "manifests"
 
 
 def manifest(name: str, values: Mapping[str, str]) -> str:
-    """The YAML of an add-on with its ${NAMES} replaced; an unknown name is an error."""
+    """The YAML of an add-on with its ${NAMES} replaced. An unknown name is an error."""
     return Template(Path(MANIFESTS, f"{name}.yaml").read_text()).substitute(values)
 
 
 def install_cluster_set(target: Target) -> None:
-    """DNS, metrics and volumes; returns when names resolve. Metrics come some seconds later, with the first scrape."""
+    """Install DNS, metrics and volumes, and wait for DNS and volumes. Metrics are available after the first scrape."""
     references = images.push_programs(target.registry, ["coredns", "metrics-server", "local-path-provisioner"])
     values = {
         "COREDNS": references["coredns"],
@@ -37,7 +37,7 @@ def install_cluster_set(target: Target) -> None:
 
 
 def install_monitoring(target: Target) -> None:
-    """The Prometheus operator and a Prometheus that scrapes every ServiceMonitor; returns when both are ready."""
+    """Install the Prometheus operator and a Prometheus that scrapes every ServiceMonitor, and wait for both."""
     references = images.push_programs(target.registry, build.SETS["monitoring"])
     definitions = _monitoring_definitions()
     target.require_ours(f"{definitions}\n---\n{_names('prometheus-operator')}\n---\n{_names('prometheus')}")
@@ -54,12 +54,12 @@ def install_monitoring(target: Target) -> None:
     target.kubectl(
         "wait", "--for=condition=Available", "--timeout=180s", "-n", "monitoring", "prometheus/prometheus", timeout=190
     )
-    # Available may still be said of the pods that are replaced now.
+    # Available may refer to the pods that are being replaced.
     target.wait_rolled_out("monitoring", "statefulset/prometheus-prometheus", seconds=120)
 
 
 def install_s3(target: Target) -> None:
-    """An S3 service with a bucket `models` and credentials of its own in the Secret s3/s3-credentials."""
+    """Install an S3 service with the bucket `models` and its credentials in the Secret s3/s3-credentials."""
     references = images.push_programs(target.registry, ["versitygw"])
     values = {"VERSITYGW": references["versitygw"], "BUSYBOX": images.push_busybox(target.registry)}
     target.require_ours(_names("s3"))
@@ -72,7 +72,7 @@ def install_s3(target: Target) -> None:
 
 
 def _new_credentials() -> dict[str, object]:
-    """A Secret with the environment's usual names, made once per cluster."""
+    """A Secret with the usual names of environment variables, which is created once per cluster."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -85,10 +85,10 @@ def _new_credentials() -> dict[str, object]:
 
 
 def remove(target: Target, name: str) -> None:
-    """Take an add-on out of the cluster again; what others made under its names stays."""
+    """Remove an add-on from the cluster. Objects of the same name that another tool created are kept."""
     with step(f"removing {name}"):
         if name == "monitoring":
-            # What the operator made goes before the operator, and with it the kinds.
+            # The Prometheus is deleted before its operator, and the operator before its kinds.
             target.delete(_names("prometheus"))
             target.delete(_names("prometheus-operator"))
             target.delete(_monitoring_definitions())
@@ -97,13 +97,13 @@ def remove(target: Target, name: str) -> None:
 
 
 def _names(name: str) -> str:
-    """The YAML of an add-on as far as it names objects: with nothing in the places of images and settings."""
+    """The YAML of an add-on with placeholders for images and settings, which is sufficient to name its objects."""
     text = Path(MANIFESTS, f"{name}.yaml").read_text()
     return manifest(name, dict.fromkeys(Template(text).get_identifiers(), "unknown"))
 
 
 def _monitoring_definitions() -> str:
-    """The definitions of the Prometheus operator's kinds."""
+    """The CRDs of the Prometheus operator."""
     source = build.source_of("prometheus-operator")
     module = "github.com/prometheus-operator/prometheus-operator"
     return build.module_files(source, module, "example/prometheus-operator-crd/*.yaml")

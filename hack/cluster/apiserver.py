@@ -1,9 +1,9 @@
-"""A Kubernetes API without nodes for integration tests: etcd and kube-apiserver on free loopback ports, not as root.
+"""A Kubernetes API without nodes for integration tests: etcd and kube-apiserver on free loopback ports, without root.
 
     with ApiServer(tmp_path, controller_manager=True) as server:
         kubernetes.config.load_kube_config(str(server.kubeconfig))
 
-Several run side by side. The processes end with the thread that started them, even when it is killed.
+Several instances can run in parallel. The processes end with the thread that started them, even if it is killed.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from cluster.ports import Port
 START_SECONDS = 60
 STOP_SECONDS = 10
 
-# Takes any ServiceMonitor: for an API where only the kind is to be there, not the Prometheus operator.
+# Accepts any ServiceMonitor, for an API server that needs the kind but not the Prometheus operator.
 SERVICE_MONITOR_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -44,12 +44,12 @@ SERVICE_MONITOR_CRD: dict[str, Any] = {
 
 
 class ApiServer:
-    """The API of one folder: `stop()` and `start()` again keep its objects, its address and its credentials."""
+    """An API server with its state in a folder. `stop()` and `start()` keep its objects, address and credentials."""
 
     def __init__(self, folder: Path, *, controller_manager: bool = False, flags: Sequence[str] = ()) -> None:
-        """`controller_manager` adds garbage collection, service account tokens, ReplicaSets and the like.
+        """`controller_manager` adds garbage collection, service account tokens, ReplicaSets and so on.
 
-        `flags` are more of kube-apiserver's own.
+        `flags` are additional options of kube-apiserver.
         """
         self.folder = folder.resolve()
         self.controller_manager = controller_manager
@@ -61,13 +61,13 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """Where the API is served; known after the first start."""
+        """URL of the API server, which is known after the first start."""
         if self._layout is None:
             raise ClusterError("the API server has no address before its first start")
         return f"https://127.0.0.1:{self._layout.api_port}"
 
     def start(self) -> None:
-        """Start what does not run, and return when it is ready. Raises ClusterError with a log's last lines."""
+        """Start the processes that do not run, and wait until they are ready. Raises ClusterError with a log's end."""
         programs = build.ensure(build.API_SERVER)
         layout = self._layout = self._layout or self._prepare()
         try:
@@ -84,11 +84,11 @@ class ApiServer:
             raise
 
     def stop(self, *names: str) -> None:
-        """Stop everything, dependants first, or only the processes named. Safe to repeat."""
+        """Stop all processes in reverse order, or only the named ones. Can be repeated."""
         for name, process in reversed(list(self._running.items())):
             if names and name not in names:
                 continue
-            # The API server would wait a minute for its watchers; etcd, the keeper of state, ends in order.
+            # The API server is killed, because it would wait a minute for its watchers. etcd ends in order.
             if name == "etcd":
                 process.terminate()
             else:
@@ -131,7 +131,7 @@ class ApiServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # an interrupt in the terminal is for the tests, which then stop us
+                start_new_session=True,  # an interrupt in the terminal reaches only the tests
             )
 
     def _wait(self, name: str, url: str, credentials: Path | None = None) -> None:
@@ -141,9 +141,7 @@ class ApiServer:
             if process.poll() is not None:
                 log = self.folder / f"{name}.log"
                 last = log.read_text(errors="replace").splitlines()[-5:]
-                raise ClusterError(
-                    "\n  ".join([f"{name} ended at its start ({process.returncode}), see {log}:", *last])
-                )
+                raise ClusterError("\n  ".join([f"{name} exited at startup ({process.returncode}), see {log}:", *last]))
             return answers(url, credentials)
 
         wait_until(ready, f"{name} was not ready", timeout=START_SECONDS, interval=0.05)

@@ -1,4 +1,4 @@
-"""The image that ours are built on where no image hub is reached: a minimal Debian with Python, made by debootstrap."""
+"""The base image without an image hub: a minimal Debian with Python, created by debootstrap."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from cluster.preflight import require_root
 
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 
-# What no program reads at run time; an installed package's copyright file is all of its documentation that stays.
+# Files that no program reads at run time. The only documentation that is kept is the copyright file of each package.
 SLIMMED = (
     "usr/share/man",
     "usr/share/locale",
@@ -28,13 +28,13 @@ SLIMMED = (
     "var/log",
     "tmp",
 )
-# Raised when the steps below change; a base image of another recipe is made anew.
+# Increase this when the steps below change. A base image of another recipe is built again.
 _RECIPE = 1
 _RECIPE_LABEL = "dev.keras-operator.recipe"
 
 
 def ensure() -> str:
-    """Make the base image unless it is there; its name."""
+    """Build the base image if it does not exist; returns its name."""
     require_root()
     toolchain.ensure_packages(toolchain.BASE_IMAGE_PACKAGES)
     suite = codename(Path("/etc/os-release").read_text())
@@ -43,26 +43,26 @@ def ensure() -> str:
     buildah = buildah_command()
     with hold(CACHE / "base-image.lock", "another build of the base image"):
         if not _is_there(buildah, name, recipe):
-            with step(f"making the base image {name} with debootstrap"):
+            with step(f"building the base image {name} with debootstrap"):
                 _make(buildah, name, suite, recipe)
     return name
 
 
 def codename(os_release: str) -> str:
-    """The Debian release of an os-release file's text."""
+    """The Debian release in the text of an os-release file."""
     found = re.search(r"^VERSION_CODENAME=(\w+)$", os_release, re.MULTILINE)
     if "ID=debian" not in os_release or found is None:
-        raise ClusterError("the base image is made on Debian only; build on another image with BASE=python:3.12-slim")
+        raise ClusterError("the base image can be built only on Debian; use another image with BASE=python:3.12-slim")
     return found[1]
 
 
 def mirror(index_targets: str, suite: str) -> str:
-    """The URL that apt has `suite` from. `index_targets`: lines of URL, release and component."""
+    """The URL from which apt installs `suite`. `index_targets`: lines of URL, release and component."""
     for line in index_targets.splitlines():
         url, release, component = line.split()
         if release == suite and component == "main":
             return url
-    raise ClusterError(f"apt knows no source of Debian {suite} main: look at /etc/apt/sources.list")
+    raise ClusterError(f"apt has no source of Debian {suite} main: check /etc/apt/sources.list")
 
 
 def _is_there(buildah: Path, name: str, recipe: str) -> bool:
@@ -80,7 +80,7 @@ def _make(buildah: Path, name: str, suite: str, recipe: str) -> None:
     proxy = run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"]).strip()
     environment = {"http_proxy": proxy.partition("=")[2].strip("'")} if proxy else {}
     folder = CACHE / "base-image-build"
-    mounts.remove(folder)  # of a build that was killed
+    mounts.remove(folder)  # of a killed build
     root = folder / "root"
     root.mkdir(parents=True)
     try:
@@ -96,7 +96,7 @@ def _make(buildah: Path, name: str, suite: str, recipe: str) -> None:
         )
         run([buildah, "build", "--quiet", "--tag", name, folder], timeout=600)
     finally:
-        # debootstrap mounts /proc for its steps: whatever happened, nothing is removed through a mount.
+        # debootstrap mounts /proc, and nothing must be removed through a mount.
         mounts.remove(folder)
 
 
@@ -107,7 +107,7 @@ def _slim(root: Path) -> None:
     for path in (root / "usr/share/doc").rglob("*"):
         if not path.is_dir() and path.name != "copyright":
             path.unlink()
-    # debootstrap mounts nothing that stays, but what it copied of this machine's network is not the image's.
+    # debootstrap copies the network configuration of this machine, which does not belong in the image.
     for name in ("etc/resolv.conf", "etc/hostname"):
         (root / name).unlink(missing_ok=True)
     (root / "tmp").chmod(0o1777)

@@ -1,4 +1,4 @@
-"""Go programs, built once per version: binaries lie in the cache under a hash of all that they are made from."""
+"""Builds of Go programs, once per version: the path of a binary in the cache is a hash of all its inputs."""
 
 import hashlib
 import json
@@ -24,14 +24,14 @@ from cluster.paths import BIN, BUILDS, CACHE, HERE
 MODULES = HERE / "go"
 
 PROGRESS_SECONDS = 20
-# The longest silence of a healthy build is the linking of the largest program on a busy machine.
+# Longest time without output of a working build: linking the largest program on a busy machine.
 SILENCE_SECONDS = 10 * 60
 BUILD_SECONDS = 60 * 60
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where programs come from: a module of ours under go/ that pins many, or one published module at a version."""
+    """The source of programs: a module in go/ that pins its dependencies, or a version of a published module."""
 
     name: str
     programs: Mapping[str, str]  # name of the program -> its Go package, relative to `module` if there is one
@@ -42,7 +42,7 @@ class Source:
 
 
 KUBERNETES = "1.36.3"
-# Its Go module counts otherwise: 3.12.0 is v0.312.0.
+# The version of its Go module differs: v0.312.0 is 3.12.0.
 PROMETHEUS = "3.12.0"
 
 _VERSION = "k8s.io/component-base/version"
@@ -103,7 +103,7 @@ SOURCES = (
         ldflags="-s -w -X github.com/prometheus/common/version.Version=0.85.0",
     ),
     Source(
-        # Debian's package cannot discover what runs in Kubernetes: that part is taken out of it.
+        # Debian's package is built without the service discovery for Kubernetes.
         name="prometheus",
         programs={"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
         flags=("-tags=remove_all_sd,enable_kubernetes_sd",),
@@ -134,21 +134,21 @@ SETS: Mapping[str, tuple[str, ...]] = {
 
 
 def source_of(program: str) -> Source:
-    """The source that makes `program`."""
+    """The source of `program`."""
     for source in SOURCES:
         if program in source.programs:
             return source
     known = sorted(SETS) + sorted(name for source in SOURCES for name in source.programs)
-    raise ClusterError(f"nothing named {program!r} can be built; there are {', '.join(known)}")
+    raise ClusterError(f"unknown program {program!r}; the known ones are {', '.join(known)}")
 
 
 def programs(names: Iterable[str]) -> list[str]:
-    """`names` with the sets among them replaced by their members."""
+    """`names`, with each set replaced by its members."""
     return list(dict.fromkeys(member for name in names for member in SETS.get(name, (name,))))
 
 
 def wanted_go() -> str:
-    """The least Go that builds everything: what Kubernetes asks for."""
+    """The minimum version of Go for all programs, which is that of Kubernetes."""
     found = re.search(r"^go (\S+)$", (MODULES / "kubernetes/go.mod").read_text(), re.MULTILINE)
     if found is None:
         raise ClusterError(f"{MODULES}/kubernetes/go.mod has no go line")
@@ -156,7 +156,7 @@ def wanted_go() -> str:
 
 
 def key(source: Source, go_version: str) -> str:
-    """A short hash of what decides the binaries: the compiler, the flags, and the module's files or version."""
+    """A short hash of the inputs of the binaries: the compiler, the flags, and the module's files or version."""
     digest = hashlib.sha256()
     for part in (go_version, *source.flags, source.ldflags, source.module, source.version):
         digest.update(part.encode() + b"\0")
@@ -174,17 +174,17 @@ def _go() -> tuple[Path, str]:
 
 
 def folder(source: Source) -> Path:
-    """Where the binaries of `source` lie, or will."""
+    """The folder for the binaries of `source`."""
     return BUILDS / f"{source.name}-{key(source, _go()[1])}"
 
 
 def path(program: str) -> Path:
-    """Where `program` lies, or will."""
+    """The path of the binary of `program`, which may not exist yet."""
     return folder(source_of(program)) / program
 
 
 def ensure(names: Iterable[str]) -> dict[str, Path]:
-    """Build what is not in the cache yet, link everything into hack/cluster/bin; name -> path."""
+    """Build programs that are not in the cache, and link all of them into hack/cluster/bin; returns name -> path."""
     wanted = programs(names)
     by_source: dict[str, list[str]] = {}
     for name in wanted:
@@ -202,9 +202,9 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
 
 
 def module_files(source: Source, module: str, pattern: str) -> str:
-    """The files of the published `module`, as our module `source` requires it, that match `pattern`: YAML, joined.
+    """The YAML files of the published `module` that match `pattern`, joined, at the version that `source` requires.
 
-    Kept beside the binaries, so that a warm cache needs no module proxy.
+    The result is cached beside the binaries, so that a warm cache needs no module proxy.
     """
     kept = folder(source) / f"{pattern.replace('/', '_')}.joined"
     if not kept.exists():
@@ -227,7 +227,7 @@ def _environment() -> dict[str, str]:
 
 
 def _link(paths: Mapping[str, Path]) -> None:
-    """Put links into hack/cluster/bin; replaced by renaming, so that a program is never absent for another process."""
+    """Create links in hack/cluster/bin. Renaming replaces a link, so that other processes always find the program."""
     BIN.mkdir(exist_ok=True)
     for name, target in paths.items():
         link = BIN / name
@@ -239,14 +239,14 @@ def _link(paths: Mapping[str, Path]) -> None:
 
 
 def _build(source: Source, names: list[str]) -> None:
-    """Build `names` into the cache; a second try follows a failure, for downloads do stall."""
+    """Build `names` into the cache, with one retry, because downloads can stall."""
     for attempt in (1, 2):
         try:
             _build_once(source, names)
         except ClusterError as error:
             if attempt == 2:
                 raise
-            say(f"{error}; trying once more")
+            say(f"{error}; retrying once")
         else:
             return
 
@@ -277,18 +277,18 @@ def full_package(source: Source, program: str) -> str:
 
 
 def binary_name(package: str) -> str:
-    """What Go names the program of `package`: its last part that is not a major version."""
+    """The name that Go gives the program of `package`: the last part that is not a major version."""
     parts = package.split("/")
     return parts[-2] if re.fullmatch(r"v\d+", parts[-1]) else parts[-1]
 
 
 def _watch(command: list[str], source: Source, names: list[str], made: str) -> None:
-    """Run a Go build; tell its progress, end it when it says nothing for long, raise with its last words."""
+    """Run a Go build and report its progress. Raises ClusterError if it fails, or if it prints nothing for too long."""
     what = f"building {', '.join(names)}"
     say(f"{what} ({source.name}{' ' + source.version if source.version else ''}; cached afterwards)")
-    started = last_word = last_said = time.monotonic()
+    started = last_output = last_report = time.monotonic()
     compiled = downloaded = 0
-    words: list[str] = []
+    output: list[str] = []
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -308,18 +308,20 @@ def _watch(command: list[str], source: Source, names: list[str], made: str) -> N
                 chunk = os.read(process.stdout.fileno(), 65536)
                 if not chunk:
                     break
-                last_word = now
+                last_output = now
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in lines:
                     text = line.decode(errors="replace")
-                    words = [*words[-30:], text]
+                    output = [*output[-30:], text]
                     downloaded += text.startswith("go: downloading")
                     compiled += not text.startswith(("go: ", "#", "\t", " "))
-            if now - last_said >= PROGRESS_SECONDS:
-                last_said = now
+            if now - last_report >= PROGRESS_SECONDS:
+                last_report = now
                 say(f"  still {what[:60]}...: {downloaded} modules downloaded, {compiled} packages compiled")
-            if now - last_word > SILENCE_SECONDS or now - started > BUILD_SECONDS:
-                raise ClusterError(f"{what} got nowhere for {clock(now - last_word)} minutes: is the module proxy up?")
+            if now - last_output > SILENCE_SECONDS or now - started > BUILD_SECONDS:
+                raise ClusterError(
+                    f"{what} made no progress for {clock(now - last_output)} minutes: check the module proxy"
+                )
     finally:
         if process.poll() is None:
             try:
@@ -329,13 +331,13 @@ def _watch(command: list[str], source: Source, names: list[str], made: str) -> N
                 process.wait(timeout=10)
         process.stdout.close()
     if process.returncode != 0:
-        told = [word for word in words if not word.startswith("go: downloading")]
-        raise ClusterError(f"{what} failed:\n  " + "\n  ".join(told[-15:]))
+        errors = [line for line in output if not line.startswith("go: downloading")]
+        raise ClusterError(f"{what} failed:\n  " + "\n  ".join(errors[-15:]))
     say(f"{what[:60]}: done in {clock(time.monotonic() - started)}")
 
 
 def forget_old(keep: int = 2) -> None:
-    """Remove all but the current and the newest `keep` builds of every source: they are hundreds of megabytes."""
+    """Remove old builds of every source, except for the current one and the newest `keep`, to free disk space."""
     for source in SOURCES:
         builds = sorted(
             BUILDS.glob(f"{source.name}-{'[0-9a-f]' * 12}"), key=lambda build: build.stat().st_mtime, reverse=True

@@ -1,4 +1,4 @@
-"""One cgroup that holds every process of the cluster: who belongs to it is then a fact, not a guess by name or pid."""
+"""One cgroup that contains every process of the cluster, so that no process is identified by its name or pid."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def create() -> None:
-    """Make our cgroup in every hierarchy, for the kubelet wants it to be there."""
+    """Create the cgroup in every hierarchy, because the kubelet requires it."""
     for hierarchy in _hierarchies():
         folder = hierarchy / CGROUP
         folder.mkdir(exist_ok=True)
-        # On cgroup v1 a new cpuset may use nothing until told otherwise.
+        # On cgroup v1, a new cpuset is empty.
         for file in ("cpuset.cpus", "cpuset.mems"):
             if (folder / file).exists() and not (folder / file).read_text().strip():
                 (folder / file).write_text((hierarchy / file).read_text())
@@ -25,32 +25,32 @@ def create() -> None:
 
 
 def entrance() -> Path:
-    """The file to which a new process of the cluster writes 0, to be in the cgroup with all that it starts."""
+    """The file to which a new process of the cluster writes 0 to enter the cgroup with its children."""
     return _daemons() / "cgroup.procs"
 
 
 def members() -> list[int]:
     """The pids of all processes of the cluster: components, shims, and what runs in pods.
 
-    Raises ClusterError when some are outside of the container that this program runs in: they are not ours to judge.
+    Raises ClusterError if some processes are outside of the container that this program runs in.
     """
     found: list[int] = []
     for file in _tracking().rglob("cgroup.procs"):
         try:
             found += map(int, file.read_text().split())
         except OSError:
-            continue  # the cgroup went away meanwhile
-    if 0 in found:  # the kernel's name for a process of an outer pid namespace
+            continue  # the cgroup was removed in the meantime
+    if 0 in found:  # the kernel shows a process of an outer pid namespace as 0
         raise ClusterError("a cluster runs outside of this container, which shares its cgroups: stop it there")
     return found
 
 
 def kill_all(timeout: float = 20) -> None:
-    """End every process of the cluster at once; ClusterError when some live on after `timeout` seconds."""
+    """Kill every process of the cluster. Raises ClusterError if some still exist after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while alive := [pid for pid in members() if not _is_zombie(pid)]:
         if time.monotonic() > deadline:
-            raise ClusterError(f"processes of the cluster do not end: {alive}; look at them with ps")
+            raise ClusterError(f"processes of the cluster do not end: {alive}; inspect them with ps")
         for pid in alive:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -60,11 +60,11 @@ def kill_all(timeout: float = 20) -> None:
 
 
 def remove() -> None:
-    """Remove our cgroups. One that still holds a dying process stays, and the next start uses it."""
+    """Remove the cgroups. A cgroup with a process that has not ended yet is kept, and the next start uses it."""
     for hierarchy in _hierarchies():
         top = hierarchy / CGROUP
         for folder in [*sorted((path for path in top.rglob("*/") if path.is_dir()), reverse=True), top]:
-            for _ in range(20):  # a killed process may take a moment to leave
+            for _ in range(20):  # a killed process can take a moment to leave
                 try:
                     folder.rmdir()
                 except FileNotFoundError:
@@ -85,7 +85,7 @@ def _hierarchies() -> Iterable[Path]:
 
 
 def _tracking() -> Path:
-    """The hierarchy in which membership is counted: no container runtime moves processes out of our cgroup there."""
+    """The hierarchy that determines membership: no container runtime moves processes out of the cgroup there."""
     for hierarchy in (ROOT / "unified", ROOT, ROOT / "pids"):
         if (hierarchy / "cgroup.procs").exists():
             return hierarchy / CGROUP
@@ -93,7 +93,7 @@ def _tracking() -> Path:
 
 
 def _daemons() -> Path:
-    # A leaf of its own: on cgroup v2 a cgroup with children may hold no processes.
+    # A separate leaf, because a cgroup with children cannot contain processes on cgroup v2.
     return _tracking() / "daemons"
 
 

@@ -10,7 +10,7 @@ from cluster.target import Target
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one verb; the exit code. An error that a user can act on is one sentence, not a stack trace."""
+    """Run one verb; returns the exit code. An error that a user can fix is printed without a stack trace."""
     options = _parser().parse_args(arguments)
     try:
         _run(options)
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; `python3 hack/cluster up` goes on from here, `... down` clears away")
+        say("interrupted; `python3 hack/cluster up` continues, `... down` removes everything")
         return 130
     return 0
 
@@ -53,19 +53,24 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 hack/cluster", description="A real single-node Kubernetes.")
+    parser = argparse.ArgumentParser(prog="python3 hack/cluster", description="A local single-node Kubernetes.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, text in {"up": "start the cluster, or heal it", "down": "stop it and clear away all but caches"}.items():
+    for name, text in {
+        "up": "start or repair the cluster",
+        "down": "stop it and remove everything except caches",
+    }.items():
         verb = verbs.add_parser(name, help=text)
-        verb.add_argument("--take-over", action="store_true", help="also when the cluster is another clone's")
-    verbs.add_parser("prune", help="remove every cached image and layer, to be made anew; the cluster must be down")
-    verbs.add_parser("status", help="say what runs")
+        verb.add_argument("--take-over", action="store_true", help="even if the cluster belongs to another clone")
+    verbs.add_parser("prune", help="remove all cached images and layers; the cluster must be stopped")
+    verbs.add_parser("status", help="show the running components")
     logs = verbs.add_parser("logs", help="print the end of a component's log")
     logs.add_argument("component", help="etcd, kube-apiserver, kubelet, ...")
     builder = verbs.add_parser("build", help="build programs into the cache and link them into hack/cluster/bin")
     builder.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(build.SETS)} or a program's name")
-    verbs.add_parser("base-image", help="make the Debian image that ours are built on; print its name")
-    addon = verbs.add_parser("addon", help="install into the cluster of $KUBECONFIG, or this clone's")
-    addon.add_argument("--remove", action="store_true", help="take them out again")
+    verbs.add_parser("base-image", help="build the Debian base image; print its name")
+    addon = verbs.add_parser(
+        "addon", help="install add-ons into this clone's cluster, or with CLUSTER=current another one"
+    )
+    addon.add_argument("--remove", action="store_true", help="remove the add-ons")
     addon.add_argument("names", nargs="+", choices=sorted(ADDONS), metavar="NAME", help=", ".join(sorted(ADDONS)))
     return parser

@@ -1,4 +1,4 @@
-"""Runs other programs: always with a timeout, their last words in the error when they fail."""
+"""Runs other programs with a timeout. If a program fails, the error contains the end of its output."""
 
 import os
 import subprocess
@@ -17,10 +17,10 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """Run `command` to its end and return its standard output.
+    """Run `command` and return its standard output.
 
-    `timeout` is in seconds; `env` is laid over this process's. Raises ClusterError naming the program when it is
-    absent, fails or does not end in time.
+    `timeout` is in seconds; `env` is added to the environment of this process. Raises ClusterError with the name of the
+    program if it is not installed, fails or does not end in time.
     """
     shown = " ".join(str(word) for word in command[:6])
     try:
@@ -46,7 +46,7 @@ def run(
 
 
 def attempt(command: Sequence[str | Path], *, timeout: float = 60) -> bool:
-    """Run `command`; whether it succeeded. For clean-ups and questions, where failure is an answer."""
+    """Run `command`; returns whether it succeeded."""
     try:
         run(command, timeout=timeout)
     except ClusterError:
@@ -55,7 +55,7 @@ def attempt(command: Sequence[str | Path], *, timeout: float = 60) -> bool:
 
 
 def wait_until(ready: Callable[[], bool], what: str, *, timeout: float, interval: float = 0.1) -> None:
-    """Ask `ready` every `interval` seconds until it says yes; ClusterError with `what` after `timeout` seconds."""
+    """Call `ready` every `interval` seconds until it is true; ClusterError with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:

@@ -1,10 +1,10 @@
-"""The command line and configuration of every component, as pure functions of where things lie and listen."""
+"""The command line and the configuration of every component, as pure functions of paths and ports."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 NODE = "keras-operator"
-NETWORK = "keras-operator"  # as CNI knows it
+NETWORK = "keras-operator"  # the name in the CNI configuration
 NODE_ADDRESS = "10.250.0.1"
 POD_RANGE = "10.244.0.0/24"
 SERVICE_RANGE = "10.96.0.0/16"
@@ -18,7 +18,7 @@ Command = list[str]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one control plane keeps its files, and the loopback ports that it listens on."""
+    """The folder and the loopback ports of one control plane."""
 
     folder: Path  # pki/, etcd/, kubeconfigs: NAME.kubeconfig
     etcd_port: int = 2379
@@ -35,7 +35,7 @@ class Layout:
         return self.folder / f"{client}.kubeconfig"
 
 
-# What the whole cluster listens on besides its Layout; checked before a start.
+# Ports of the cluster besides those in its Layout. `up` checks them before a start.
 REGISTRY_PORT = 5000
 KUBELET_PORT = 10250
 CONTROLLER_MANAGER_PORT = 10257
@@ -44,7 +44,7 @@ PROXY_HEALTH_PORT = 10256
 
 
 def ports(layout: Layout) -> dict[str, int]:
-    """Component -> TCP port, of everything that `up` starts."""
+    """TCP port of every component that `up` starts."""
     return {
         "etcd": layout.etcd_port,
         "etcd (peers)": layout.etcd_peer_port,
@@ -58,7 +58,7 @@ def ports(layout: Layout) -> dict[str, int]:
 
 
 def etcd(program: Path, layout: Layout) -> Command:
-    """A single member without fsync: a crash of the machine may lose the cluster, which is made anew at every start."""
+    """A single member without fsync. A crash of the machine can lose the state, which every start creates again."""
     client, peer = f"http://127.0.0.1:{layout.etcd_port}", f"http://127.0.0.1:{layout.etcd_peer_port}"
     return [
         str(program),
@@ -74,15 +74,16 @@ def etcd(program: Path, layout: Layout) -> Command:
 
 
 def kube_apiserver(program: Path, layout: Layout, *, address: str | None) -> Command:
-    """The API server with the ordinary admission set, aggregation and RBAC.
+    """The API server with the default admission plugins, aggregation and RBAC.
 
-    `address` is what pods reach it at, and it then listens on every address; None keeps it on loopback, without nodes.
+    `address` is the address for pods, with which the API server listens on every address. With None, it listens on
+    loopback only, and has no nodes.
     """
     pki = layout.pki
     listening = (
         ["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]
         if address is None
-        # An advertised address must not be loopback: it becomes the endpoint of the Service `kubernetes`.
+        # The advertised address becomes the endpoint of the Service `kubernetes`, and must not be loopback.
         else ["--bind-address=0.0.0.0", f"--advertise-address={address}"]
     )
     return [
@@ -107,7 +108,7 @@ def kube_apiserver(program: Path, layout: Layout, *, address: str | None) -> Com
         "--kubelet-preferred-address-types=InternalIP",
         "--enable-aggregator-routing=true",
         f"--requestheader-client-ca-file={pki / 'ca.crt'}",
-        # Clients and aggregators share one authority: without this line every client could speak for another.
+        # Clients and aggregators share one CA. Without this option, every client could impersonate another.
         "--requestheader-allowed-names=front-proxy-client",
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
@@ -129,7 +130,7 @@ def _with_kubeconfig(program: Path, kubeconfig: Path) -> Command:
 
 
 def kube_controller_manager(program: Path, layout: Layout, *, port: int = CONTROLLER_MANAGER_PORT) -> Command:
-    """All controllers, each with a service account of its own. `port` 0 serves no health and metrics."""
+    """All controllers, each with its own service account. With `port` 0, health and metrics are not served."""
     pki = layout.pki
     return [
         *_with_kubeconfig(program, layout.kubeconfig("controller-manager")),
@@ -152,7 +153,7 @@ def kube_scheduler(program: Path, layout: Layout) -> Command:
 
 
 def containerd(program: Path, config: Path, root: Path, state: Path) -> Command:
-    """`root` holds images and is kept; `state` holds what runs."""
+    """`root` contains the images and is kept; `state` contains the state of running containers."""
     return [
         str(program),
         f"--config={config}",
@@ -175,7 +176,7 @@ def kubelet(program: Path, layout: Layout, config: Path) -> Command:
 
 
 def kube_proxy(program: Path, layout: Layout) -> Command:
-    """Services by iptables; 0 leaves the kernel's conntrack settings alone, which a container may not change."""
+    """Services with iptables. 0 keeps the kernel's conntrack settings, which a container cannot change."""
     return [
         str(program),
         f"--kubeconfig={layout.kubeconfig('kube-proxy')}",
@@ -191,12 +192,12 @@ def kube_proxy(program: Path, layout: Layout) -> Command:
 
 
 def registry(program: Path, config: Path) -> Command:
-    """The image registry on loopback that pods pull from."""
+    """The image registry on loopback from which pods pull."""
     return [str(program), "serve", str(config)]
 
 
 def registry_config(root: Path) -> dict[str, object]:
-    """Images on disk, deletion allowed; loopback only, for anyone who reaches it may write."""
+    """Images on disk, with deletion. On loopback only, because the registry has no authentication."""
     return {
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -206,7 +207,7 @@ def registry_config(root: Path) -> dict[str, object]:
 
 
 def kubelet_config(layout: Layout, containerd_socket: Path) -> dict[str, object]:
-    """What made a node Ready on machines with cgroup v1 and without CAP_SYS_RESOURCE, and elsewhere."""
+    """Settings that also work on machines with cgroup v1 and without CAP_SYS_RESOURCE."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -229,16 +230,16 @@ def kubelet_config(layout: Layout, containerd_socket: Path) -> dict[str, object]
         "clusterDomain": DOMAIN,
         "resolvConf": "",
         "serializeImagePulls": False,
-        # How soon changed Secrets and ConfigMaps reach the pods that mount them; a minute is long for tests.
+        # Delay until changed Secrets and ConfigMaps reach the pods that mount them. The default is a minute.
         "syncFrequency": "10s",
-        # The disk belongs to the machine's owner: only a disk that is nearly full evicts pods or removes images.
+        # Pods are evicted and images are removed only if the disk is nearly full.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
     }
 
 
 def cni_config() -> dict[str, object]:
-    """Point-to-point links: on a bridge, replies between pods would bypass NAT and break Services."""
+    """Point-to-point links. On a bridge, replies between pods would bypass NAT and break Services."""
     return {
         "cniVersion": "0.4.0",
         "name": NETWORK,
@@ -259,7 +260,7 @@ def cni_config() -> dict[str, object]:
 
 
 def containerd_config(sandbox_image: str, cni_folder: Path, shim_sockets: Path) -> str:
-    """containerd's TOML. `restrict_oom_score_adj`: a machine may not let us lower the score."""
+    """containerd's TOML, with `restrict_oom_score_adj` because lowering the score may not be permitted."""
     return f"""\
 version = 3
 [plugins.'io.containerd.cri.v1.images']

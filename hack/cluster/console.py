@@ -1,4 +1,4 @@
-"""What the user sees: progress lines with elapsed time, and the one error that ends a run with a sentence."""
+"""Output for the user: progress lines with the elapsed time, and the error that ends a run."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ _STARTED = time.monotonic()
 
 
 class ClusterError(Exception):
-    """A sentence for the user: what is missing or broken, and the remedy."""
+    """An error message for the user with the cause and the remedy."""
 
 
 def clock(seconds: float) -> str:
@@ -19,13 +19,13 @@ def clock(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """Print one line with the time since the program started; standard error, for standard output carries answers."""
+    """Print one line with the elapsed time to standard error. Standard output is for results."""
     print(f"[{clock(time.monotonic() - _STARTED)}] {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Say what begins, and how long it took when it took more than a moment."""
+    """Print the start of a step, and its duration if it is at least two seconds."""
     say(text)
     started = time.monotonic()
     yield

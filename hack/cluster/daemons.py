@@ -1,4 +1,4 @@
-"""Components as processes that outlive this program: started into the cluster's cgroup, found again by pid files."""
+"""Components as processes that outlive this program: they run in the cluster's cgroup and have pid files."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ LOGS = STATE / "log"
 
 @dataclass(frozen=True)
 class Daemon:
-    """A component: its name, its command line, and what its environment has besides ours."""
+    """A component: its name, its command line, and additional environment variables."""
 
     name: str
     command: Command
@@ -25,17 +25,17 @@ class Daemon:
 
     @property
     def log(self) -> Path:
-        """Where it writes."""
+        """Path of its log."""
         return LOGS / f"{self.name}.log"
 
     def start(self) -> bool:
-        """Start it unless it runs; whether that was needed."""
+        """Start the process if it does not run; returns whether it was started."""
         if self.running():
             return False
         PIDS.mkdir(parents=True, exist_ok=True)
         LOGS.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            # The shell enters the cgroup and becomes the component: it never runs outside.
+            # The shell enters the cgroup and then becomes the component, which therefore never runs outside.
             process = subprocess.Popen(
                 ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', str(cgroups.entrance()), *self.command],
                 stdin=subprocess.DEVNULL,
@@ -45,12 +45,12 @@ class Daemon:
                 cwd="/",
                 start_new_session=True,
             )
-        process.returncode = 0  # it outlives us: no warning that nobody waited for it
+        process.returncode = 0  # avoids the warning about a child that still runs
         (PIDS / self.name).write_text(f"{process.pid} {started(process.pid)}")
         return True
 
     def pid(self) -> int | None:
-        """Its process, unless that ended. A pid that now names another process does not deceive: start times differ."""
+        """The pid, or None if the process has ended. The start time detects a pid that another process reuses."""
         try:
             pid, start = (PIDS / self.name).read_text().split()
         except (OSError, ValueError):
@@ -58,18 +58,18 @@ class Daemon:
         return int(pid) if started(int(pid)) == start else None
 
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether the process runs."""
         return self.pid() is not None
 
     def require(self) -> None:
-        """Raise ClusterError with its last words if it ended."""
+        """Raise ClusterError with the end of the log if the process has ended."""
         if not self.running():
             last = self.log.read_text(errors="replace").splitlines()[-8:] if self.log.exists() else []
-            raise ClusterError(f"{self.name} ended, see {self.log}:\n  " + "\n  ".join(last))
+            raise ClusterError(f"{self.name} exited, see {self.log}:\n  " + "\n  ".join(last))
 
 
 def started(pid: int) -> str:
-    """When `pid` started, in ticks since the boot; empty when it has ended, even if nobody collected it yet."""
+    """Start time of `pid` in ticks since the boot; empty if the process has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Asks a component over HTTP whether it is ready."""
+"""Checks over HTTP whether a component is ready."""
 
 import ssl
 import urllib.error
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def answers(url: str, pki: Path | None = None) -> bool:
-    """Whether `url` answers 200 within two seconds; with `pki`, as the admin and with its authority."""
+    """Whether `url` returns 200 within two seconds. With `pki`, the request uses the admin's certificate and the CA."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if pki is not None:
         context = ssl.create_default_context(cafile=str(pki / "ca.crt"))

@@ -1,4 +1,4 @@
-"""Images made on this machine: the Debian base, and one small image per Go program, in a registry."""
+"""Images that are built on this machine: one small image per Go program, in a registry."""
 
 import os
 import re
@@ -21,21 +21,21 @@ BUILDAH_PROGRAM = Path("/usr/bin/buildah")
 BUILDAH_RUN = Path("/run/keras-operator-buildah")
 BUSYBOX = Path("/bin/busybox")
 LOCK = CACHE / "images.lock"
-# Raised when the same programs are to give different images.
+# Increase this when the images of the same programs change.
 FORM = 2
 
 
 def reference(registry: str, program: str) -> str:
-    """The image of `program`; its tag is the hash of what the program is built from, so an image never goes stale."""
+    """The image of `program`. Its tag is the hash of the program's inputs, so an image is never stale."""
     return f"{registry}/cluster/{program}:{build.folder(build.source_of(program)).name.rpartition('-')[2]}-{FORM}"
 
 
 def buildah_command() -> Path:
-    """hack/cluster/bin/buildah: buildah whose images and layers lie in the cache, for all clones."""
+    """hack/cluster/bin/buildah: buildah with its images and layers in the cache of all clones."""
     toolchain.ensure_packages({"buildah": "buildah"})
     BUILDAH.mkdir(parents=True, exist_ok=True)
     configuration = BUILDAH / "containers.conf"
-    # Steps of a build use the machine's network: no bridge and no firewall rules appear for them.
+    # Build steps use the network of the machine, without a bridge and firewall rules.
     configuration.write_text('[containers]\nnetns = "host"\n')
     BIN.mkdir(exist_ok=True)
     wrapper = BIN / "buildah"
@@ -55,30 +55,30 @@ def buildah_command() -> Path:
 
 
 def push_programs(registry: str, programs: Sequence[str]) -> dict[str, str]:
-    """Make sure that the images of `programs` are in `registry`; program -> reference."""
+    """Build and push the images of `programs` that `registry` does not have; returns program -> reference."""
     paths = build.ensure(programs)
     references = {program: reference(registry, program) for program in programs}
     missing = [program for program in programs if not in_registry(references[program])]
     if missing:
-        with hold(LOCK, "another build of images"), step(f"making images: {', '.join(missing)}"):
+        with hold(LOCK, "another build of images"), step(f"building images: {', '.join(missing)}"):
             for program in missing:
                 _push_scratch(references[program], {f"/bin/{program}": paths[program]}, [f"/bin/{program}"], NOBODY)
     return references
 
 
 def push_busybox(registry: str) -> str:
-    """A small image with a shell, for the helper that makes folders of volumes; runs as root, as that must."""
+    """A small image with a shell for the helper that creates the folders of volumes. It must run as root."""
     toolchain.ensure_packages({str(BUSYBOX): "busybox-static"})
     version = re.search(r"v(\d+\.\d+\.\d+)", run([BUSYBOX, "--help"]))
     name = f"{registry}/cluster/busybox:{version[1] if version else 'unknown'}"
     if not in_registry(name):
-        with hold(LOCK, "another build of images"), step("making images: busybox"):
+        with hold(LOCK, "another build of images"), step("building images: busybox"):
             _push_scratch(name, {"/bin/busybox": BUSYBOX, "/bin/sh": BUSYBOX}, ["/bin/sh"], "0:0")
     return name
 
 
 def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str) -> None:
-    """An image that holds nothing but `files` (place in the image -> file here), pushed as `name`."""
+    """Build and push an image `name` that contains only `files` (path in the image -> file on this machine)."""
     with tempfile.TemporaryDirectory(prefix="keras-operator-image-") as context:
         lines = ["FROM scratch"]
         for number, (place, file) in enumerate(files.items()):
@@ -96,28 +96,28 @@ def _push_scratch(name: str, files: Mapping[str, Path], entrypoint: Sequence[str
 
 
 def clear_away() -> None:
-    """Undo the mounts of image builds that were killed, unless one is under way."""
+    """Unmount the mounts of killed image builds, unless a build is running."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "exe").readlink() == BUILDAH_PROGRAM:
                 return
         except OSError:
-            continue  # a kernel thread, or it ended meanwhile
+            continue  # a kernel thread, or a process that has ended
     mounts.undo([BUILDAH, BUILDAH_RUN])
 
 
 def push(name: str) -> None:
-    """Push a local image to the registry that its name begins with; plain HTTP on loopback only."""
+    """Push a local image to the registry in its name, with plain HTTP only on loopback."""
     builder = _builder(name)
-    # docker knows by itself which registries speak plain HTTP.
+    # docker detects by itself which registries use plain HTTP.
     options = [f"--tls-verify={not _is_loopback(name)}".lower()] if builder.name == "buildah" else []
     run([builder, "push", "--quiet", *options, name], timeout=900)
 
 
 def _builder(name: str) -> Path:
-    """What builds and pushes the image `name`: where another cluster is served, docker is as good as buildah.
+    """The program that builds and pushes the image `name`: docker is used only for another cluster's registry.
 
-    As in hack/images.sh: buildah if it is there, else docker; and without either, buildah is installed.
+    As in hack/images.sh: buildah if it is installed, otherwise docker. If neither is installed, install buildah.
     """
     docker = shutil.which("docker")
     has_buildah = (BIN / "buildah").exists() or BUILDAH_PROGRAM.exists()
@@ -125,7 +125,7 @@ def _builder(name: str) -> Path:
 
 
 def in_registry(name: str) -> bool:
-    """Whether the registry already has the image `name`; asked of the cluster's own registry only."""
+    """Whether the registry of this cluster has the image `name`. Other registries are not asked."""
     host, _, rest = name.partition("/")
     if not _is_loopback(name):
         return False
@@ -142,7 +142,7 @@ def in_registry(name: str) -> bool:
     except urllib.error.HTTPError:
         return False
     except OSError as error:
-        raise ClusterError(f"the registry at {host} does not answer ({error}): is the cluster up?") from None
+        raise ClusterError(f"the registry at {host} does not answer ({error}): start the cluster") from None
 
 
 def _is_loopback(name: str) -> bool:

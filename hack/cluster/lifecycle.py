@@ -1,4 +1,4 @@
-"""The cluster's life: up, down, status. Crash-only: `down` is the clean-up that a start after a crash does too."""
+"""The lifecycle of the cluster: up, down, status. Crash-only: a start after a crash does the clean-up of `down`."""
 
 import json
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ CONFIGS = paths.STATE / "config"
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose cluster it is, and where that clone's cache has what must be unmounted."""
+    """The clone that started the cluster, and its cache, which contains mounts."""
 
     clone: str
     cache: str
 
     @classmethod
     def ours(cls) -> "Owner":
-        """This clone with the cache that it uses now."""
+        """This clone with its cache."""
         return cls(str(paths.CLONE), str(paths.CACHE))
 
     @classmethod
     def read(cls) -> "Owner | None":
-        """Who started the cluster that runs or was left; None when there is none."""
+        """The owner of the cluster that runs or crashed; None if there is none."""
         try:
             return cls(**json.loads(OWNER.read_text()))
         except (OSError, ValueError, TypeError):
@@ -44,18 +44,18 @@ class Owner:
 
 
 def up(*, take_over: bool = False) -> None:
-    """Start the cluster, or bring it back to health when it runs. `take_over`: stop another clone's first."""
+    """Start the cluster, or repair it if it runs. `take_over`: first stop the cluster of another clone."""
     preflight.require_root()
     with _lock():
         owner = Owner.read()
         if running() and owner != Owner.ours():
             if not take_over:
                 _refuse_unless_abandoned(owner)
-            with step(f"stopping the cluster of {owner.clone if owner else 'nobody known'}"):
+            with step(f"stopping the cluster of {owner.clone if owner else 'an unknown clone'}"):
                 _clean()
         fresh = not running()
         if fresh and Owner.read():
-            with step("clearing away what a cluster left that was killed"):
+            with step("removing the remains of a cluster that crashed"):
                 _clean()
                 images.clear_away()
         toolchain.ensure_packages(toolchain.NODE_PACKAGES)
@@ -76,7 +76,7 @@ def up(*, take_over: bool = False) -> None:
 
 
 def down(*, take_over: bool = False) -> None:
-    """Stop the cluster and leave nothing of it on the machine but the caches. Safe to repeat."""
+    """Stop the cluster and remove everything except the caches. Can be repeated."""
     preflight.require_root()
     with _lock():
         owner = Owner.read()
@@ -90,37 +90,37 @@ def down(*, take_over: bool = False) -> None:
 
 
 def prune() -> None:
-    """Remove the images and layers in the cache, which only ever grow. Programs built from source are kept."""
+    """Remove the images and layers in the cache. Programs that were built from source are kept."""
     preflight.require_root()
     with _lock(), hold(images.LOCK, "a build of images"):
         if running():
-            raise ClusterError("a cluster runs from the cache: stop it first with `python3 hack/cluster down`")
+            raise ClusterError("a cluster uses the cache: stop it first with `python3 hack/cluster down`")
         for folder in (paths.BUILDAH, paths.REGISTRY, paths.CONTAINERD):
             with step(f"removing {folder}"):
                 mounts.remove(folder)
 
 
 def _refuse_unless_abandoned(owner: Owner | None) -> None:
-    """Raise ClusterError when a cluster that runs may still be somebody's: only a clone that is gone gave it up."""
+    """Raise ClusterError if another clone may still use the running cluster. A clone that was deleted does not."""
     if owner is None:
         raise ClusterError(
-            f"processes run in the cgroup /{components.CGROUP} of this machine, and nothing says whose they are: "
-            "look at them, and if nobody needs them, end them with `python3 hack/cluster down --take-over`"
+            f"processes run in the cgroup /{components.CGROUP} of this machine, and their owner is unknown: "
+            "inspect them, and if they are not needed, end them with `python3 hack/cluster down --take-over`"
         )
     if Path(owner.clone).exists():
         raise ClusterError(
-            f"the cluster of {owner.clone} is running on this machine, which has room for one: "
+            f"the cluster of {owner.clone} is running, and a machine can run only one: "
             "stop it there with `make cluster-down`, or take over with `python3 hack/cluster up --take-over`"
         )
 
 
 def running() -> bool:
-    """Whether any process of a cluster lives on this machine."""
+    """Whether any process of a cluster runs on this machine."""
     return bool(cgroups.members())
 
 
 def status() -> list[str]:
-    """One line on the whole and one per component."""
+    """One line about the cluster and one per component."""
     owner = Owner.read()
     if owner is None or not running():
         return ["no cluster runs"]
@@ -138,7 +138,7 @@ def _lock() -> Iterator[None]:
 
 
 def _clean() -> None:
-    """End every process of the cluster, and undo its mounts, devices, chains and cgroups."""
+    """Kill every process of the cluster, and remove its mounts, devices, chains and cgroups."""
     owner = Owner.read()
     cache = Path(owner.cache) if owner else paths.CACHE
     cgroups.kill_all()
@@ -152,12 +152,12 @@ def _clean() -> None:
 
 
 def _prepare(programs: dict[str, Path]) -> None:
-    """What a start needs on disk and in the kernel; the owner is recorded first, so that all of it can be undone."""
+    """Create what a start needs on disk and in the kernel. The owner is recorded first, so that `down` can undo it."""
     paths.RUN.mkdir(parents=True, exist_ok=True)
     mounts.remove(paths.STATE)
     CONFIGS.mkdir(parents=True)
     OWNER.write_text(json.dumps(asdict(Owner.ours())))
-    with step("making keys, certificates and configuration"):
+    with step("creating keys, certificates and configuration"):
         addresses = ["127.0.0.1", components.NODE_ADDRESS]
         pki.issue(LAYOUT.pki, pki.certificates(components.NODE, addresses, components.API_SERVICE))
         for client in ("admin", "controller-manager", "scheduler", "kube-proxy", "kubelet"):
@@ -179,16 +179,16 @@ def _write_configs() -> None:
 
 
 def _forget_containers(programs: dict[str, Path]) -> None:
-    """Remove the containers of an earlier cluster from containerd's records; images stay.
+    """Remove the containers of an earlier cluster from containerd's records. Images are kept.
 
-    With the part switched off that serves the kubelet, which would otherwise take them for running pods.
+    The CRI plugin is disabled for this, because it would report the containers to the kubelet as running pods.
     """
     if not (paths.CONTAINERD / "io.containerd.metadata.v1.bolt").exists():
         return
     config = CONFIGS / "containerd-without-pods.toml"
     config.write_text("version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n")
     cleaner = _containerd(programs, config, "containerd-cleaner")
-    with step("forgetting the containers of the last cluster"):
+    with step("removing the containers of the last cluster"):
         cleaner.start()
         ctr: list[str | Path] = [programs["ctr"], f"--address={SOCKET}", "--namespace=k8s.io"]
         wait_until(lambda: _alive(cleaner) and attempt([*ctr, "version"]), "containerd did not answer", timeout=30)
@@ -199,7 +199,7 @@ def _forget_containers(programs: dict[str, Path]) -> None:
 
 def _containerd(programs: dict[str, Path], config: Path, name: str = "containerd") -> Daemon:
     command = components.containerd(programs["containerd"], config, paths.CONTAINERD, CONTAINERD_STATE)
-    # containerd finds its shim on its path, which is where both are built.
+    # containerd finds its shim in PATH, and both are built into the same folder.
     path = f"{programs['containerd'].parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return Daemon(name, command, {"PATH": path})
 
@@ -224,7 +224,7 @@ def _daemons(programs: dict[str, Path]) -> list[Daemon]:
     ]
 
 
-# What a component must answer before the next ones start; the others find their way by themselves.
+# Components that must be ready before the next ones start. The others wait for their dependencies themselves.
 _READY = {
     "etcd": f"http://127.0.0.1:{LAYOUT.etcd_port}/readyz",
     "registry": f"http://127.0.0.1:{components.REGISTRY_PORT}/v2/",
@@ -233,7 +233,7 @@ _READY = {
 
 
 def _start(programs: dict[str, Path]) -> None:
-    """Start what does not run, and return when the node is ready."""
+    """Start the components that do not run, and wait until the node is ready."""
     daemons = _daemons(programs)
     with step("starting the components"):
         for daemon in daemons:
@@ -268,7 +268,7 @@ def _wait_for_node(programs: dict[str, Path], daemons: list[Daemon]) -> None:
         except ClusterError:
             return False
 
-    wait_until(ready, "the node was not ready (look at `python3 hack/cluster logs kubelet`)", timeout=120, interval=0.3)
+    wait_until(ready, "the node was not ready (see `python3 hack/cluster logs kubelet`)", timeout=120, interval=0.3)
 
 
 def _alive(daemon: Daemon) -> bool:
@@ -277,7 +277,7 @@ def _alive(daemon: Daemon) -> bool:
 
 
 def _publish() -> None:
-    """Give the clone its kubeconfig, by renaming: a reader sees the old one or the new one."""
+    """Write the kubeconfig of the clone. Renaming replaces it, so that a reader sees the old or the new one."""
     fresh = paths.KUBECONFIG.with_suffix(".new")
     fresh.write_bytes(LAYOUT.kubeconfig("admin").read_bytes())
     fresh.chmod(0o600)
@@ -285,10 +285,10 @@ def _publish() -> None:
 
 
 def tail(name: str, lines: int = 100) -> str:
-    """The last lines of a component's log. Raises ClusterError naming the components there are."""
+    """The last lines of a component's log. If there is no such component, raises ClusterError with all names."""
     logs = sorted((paths.STATE / "log").glob("*.log"))
     for log in logs:
         if log.stem == name:
             return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-    known = ", ".join(log.stem for log in logs) or "none: no cluster was started"
-    raise ClusterError(f"there is no component named {name!r}; there are {known}")
+    known = ", ".join(log.stem for log in logs) or "none, because no cluster was started"
+    raise ClusterError(f"unknown component {name!r}; the known ones are {known}")

@@ -1,4 +1,4 @@
-"""File locks between processes and clones: held while a `with` block runs, released when the holder dies."""
+"""File locks between processes and clones. The lock is held during a `with` block, and released if the holder dies."""
 
 import fcntl
 import os
@@ -12,16 +12,16 @@ from cluster.console import ClusterError, clock, say
 from cluster.paths import CLONE
 
 POLL_SECONDS = 0.5
-# How often who waits says so; a build of Kubernetes, the longest that is waited for, takes ten minutes.
+# Interval of the messages while waiting. The longest holder, a build of Kubernetes, takes ten minutes.
 REMIND_SECONDS = 60
 LIMIT_SECONDS = 3600
 
 
 @contextmanager
 def hold(path: Path, waiting_for: str) -> Iterator[None]:
-    """Hold the lock file `path`; when another process has it, say what this one waits for and for whom, and wait.
+    """Hold the lock file `path`. If another process holds it, wait, and report the holder and `waiting_for`.
 
-    Raises ClusterError after an hour: a holder that dies lets go, but one that hangs does not.
+    Raises ClusterError after an hour: a holder that dies releases the lock, but a holder that hangs does not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -35,7 +35,7 @@ def hold(path: Path, waiting_for: str) -> Iterator[None]:
 
 def _acquire(file: TextIO, path: Path, waiting_for: str) -> None:
     began = time.monotonic()
-    told, said = "", began
+    reported, reported_at = "", began
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,15 +47,15 @@ def _acquire(file: TextIO, path: Path, waiting_for: str) -> None:
         file.seek(0)
         waits = f"waiting for {waiting_for}, by {file.read() or 'an unknown process'} (lock {path})"
         if now - began > LIMIT_SECONDS:
-            raise ClusterError(f"{waits} for {clock(now - began)} minutes: look at it, and end it if it hangs")
-        if waits != told or now - said > REMIND_SECONDS:
-            say(waits if not told else f"still {waits}, {clock(now - began)} minutes by now")
-            told, said = waits, now
+            raise ClusterError(f"{waits} for {clock(now - began)} minutes: check that process, and end it if it hangs")
+        if waits != reported or now - reported_at > REMIND_SECONDS:
+            say(waits if not reported else f"still {waits}, for {clock(now - began)} minutes")
+            reported, reported_at = waits, now
         time.sleep(POLL_SECONDS)
 
 
 def _sign(file: TextIO, holder: str) -> None:
-    """Write into the lock file who holds it."""
+    """Write the holder into the lock file."""
     file.truncate(0)
     file.write(holder)
     file.flush()

@@ -1,4 +1,4 @@
-"""Mounts that pods and images left: found in the kernel's table, undone from the innermost out."""
+"""Mounts of pods and images: found in the kernel's table, and unmounted from the innermost one."""
 
 import shutil
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ def below(folders: Iterable[Path]) -> list[Path]:
 
 
 def undo(folders: Iterable[Path]) -> None:
-    """Unmount everything below `folders`; what is busy is detached and goes when its last user does."""
+    """Unmount everything below `folders`. A busy mount is detached, and ends with its last user."""
     folders = list(folders)
     for path in below(folders):
         if not attempt(["umount", path], timeout=20):
             attempt(["umount", "--lazy", path], timeout=20)
     if left := below(folders):
-        raise ClusterError(f"{len(left)} mounts of an earlier cluster cannot be undone, the first is {left[0]}")
+        raise ClusterError(f"{len(left)} mounts of an earlier cluster cannot be unmounted, the first is {left[0]}")
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder with all that is in it, but never through a mount."""
+    """Remove a folder with its content, but never through a mount."""
     undo([folder])
     if folder.exists():
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The node's side of the network: one address that pods reach, the kernel's switches, and leaving none of it behind."""
+"""The network of the node: an address for pods, settings of the kernel, and the removal of both."""
 
 import json
 import re
@@ -11,32 +11,32 @@ from cluster.commands import attempt, run
 from cluster.components import NETWORK, NODE_ADDRESS, SERVICE_RANGE
 from cluster.paths import RUN
 
-# A bridge without ports: these machines have no dummy device, and loopback's addresses are not for pods.
+# A bridge without ports, because some machines have no dummy device and pods cannot reach loopback addresses.
 DEVICE = "keras0"
-# Forwarding carries packets between pods and the node; route_localnet lets NodePorts answer on 127.0.0.1.
+# Forwarding between pods and the node; route_localnet makes NodePorts available on 127.0.0.1.
 SWITCHES = {"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/route_localnet": "1"}
 
-# The chains of kube-proxy and the kubelet, of which a machine has one each: their ports were free when ours began.
+# The chains of kube-proxy and the kubelet. A machine runs one of each, because their ports are fixed.
 _KUBERNETES = re.compile(
     r"KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|POSTROUTING|MARK-MASQ|MARK-DROP|FORWARD|FIREWALL|PROXY-FIREWALL"
     r"|PROXY-CANARY|KUBELET-CANARY|IPTABLES-HINT|(SVC|SVL|EXT|SEP|FW)-[A-Z0-9]{16})"
 )
-# What the CNI plugins make for a pod names its network in a comment, as here; podman's and others' have another one.
+# Rules of the CNI plugins contain the network's name in a comment. Those of podman and others have another name.
 _MARK = f'name: \\"{NETWORK}\\" id: '
 _OF_A_POD = re.compile(r"CNI-(DN-)?[0-9a-f]+")
-# Made by the plugin for host ports when it first needs them, and again if they are gone; all networks share them.
+# The plugin for host ports creates these chains when it needs them. All networks share them.
 _HOST_PORTS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ")
 
 _BEFORE = RUN / "sysctls.json"
 
 
 def create() -> None:
-    """Make the device with the node's address and the route of Services, and set the switches. Safe to repeat."""
+    """Create the device with the node's address and the route of Services, and set the switches. Can be repeated."""
     if not attempt(["ip", "link", "show", DEVICE]):
         run(["ip", "link", "add", DEVICE, "type", "bridge"])
     run(["ip", "address", "replace", f"{NODE_ADDRESS}/32", "dev", DEVICE])
     run(["ip", "link", "set", DEVICE, "up"])
-    # Keeps packets to Services that nobody translates on this machine.
+    # Keeps packets to Services without a translation on this machine.
     run(["ip", "route", "replace", SERVICE_RANGE, "dev", DEVICE])
     before = {name: _switch(name).read_text().strip() for name in SWITCHES}
     if not _BEFORE.exists():
@@ -47,7 +47,7 @@ def create() -> None:
 
 
 def remove() -> None:
-    """Take away the device and our chains, and set the switches back."""
+    """Remove the device and the chains, and restore the switches."""
     attempt(["ip", "link", "delete", DEVICE])
     for family in ("iptables", "ip6tables"):
         remove_chains(family)
@@ -60,7 +60,7 @@ def remove() -> None:
 
 
 def remove_chains(family: str) -> None:
-    """Take the chains and rules that our cluster made out of `iptables` or `ip6tables`."""
+    """Remove the chains and rules of this cluster from `iptables` or `ip6tables`."""
     if shutil.which(f"{family}-save") is None:
         return
     if changes := removal(run([f"{family}-save"])):
@@ -68,9 +68,9 @@ def remove_chains(family: str) -> None:
 
 
 def removal(rules: str) -> str:
-    """What lets `iptables-restore --noflush` remove what is ours, from what iptables-save printed; empty for nothing.
+    """The input with which `iptables-restore --noflush` removes the rules of this cluster; empty if there are none.
 
-    Nothing else is touched, even if it changes in between.
+    `rules` is the output of iptables-save. Other rules are not changed, even if they change in the meantime.
     """
     return "".join(_removal(table) for table in re.findall(r"^\*.+?^COMMIT$", rules, re.MULTILINE | re.DOTALL))
 
@@ -89,7 +89,7 @@ def _removal(table: str) -> str:
 
 
 def _ours(chains: Iterable[str], rules: Iterable[str]) -> list[str]:
-    """The chains of a table that our cluster made."""
+    """The chains of a table that belong to this cluster."""
     held = defaultdict(list)
     marked = set()
     for rule in rules:
@@ -107,7 +107,7 @@ def _ours(chains: Iterable[str], rules: Iterable[str]) -> list[str]:
 
 
 def _target(rule: str) -> str:
-    """Where a rule leads; empty when it only counts."""
+    """The target of a rule; empty if the rule has none."""
     found = re.search(r" -[jg] (\S+)", re.sub(r'"(\\.|[^"\\])*"', '""', rule))
     return found[1] if found else ""
 

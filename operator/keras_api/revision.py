@@ -16,7 +16,7 @@ def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
 
     Args:
         spec: the model's spec.
-        fingerprint: what identifies the source's content (its digest, or `keras_store.fingerprint`'s answer).
+        fingerprint: what identifies the source's content (its digest, or `keras_store.sources.fingerprint`'s answer).
     """
     # A digest says all about the content; any other fingerprint means something only together with the address.
     content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]

@@ -28,7 +28,7 @@ BASE_RULES = (
     Rule("The models.", KERAS_MODEL, "", ("get", "list", "watch")),
     Rule("Their status.", KERAS_MODEL, "status", ("patch",)),
     Rule(
-        "Children have an owner reference that blocks the deletion of their model; some clusters demand this right for it.",
+        "Children block the deletion of their owner: some clusters demand this right.",
         KERAS_MODEL,
         "finalizers",
         ("update",),

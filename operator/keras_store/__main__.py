@@ -19,7 +19,7 @@ from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError, no_space
 from keras_store.fetch import fetch
 from keras_store.http_storage import public_text
-from keras_store.sources import VOLUMES
+from keras_store.sources.base import VOLUMES
 
 log = logging.getLogger("keras_store")
 

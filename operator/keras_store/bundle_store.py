@@ -20,6 +20,7 @@ from keras_api.manifest import (
 )
 from keras_api.reasons import Reason
 from keras_store.atomic_file import TEMP_PREFIX, atomic_file, file_sha256
+from keras_store.credentials import s3_keys
 from keras_store.errors import PREPARED_AGAIN, StepError, StorageError, StorageErrorKind, store_failure
 from keras_store.folder_storage import FolderStorage
 from keras_store.http_storage import HttpStorage
@@ -230,7 +231,6 @@ def bundle_store(url: str, environ: Mapping[str, str] = os.environ) -> BundleSto
         case "s3" if rest:
             # Only here: a server starts in less time, and less memory, without obstore.
             from keras_store.s3_storage import S3Storage
-            from keras_store.sources import s3_keys
 
             bucket, _, prefix = rest.partition("/")
             storage = S3Storage(

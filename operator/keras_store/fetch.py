@@ -15,10 +15,10 @@ from keras_api.reasons import Reason
 from keras_store.atomic_file import atomic_file
 from keras_store.bundle_store import BundleStore
 from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
-from keras_store.fingerprint import PVC_FINGERPRINT
 from keras_store.http_storage import public_url
 from keras_store.retry import retrying
-from keras_store.sources import VOLUMES, SourceFile, open_source, suffix
+from keras_store.sources.base import VOLUMES, SourceFile
+from keras_store.sources.registry import fixed_fingerprint, open_source, suffix
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ async def fetch(
                 reason, message = Reason.VALIDATION_DATA_INVALID, f"{error.message}: give fewer rows"
             raise StepError(reason, f"spec.validation.data: {message}") from error
     model = open_source(request.uri, request.s3, credentials, volumes=volumes)
-    # A digest says more than a fingerprint; and what a claim held when it was looked at, nobody knows.
-    pinned = request.digest is not None or request.fingerprint == PVC_FINGERPRINT
+    # A digest identifies the content; a fixed fingerprint does not.
+    pinned = request.digest is not None or fixed_fingerprint(request.uri) is not None
     target = work / "source" / f"model{suffix(request.uri)}"
     try:
         fetched = await _download(model, target, max_bytes, None if pinned else request.fingerprint)

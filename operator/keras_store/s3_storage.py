@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from keras_store.credentials import S3Keys
 from keras_store.errors import StorageError, StorageErrorKind
 from keras_store.storage import CHUNK_BYTES, Reading, Stat, Storage, Timeouts
 
@@ -67,15 +67,6 @@ _PARTS_AT_ONCE = 1
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Credentials of an S3 service."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-
 class S3Storage(Storage):
     """The objects of a bucket, under a prefix.
 
@@ -96,7 +87,7 @@ class S3Storage(Storage):
         prefix: str = "",
         endpoint: str | None = None,
         region: str = "us-east-1",
-        keys: Keys | None = None,
+        keys: S3Keys | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
     ) -> None:
         self._bucket = bucket
@@ -172,7 +163,7 @@ class S3Storage(Storage):
             raise StorageError(trouble, f"{self.address(path)}: {phrase}") from error
 
 
-async def _credential(keys: Keys) -> S3Credential:
+async def _credential(keys: S3Keys) -> S3Credential:
     return {
         "access_key_id": keys.access_key_id,
         "secret_access_key": keys.secret_access_key,

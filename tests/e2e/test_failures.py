@@ -221,7 +221,7 @@ def test_a_service_that_is_not_ours_is_named_and_never_taken_over(namespace, buc
     k8s.apply(foreign_service("taken"), namespace=namespace)
     model.apply(strange("hangs"))
     failure = model.wait_failure("NameConflict")
-    assert "Service taken exists and was made by somebody else: rename the KerasModel" in failure["message"]
+    assert "Service taken exists and was not created by this operator: rename the KerasModel" in failure["message"]
     service = k8s.get("service", "taken", model.namespace)
     assert service
     assert "ownerReferences" not in service["metadata"]
@@ -243,7 +243,7 @@ def test_a_claim_that_is_missing_or_never_bound_is_told(served, name, words):
     before = lead_to(served, f"pvc://{name}/model.keras")
     failure = served.wait_failure("VolumeUnavailable")
     assert words in failure["message"]
-    assert "create that claim, on a volume that it can be bound to, or name another" in failure["message"]
+    assert "create that claim, with a volume that it can be bound to, or correct its name" in failure["message"]
     assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
 
 
@@ -439,7 +439,7 @@ def test_a_prepare_pod_out_of_memory_is_tried_again_with_twice_as_much_and_then_
     (job,) = prepare_jobs(served)
     assert job["metadata"]["annotations"]["keras-operator.dev/memory-factor"] == "2"
     told = [each["message"] for each in warnings(served) if each["reason"] == "OutOfMemory"]
-    assert any("container prepare" in each and "tried once more with twice the memory" in each for each in told)
+    assert any("container prepare" in each and "retries once with twice the memory" in each for each in told)
 
 
 def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, strange, bucket):

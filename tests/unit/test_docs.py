@@ -1,8 +1,10 @@
-"""What README, docs and examples show is so: KerasModels that the operator reads, links, reasons, names of tests."""
+"""The documentation is correct: examples, links, names of tests and metrics, and the terms of the glossary."""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,48 +14,130 @@ from keras_api import __version__
 from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
-from keras_operator.render.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
+from keras_operator.components.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
 from keras_pipeline import validation
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "hack"))
+
+import chart_values  # noqa: E402
+import metrics  # noqa: E402
+
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "hack/cluster/README.md")),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("charts/*/*.md"),
+    ]
+)
+MAX_TERMS = 40
+
+# Words that the project replaced by the terms of the field.
+REPLACED = re.compile(
+    r"\b(?:trouble|anew|mend(?:s|ed)?|whoever|nobody|somebody|rooms|arrows?|ghosts?|last words|means nothing"
+    r"|wanted revision|(?:waits?|without|needs?) (?:for )?a human|tr(?:y|ies) again by itself|at (?:rest|work)"
+    r"|(?:is|are|was|were) told)\b"
+    r"|(?:^|[.;|] +)(?:What|Who|So) [^?|]*?[.|]",  # a sentence that starts with a relative clause; questions are fine
+    re.MULTILINE,
+)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """A page without its code."""
+    return re.sub(r"`[^`\n]*`", "`code`", re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.M | re.S))
 
 
 def shown() -> list[tuple[str, dict]]:
-    documents = []
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("charts/*/*.md")]:
-        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
-            documents += [(path.name, document) for document in yaml.safe_load_all(block)]
+    documents = [
+        (name_of(page), document)
+        for page in PAGES
+        for block in blocks(page, "yaml")
+        for document in yaml.safe_load_all(block)
+    ]
     for path in ROOT.glob("examples/**/*.yaml"):
-        documents += [(path.name, document) for document in yaml.safe_load_all(path.read_text())]
+        documents += [(name_of(path), document) for document in yaml.safe_load_all(path.read_text())]
     return [(name, document) for name, document in documents if document and document.get("kind") == KIND]
 
 
 @pytest.mark.parametrize(("source", "document"), shown())
-def test_every_kerasmodel_shown_is_one_the_operator_reads(source, document):
+def test_every_kerasmodel_in_the_documentation_is_valid(source, document):
     assert parse_model(document).metadata.name
 
 
-def test_the_chart_is_of_the_version_of_the_code():
+def test_the_readme_shows_a_kerasmodel():
+    assert "README.md" in {source for source, _ in shown()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_json_example_is_valid(page):
+    for block in blocks(page, "json"):
+        for line in block.splitlines():
+            json.loads(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_python_example_compiles(page):
+    for block in blocks(page, "python"):
+        compile(block, name_of(page), "exec")
+
+
+def test_the_chart_and_the_code_have_the_same_version():
     chart = yaml.safe_load((ROOT / "charts/keras-operator/Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
-def test_readme_shows_a_kerasmodel():
-    assert "README.md" in {source for source, _ in shown()}
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub derives them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page).replace("`code`", ""), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/guarantees.md", "docs/serving.md"]
-)
-def test_links_between_pages_lead_somewhere(page):
-    path = ROOT / page
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
-        assert (path.parent / target).exists(), f"{page} links to {target}, which is not there"
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_to_a_page_and_a_heading(page):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose(page)):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{name_of(page)} links to {target}, which does not exist"
+        assert not anchor or anchor in anchors(path), (
+            f"{name_of(page)} links to {target}#{anchor}, which does not exist"
+        )
 
 
-def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
-    page = (ROOT / "docs/serving.md").read_text()
-    one, several = re.findall(r"^```csv\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    for page in ROOT.glob("docs/*/*.md"):
+        assert f"({page.relative_to(ROOT / 'docs')})" in index
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_page_uses_the_terms_of_the_field(page):
+    assert [found[0] for found in REPLACED.finditer(prose(page))] == []
+
+
+def terms() -> list[tuple[str, str]]:
+    return re.findall(r"^\| \*\*(.+)\*\* \| (.+) \|$", (ROOT / "docs/reference/glossary.md").read_text(), re.MULTILINE)
+
+
+def test_the_glossary_has_few_terms_in_alphabetical_order():
+    names = [name for name, _ in terms()]
+    assert 20 < len(names) <= MAX_TERMS
+    assert names == sorted(names, key=str.lower)
+
+
+@pytest.mark.parametrize(("term", "meaning"), terms())
+def test_every_term_has_a_meaning_of_one_sentence(term, meaning):
+    assert re.fullmatch(r"[A-Z][^.]*(?:\.json[^.]*|`[^`]+`[^.]*)*\.", meaning), term
+
+
+def test_the_examples_of_validation_data_are_read_as_described(tmp_path):
+    one, several = blocks(ROOT / "docs/guides/sources.md", "csv")
     file = tmp_path / "data.csv"
     file.write_text(one)
     found = validation.read(file, "label", [Tensor(name="measures", dtype="float32", shape=[-1, 4])])
@@ -70,27 +154,42 @@ def test_the_validation_data_shown_is_read_as_is_said(tmp_path):
     assert found.inputs["title"].tolist() == ["A night, at sea", "Roses"]
 
 
-def test_the_time_that_a_server_has_to_end_is_the_one_that_is_told():
-    (told,) = re.findall(r"^## When a server ends\n\n(.*?)\n\n", (ROOT / "docs/serving.md").read_text(), re.M | re.S)
-    assert re.findall(r"\d+(?=\sseconds)", told) == [str(DRAIN_DELAY_SECONDS), str(DRAIN_TIMEOUT_SECONDS)]
+def test_the_times_of_a_graceful_shutdown_are_those_of_the_deployment():
+    page = (ROOT / "docs/guides/serving.md").read_text()
+    (section,) = re.findall(r"^## Graceful shutdown\n\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"\d+(?=\sseconds)", section) == [str(DRAIN_DELAY_SECONDS), str(DRAIN_TIMEOUT_SECONDS)]
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_explained(reason):
-    assert f"\n## {reason}\n" in (ROOT / "docs/troubleshooting.md").read_text()
+    assert f"\n## {reason}\n" in (ROOT / "docs/reference/troubleshooting.md").read_text()
 
 
-def promised() -> list[str]:
-    return sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/guarantees.md").read_text())))
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
+def test_every_metric_in_the_documentation_exists(page):
+    known = {metric.name for found in metrics.metrics().values() for metric in found}
+    named = re.findall(r"\b(?:keras_(?!operator_dev_)(?:operator|server|store)|workqueue)_\w+", page.read_text())
+    assert {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in named} <= known
 
 
-@pytest.mark.parametrize("test", promised())
-def test_every_test_that_proves_a_guarantee_exists(test):
+@pytest.mark.parametrize("value", chart_values.values(), ids=lambda value: value.path)
+def test_every_chart_value_is_described(value):
+    assert value.description.endswith(".")
+
+
+def guaranteed() -> list[str]:
+    return sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/internals/guarantees.md").read_text())))
+
+
+@pytest.mark.parametrize("test", guaranteed())
+def test_every_test_of_a_guarantee_exists(test):
     path, name = test.split("::")
     assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
 
 
 def test_every_guarantee_names_its_test():
-    rows = re.findall(r"^\|(?! promise|---)(.+)\|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\|(?! guarantee|---)(.+)\|$", (ROOT / "docs/internals/guarantees.md").read_text(), re.MULTILINE
+    )
     assert len(rows) > 50
     assert [row for row in rows if "::" not in row] == []

@@ -1,4 +1,4 @@
-"""`make demo` and `make down` where things go wrong; no cluster is needed for that, only a kubectl that says so."""
+"""Failures of `make demo` and `make down`, with a kubectl that needs no cluster."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import kubectl  # noqa: E402
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl and a helm that note what they are told; kubectl answers with what is in the file beside it."""
-    log = tmp_path / "said"
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl and a helm that write their commands to this file; kubectl prints fixed output."""
+    log = tmp_path / "commands"
     log.touch()
     for name in ("kubectl", "helm"):
         program = tmp_path / name
@@ -47,20 +47,20 @@ def _fail() -> None:
     raise kubectl.CommandError("KerasModel digits is stalled")
 
 
-def test_a_failed_demo_says_why_and_what_kubectl_shows(
-    said: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_failed_demo_prints_the_cause_and_the_output_of_kubectl(
+    commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "OWN_CLUSTER", False)
     monkeypatch.setenv("IMAGE_REGISTRY", "registry.example.com")
     monkeypatch.setattr(demo, "STEPS", [("wait for Ready", _fail), ("never reached", pytest.fail)])
 
     assert demo.main() == 1
-    told = capsys.readouterr().err
-    assert "$ kubectl describe kerasmodel digits -n default\nthe layer fft cannot be converted\n" in told
-    assert told.splitlines()[-1] == "wait for Ready: KerasModel digits is stalled"
+    output = capsys.readouterr().err
+    assert "$ kubectl describe kerasmodel digits -n default\nthe layer fft cannot be converted\n" in output
+    assert output.splitlines()[-1] == "wait for Ready: KerasModel digits is stalled"
 
 
-def test_an_upload_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_upload_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     @contextmanager
     def nowhere() -> Iterator[S3Store]:
         yield S3Store(
@@ -78,33 +78,33 @@ def test_an_upload_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "digits.keras").write_bytes(b"a model")
     with pytest.raises(kubectl.CommandError) as raised:
         demo.upload()
-    assert str(raised.value).startswith("the S3 service does not take s3://models/digits/digits.keras: ")
+    assert str(raised.value).startswith("the upload of s3://models/digits/digits.keras failed: ")
     assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_script_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+def test_a_script_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     with pytest.raises(kubectl.CommandError, match="did not end within"):
         demo.script("sh", "-c", f"(sleep 1; touch {tmp_path}/done) & wait", timeout=0.2)
     time.sleep(1.5)
     assert not (tmp_path / "done").exists()
 
 
-def test_a_port_forward_that_says_nothing_is_given_up(said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_forward_without_output_is_an_error(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubectl, "FORWARD_SECONDS", 0.2)
     with (
-        pytest.raises(kubectl.CommandError, match="says nothing for"),
+        pytest.raises(kubectl.CommandError, match="printed nothing for"),
         kubectl.port_forward("service/digits", "default", 8080),
     ):
         pass
 
 
-def test_what_is_not_the_demos_is_not_removed(said: Path) -> None:
-    settings = {"CLUSTER": "current", "PATH": f"{said.parent}:{os.environ['PATH']}"}
+def test_down_does_not_remove_other_models(commands: Path) -> None:
+    settings = {"CLUSTER": "current", "PATH": f"{commands.parent}:{os.environ['PATH']}"}
     command = [sys.executable, ROOT / "hack/down.py"]
     result = subprocess.run(
         command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("team-a/letters: these KerasModels are not the demo's")
-    assert "delete" not in said.read_text()
-    assert "helm" not in said.read_text()
+    assert result.stderr.startswith("team-a/letters: these KerasModels do not belong to the demo")
+    assert "delete" not in commands.read_text()
+    assert "helm" not in commands.read_text()

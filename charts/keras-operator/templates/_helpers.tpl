@@ -1,10 +1,10 @@
-{{/* Name of the operator's objects: the release's name, with the chart's where the release does not say it. */}}
+{{/* Name of the operator's objects: the name of the release, with the name of the chart if it is not part of it. */}}
 {{- define "keras-operator.name" -}}
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}
 {{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}{{ end -}}
 {{- end }}
 
-{{/* Name of the embedded store's objects: keras-store for a release called keras-operator. */}}
+{{/* Name of the embedded store's objects: keras-store for a release named keras-operator. */}}
 {{- define "keras-operator.storeName" -}}
 {{ include "keras-operator.name" . | trimSuffix "-operator" }}-store
 {{- end }}
@@ -19,7 +19,7 @@
 {{ $root.Values.image.registry }}/{{ last . }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
 {{- end }}
 
-{{/* What selects the pods of a component: (list . "operator"). Never changes: a Deployment's selector is immutable. */}}
+{{/* Labels that select the pods of a component: (list . "operator"). They must not change, as selectors are immutable. */}}
 {{- define "keras-operator.selectorLabels" -}}
 {{- $root := first . -}}
 app.kubernetes.io/name: keras-{{ last . }}
@@ -51,7 +51,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* What the pod specs of both components share: (list . "operator"). */}}
+{{/* Fields of the pod specs of both components: (list . "operator"). */}}
 {{- define "keras-operator.podSettings" -}}
 {{- $root := first . }}{{ $values := get $root.Values (last .) -}}
 securityContext:
@@ -84,8 +84,8 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* What the containers of both components share: (list . "operator"). Both answer /healthz on port 8080; the operator is ready only once it
-     knows the cluster. */}}
+{{/* Fields of the containers of both components: (list . "operator"). Both serve /healthz on port 8080. The operator is ready when
+     its cache is complete. */}}
 {{- define "keras-operator.containerSettings" -}}
 {{- $root := first . }}{{ $values := get $root.Values (last .) -}}
 image: {{ include "keras-operator.image" (list $root "operator") }}

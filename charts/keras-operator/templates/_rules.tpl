@@ -8,7 +8,7 @@
 - apiGroups: [keras-operator.dev]
   resources: [kerasmodels/status]
   verbs: [patch]
-# Children name their model as an owner that blocks its deletion, which some clusters allow only with this right.
+# Children block the deletion of their owner: some clusters demand this right.
 - apiGroups: [keras-operator.dev]
   resources: [kerasmodels/finalizers]
   verbs: [update]

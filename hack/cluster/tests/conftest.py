@@ -1,4 +1,4 @@
-"""Puts the package's parent on the path, as `python3 hack/cluster` does."""
+"""Adds the parent of the package to the path, like `python3 hack/cluster`."""
 
 import sys
 from pathlib import Path

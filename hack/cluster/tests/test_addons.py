@@ -1,4 +1,4 @@
-"""The manifests that are installed into the cluster."""
+"""The manifests of the add-ons."""
 
 import pytest
 import yaml
@@ -39,11 +39,11 @@ def test_every_container_is_restricted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["prometheus-operator", "prometheus", "s3"])
-def test_every_object_that_is_removed_again_can_be_told_for_ours(name: str) -> None:
-    # Who applies nothing but a name is not remembered as the one who made it.
+def test_every_object_that_is_removed_has_managed_fields(name: str) -> None:
+    # An apply of only a name leaves no entry in managedFields.
     for document in yaml.safe_load_all(manifest(name, VALUES)):
-        said = {"metadata.labels": document["metadata"].get("labels"), **document}
-        assert any(said[field] for field in said.keys() - {"apiVersion", "kind", "metadata"}), document
+        content = {"metadata.labels": document["metadata"].get("labels"), **document}
+        assert any(content[field] for field in content.keys() - {"apiVersion", "kind", "metadata"}), document
 
 
 def test_the_shell_scripts_of_the_provisioner_keep_their_variables() -> None:

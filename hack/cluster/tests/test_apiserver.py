@@ -1,4 +1,4 @@
-"""The API server that integration tests use, for real: it takes seconds once its programs are built."""
+"""The API server of the integration tests. It starts within seconds if its programs are built."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def test_a_restart_keeps_objects_and_address(tmp_path: Path, kubectl: Path) -> N
         assert json.loads(found)["metadata"]["name"] == "kept"
 
 
-def test_two_stand_side_by_side(tmp_path: Path, kubectl: Path) -> None:
+def test_two_api_servers_run_in_parallel(tmp_path: Path, kubectl: Path) -> None:
     with ApiServer(tmp_path / "one") as one, ApiServer(tmp_path / "two") as two:
         run([kubectl, f"--kubeconfig={one.kubeconfig}", "create", "namespace", "only-here"])
         assert "only-here" not in run([kubectl, f"--kubeconfig={two.kubeconfig}", "get", "namespaces", "-o", "name"])
@@ -53,4 +53,4 @@ def test_a_killed_test_run_leaves_no_processes(tmp_path: Path, kubectl: Path) ->
         pids = [int(word) for word in process.stdout.readline().split()]
         process.kill()
     assert len(pids) == 2
-    wait_until(lambda: not any(started(pid) for pid in pids), "etcd or kube-apiserver lived on", timeout=5)
+    wait_until(lambda: not any(started(pid) for pid in pids), "etcd or kube-apiserver still ran", timeout=5)

@@ -1,4 +1,4 @@
-"""What decides whether a program is built again, and what there is to build."""
+"""The inputs that cause a new build of a program, and the sets of programs."""
 
 import dataclasses
 from pathlib import Path
@@ -26,15 +26,15 @@ def test_the_same_inputs_have_the_same_key() -> None:
     ],
     ids=["version", "flags", "ldflags", "module"],
 )
-def test_whatever_changes_a_binary_changes_its_key(other: build.Source) -> None:
+def test_every_input_of_a_binary_changes_its_key(other: build.Source) -> None:
     assert build.key(other, GO) != build.key(REGISTRY, GO)
 
 
-def test_another_compiler_makes_another_binary() -> None:
+def test_another_compiler_changes_the_key() -> None:
     assert build.key(REGISTRY, GO) != build.key(REGISTRY, "go1.27.0")
 
 
-def test_a_changed_file_of_our_module_changes_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_file_of_a_local_module_changes_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "kubernetes").mkdir()
     (tmp_path / "kubernetes/go.mod").write_text("module one")
     monkeypatch.setattr(build, "MODULES", tmp_path)
@@ -43,7 +43,7 @@ def test_a_changed_file_of_our_module_changes_its_key(tmp_path: Path, monkeypatc
     assert build.key(KUBERNETES, GO) != before
 
 
-def test_one_more_program_does_not_rebuild_the_others() -> None:
+def test_an_additional_program_does_not_rebuild_the_others() -> None:
     more = dataclasses.replace(REGISTRY, programs={**REGISTRY.programs, "digest": "cmd/digest"})
     assert build.key(more, GO) == build.key(REGISTRY, GO)
 
@@ -81,6 +81,6 @@ def test_every_member_of_every_set_can_be_built() -> None:
     assert [build.source_of(name).name for name in build.programs(build.SETS)]
 
 
-def test_an_unknown_program_is_refused_with_what_there_is() -> None:
-    with pytest.raises(ClusterError, match=r"nothing named 'kubeless' can be built; there are .*kubelet"):
+def test_an_unknown_program_is_an_error_with_the_known_ones() -> None:
+    with pytest.raises(ClusterError, match=r"unknown program 'kubeless'; the known ones are .*kubelet"):
         build.source_of("kubeless")

@@ -1,4 +1,4 @@
-"""Command lines and configuration: what must be in them for the cluster to work, and for clusters not to collide."""
+"""Command lines and configurations that the cluster requires, and that prevent conflicts between clusters."""
 
 import tomllib
 from pathlib import Path
@@ -9,7 +9,7 @@ LAYOUT = components.Layout(Path("/state"), etcd_port=1001, etcd_peer_port=1002, 
 PROGRAM = Path("/bin/program")
 
 
-def test_a_control_plane_listens_on_the_ports_of_its_layout_only() -> None:
+def test_a_control_plane_listens_only_on_the_ports_of_its_layout() -> None:
     etcd = components.etcd(PROGRAM, LAYOUT)
     assert "--listen-client-urls=http://127.0.0.1:1001" in etcd
     assert "--listen-peer-urls=http://127.0.0.1:1002" in etcd
@@ -18,7 +18,7 @@ def test_a_control_plane_listens_on_the_ports_of_its_layout_only() -> None:
     assert "--etcd-servers=http://127.0.0.1:1001" in apiserver
 
 
-def test_an_api_server_without_nodes_stays_on_loopback() -> None:
+def test_an_api_server_without_nodes_listens_on_loopback() -> None:
     command = components.kube_apiserver(PROGRAM, LAYOUT, address=None)
     assert "--bind-address=127.0.0.1" in command
     assert "--endpoint-reconciler-type=none" in command
@@ -56,7 +56,7 @@ def test_containerd_configuration_is_toml_with_our_folders() -> None:
     assert plugins["io.containerd.shim.v1.manager"]["socket_dir"] == "/run/ours/shims"
 
 
-def test_network_namespaces_lie_where_a_clean_up_finds_them() -> None:
+def test_network_namespaces_are_in_the_state_folder() -> None:
     config = tomllib.loads(components.containerd_config("registry/pause:1", Path("/cni"), Path("/shims")))
     assert config["plugins"]["io.containerd.cri.v1.runtime"]["netns_mounts_under_state_dir"] is True
 

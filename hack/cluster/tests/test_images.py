@@ -1,4 +1,4 @@
-"""What makes the images of add-ons: buildah for our cluster, and docker, where that is all there is, for another."""
+"""The program that builds the images of add-ons: buildah for this cluster, docker possibly for another one."""
 
 import os
 from pathlib import Path
@@ -9,15 +9,15 @@ from cluster import images
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with docker, but without buildah; what docker was told."""
-    said = tmp_path / "said"
+    """A machine with docker and without buildah. The file contains the commands of docker."""
+    log = tmp_path / "log"
     program = tmp_path / "docker"
-    program.write_text(f'#!/bin/sh\necho "BUILDKIT=$DOCKER_BUILDKIT $*" >> {said}\n')
+    program.write_text(f'#!/bin/sh\necho "BUILDKIT=$DOCKER_BUILDKIT $*" >> {log}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(images, "BIN", tmp_path / "bin")
     monkeypatch.setattr(images, "BUILDAH_PROGRAM", tmp_path / "buildah")
-    return said
+    return log
 
 
 def test_docker_builds_with_buildkit_and_pushes(docker: Path, tmp_path: Path) -> None:
@@ -29,13 +29,13 @@ def test_docker_builds_with_buildkit_and_pushes(docker: Path, tmp_path: Path) ->
     assert push.endswith(f" push --quiet {name}")
 
 
-def test_buildah_is_taken_where_it_is(docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buildah_is_preferred_if_it_is_installed(docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "buildah_command", lambda: tmp_path / "buildah")
     (tmp_path / "buildah").touch()
     assert images._builder("registry.example.com/cluster/program:1").name == "buildah"
 
 
-def test_the_own_clusters_registry_is_always_buildahs(
+def test_the_registry_of_this_cluster_always_uses_buildah(
     docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "buildah_command", lambda: tmp_path / "buildah")

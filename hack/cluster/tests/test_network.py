@@ -1,4 +1,4 @@
-"""Which firewall rules are ours to remove: what a node with two pods had, beside podman's and Docker's."""
+"""The firewall rules that are removed: those of a node with two pods, beside those of podman and Docker."""
 
 import os
 import re
@@ -66,7 +66,7 @@ COMMIT
 -A KUBE-SVC-TCOU7JCQXEZGVUNU -j KUBE-SEP-6HRARMSVSKPKIH4M
 COMMIT
 """
-# Host ports without podman: then the chains that all share are ours, too.
+# Host ports without podman: the shared chains belong to this cluster.
 HOST_PORTS = """\
 *nat
 :CNI-HOSTPORT-DNAT - [0:0]
@@ -78,11 +78,11 @@ COMMIT
 """
 
 
-def test_what_is_not_ours_is_not_mentioned() -> None:
+def test_rules_of_others_are_not_changed() -> None:
     assert removal(THEIRS) == ""
 
 
-def test_what_is_ours_is_removed_and_nothing_else() -> None:
+def test_only_rules_of_this_cluster_are_removed() -> None:
     (table,) = re.findall(r"^\*nat\n(.*?)COMMIT", removal(OURS), re.MULTILINE | re.DOTALL)
     assert [line for line in table.splitlines() if line.startswith("-D ")] == [
         line.replace("-A ", "-D ", 1)
@@ -110,10 +110,10 @@ print(subprocess.run(["iptables-save"], capture_output=True, text=True, check=Tr
 
 
 @pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("iptables") is None, reason="needs iptables, and root for a network of its own"
+    os.geteuid() != 0 or shutil.which("iptables") is None, reason="needs iptables, and root for a network namespace"
 )
-@pytest.mark.parametrize(("before", "kept"), [([THEIRS], THEIRS), ([HOST_PORTS], "")], ids=["podman", "nobody"])
-def test_a_real_firewall_is_left_as_it_was(before: list[str], kept: str) -> None:
+@pytest.mark.parametrize(("before", "kept"), [([THEIRS], THEIRS), ([HOST_PORTS], "")], ids=["podman", "alone"])
+def test_a_real_firewall_is_restored(before: list[str], kept: str) -> None:
     command = ["unshare", "--net", sys.executable, "-c", IN_A_NAMESPACE, *before, OURS]
     output = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(HACK)}
@@ -122,5 +122,5 @@ def test_a_real_firewall_is_left_as_it_was(before: list[str], kept: str) -> None
 
 
 def _essence(rules: str) -> list[str]:
-    """The rules, and the chains that are nobody's built-in ones."""
+    """The rules, and the chains that are not built in."""
     return sorted(line for line in rules.splitlines() if line.startswith((":CNI", ":DOCKER", ":KUBE", "-A ")))

@@ -1,4 +1,4 @@
-"""Which cluster add-ons go to, and what there is not theirs."""
+"""The cluster of add-ons, and objects in it that other tools created."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ from cluster.target import Target
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", "/somebody/elses")
+    monkeypatch.setenv("KUBECONFIG", "/another/kubeconfig")
     for name in ("CLUSTER", "IMAGE_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_kubeconfig_in_the_environment_alone_changes_nothing() -> None:
+def test_a_kubeconfig_in_the_environment_is_ignored() -> None:
     assert Target.from_environment().kubeconfig == str(KUBECONFIG)
 
 
-def test_the_current_context_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_context_is_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTER", "current")
     monkeypatch.setenv("IMAGE_REGISTRY", "registry.example.com/ml")
-    assert Target.from_environment() == Target("/somebody/elses", "registry.example.com/ml")
+    assert Target.from_environment() == Target("/another/kubeconfig", "registry.example.com/ml")
 
 
 def test_the_current_context_needs_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,13 +54,13 @@ metadata: {name: monitoring}
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: Prometheus
-metadata: {name: of-a-kind-that-there-is-not, namespace: s3}
+metadata: {name: of-an-unknown-kind, namespace: s3}
 """
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Somebody else's cluster, with a namespace `monitoring` of theirs and what we applied; no nodes are needed."""
+    """A cluster of another owner with its namespace `monitoring`, and the objects that were applied here."""
     with ApiServer(tmp_path_factory.mktemp("api"), controller_manager=True) as server:
         target = Target(str(server.kubeconfig), "registry.example.com")
         target.kubectl("create", "namespace", "monitoring")
@@ -68,16 +68,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield target
 
 
-def test_what_somebody_else_made_is_not_taken_over(shared: Target) -> None:
+def test_objects_of_another_tool_are_not_taken_over(shared: Target) -> None:
     shared.require_ours(MANIFEST)
     assert shared.is_others("namespace/monitoring")
     assert not shared.is_others("namespace/s3")
     assert not shared.is_others("namespace/none")
-    with pytest.raises(ClusterError, match=r"made by somebody else: Namespace monitoring$"):
+    with pytest.raises(ClusterError, match=r"that another tool created: Namespace monitoring$"):
         shared.require_ours(MANIFEST + OTHERS)
 
 
-def test_what_somebody_else_made_is_not_deleted(shared: Target) -> None:
+def test_objects_of_another_tool_are_not_deleted(shared: Target) -> None:
     shared.delete(MANIFEST + OTHERS)
     left = shared.kubectl("get", "namespaces", "-o", "name").split()
     assert "namespace/monitoring" in left

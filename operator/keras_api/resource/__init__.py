@@ -4,6 +4,7 @@ The CustomResourceDefinition in ``crds/`` is generated from these types (`keras_
 them, so the API server and the operator accept the same objects.
 """
 
+from keras_api.resource.address import AddressScheme, alternatives, insert_schemes
 from keras_api.resource.cel import cel, cel_string, rules
 from keras_api.resource.meta import (
     API_VERSION,
@@ -23,27 +24,21 @@ from keras_api.resource.model import KerasModel, KerasModelSpec, parse_model
 from keras_api.resource.monitoring import Monitoring, ServiceMonitor
 from keras_api.resource.serving import PodTemplate, Quantity, ResourceRequirements, Runtime, Serving, TemplateMetadata
 from keras_api.resource.source import (
-    ADDRESS_RULES,
-    HTTP_HOST_PATTERN,
-    URI_PATTERN,
     CustomObjects,
     S3Options,
     SourceSpec,
 )
 from keras_api.resource.status import Condition, HistoryEntry, KerasModelStatus, LastFailure, SourceStatus
-from keras_api.resource.validation import CSV_URI_PATTERN, Requirement, Validation
+from keras_api.resource.validation import Requirement, Validation
 
 __all__ = [
-    "ADDRESS_RULES",
     "API_VERSION",
-    "CSV_URI_PATTERN",
     "GROUP",
-    "HTTP_HOST_PATTERN",
     "KIND",
     "MAX_NAME_LENGTH",
     "PLURAL",
-    "URI_PATTERN",
     "VERSION",
+    "AddressScheme",
     "Condition",
     "ConfigMapReference",
     "CustomObjects",
@@ -70,8 +65,10 @@ __all__ = [
     "Status",
     "TemplateMetadata",
     "Validation",
+    "alternatives",
     "cel",
     "cel_string",
+    "insert_schemes",
     "parse_model",
     "rules",
 ]

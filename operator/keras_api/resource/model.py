@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from keras_api.resource.cel import cel, rules
+from keras_api.resource.address import source_options
 from keras_api.resource.meta import API_VERSION, KIND, Metadata, Spec, SpecError
 from keras_api.resource.monitoring import Monitoring
 from keras_api.resource.serving import Serving
@@ -24,9 +24,7 @@ class KerasModelSpec(Spec, frozen=True, kw_only=True):
         SourceSpec,
         Meta(
             description="The model file.",
-            extra_json_schema=rules(
-                cel("!has(self.s3) || self.uri.startsWith('s3://')", "s3 options need an s3:// uri", fieldPath=".s3")
-            ),
+            extra_json_schema=source_options(),
         ),
     ]
     validation: Annotated[Validation | None, Meta(description="What the model must prove before it is served.")] = None

@@ -6,36 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from keras_api.resource.address import file_address
 from keras_api.resource.cel import cel, cel_string, rules
 from keras_api.resource.meta import ConfigMapReference, SecretReference, Spec
 from keras_api.scalars import DURATION_PATTERN, ENDPOINT_PATTERN, REGION_PATTERN, Digest, Duration
-
-URI_PATTERN = r"^(s3|https?|pvc)://[^/\s]+/\S+$"
-
-
-# A name, an IPv4 or an IPv6 address, and a port up to 65535.
-HTTP_HOST_PATTERN = (
-    r"^https?://(\[[0-9a-fA-F:.]+\]|[^/:@]+)"
-    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/"
-)
-
-
-# What holds for the address of any file.
-ADDRESS_RULES = (
-    cel("!self.contains('/../') && !self.contains('/./')", "must not contain . or .. as a path segment"),
-    cel(
-        "!self.matches('^https?://[^/?#]*@')",
-        "must not hold credentials: put them into a Secret and name it in spec.source.secretRef",
-    ),
-    cel(
-        f"!self.matches('^https?://[^/@]+/') || self.matches({cel_string(HTTP_HOST_PATTERN)})",
-        "must be a URL whose port, if it has one, is a number from 1 to 65535",
-    ),
-    cel(
-        "!self.startsWith('pvc://') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/')",
-        "must name a claim by lower-case letters, digits, dots and dashes",
-    ),
-)
 
 
 class CustomObjects(Spec, frozen=True, kw_only=True):
@@ -77,18 +51,10 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     uri: Annotated[
         str,
         Meta(
-            description=(
-                "Address of the model file (.keras, or legacy .h5): s3://bucket/key, https://host/path, http://host/path "
-                "or pvc://claim/path."
-            ),
+            description=("Address of the model file (.keras, or legacy .h5): {addresses}."),
             max_length=2048,
-            extra_json_schema=rules(
-                cel(
-                    f"self.matches({cel_string(URI_PATTERN)})",
-                    "must be s3://bucket/key, https://host/path, http://host/path or pvc://claim/path",
-                ),
-                *ADDRESS_RULES,
-                cel("self.matches('[.](keras|h5|hdf5)([?].*)?$')", "must end in .keras, .h5 or .hdf5"),
+            extra_json_schema=file_address(
+                cel("self.matches('[.](keras|h5|hdf5)([?].*)?$')", "must end in .keras, .h5 or .hdf5")
             ),
         ),
     ]
@@ -105,7 +71,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         Duration,
         Meta(
             description=(
-                "How often to look for a new file at the same address; 0s: never. No effect with digest or a pvc:// address."
+                "How often to look for a new file at the same address; 0s: never. No effect with digest or {unpolled}."
             ),
             extra_json_schema=rules(
                 cel(
@@ -118,12 +84,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     ] = "5m"
     secret_ref: Annotated[
         SecretReference | None,
-        Meta(
-            description=(
-                "Secret with credentials under their usual environment names: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
-                "AWS_SESSION_TOKEN for s3; HTTP_BEARER_TOKEN, or HTTP_USERNAME and HTTP_PASSWORD, for http(s)."
-            )
-        ),
+        Meta(description="Secret with credentials under their usual environment names: {credentials}."),
     ] = None
     s3: Annotated[S3Options | None, Meta(description="Options for s3:// addresses.")] = None
     custom_objects: Annotated[

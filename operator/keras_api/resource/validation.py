@@ -6,13 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from keras_api.resource.address import file_address
 from keras_api.resource.cel import cel, cel_string, rules
 from keras_api.resource.meta import Spec
-from keras_api.resource.source import ADDRESS_RULES
 from keras_api.scalars import DECIMAL_PATTERN, DecimalString
-
-CSV_URI_PATTERN = r"^(s3|https?|pvc)://[^/\s]+/\S+\.csv$"
-
 
 # Absent, or not a number, of which another rule complains.
 _NO_MIN, _NO_MAX = (
@@ -47,13 +44,7 @@ class Validation(Spec, frozen=True, kw_only=True):
                 "source's Secret and options."
             ),
             max_length=2048,
-            extra_json_schema=rules(
-                cel(
-                    f"self.matches({cel_string(CSV_URI_PATTERN)})",
-                    "must be the address (s3, https, http or pvc) of a .csv file",
-                ),
-                *ADDRESS_RULES,
-            ),
+            extra_json_schema=file_address(ending=r"\.csv", message="must be the address ({schemes}) of a .csv file"),
         ),
     ]
     label: Annotated[str, Meta(description="Column that holds the expected answer.", min_length=1, max_length=128)] = (

@@ -21,9 +21,9 @@ from keras_operator.kube.workqueue import jittered
 from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.source_resolution import SourceResolution, remembered
 from keras_store.errors import StepError
-from keras_store.fingerprint import Fingerprint, fingerprint
 from keras_store.http_storage import public_text, public_url
-from keras_store.sources import CREDENTIAL_NAMES, credential_names
+from keras_store.sources.fingerprint import Fingerprint, fingerprint
+from keras_store.sources.registry import all_credential_keys, credential_keys, fixed_fingerprint
 
 TIMEOUT_SECONDS = 20
 FIRST_PAUSE_SECONDS = 5
@@ -169,9 +169,9 @@ class SourcePoller:
         secret = await self.client.secret(key.namespace, reference.name)
         if secret is None:
             raise StepError(Reason.SECRET_NOT_FOUND, f"{_secret(key, reference)} does not exist: create it")
-        wanted = credential_names(source.uri)
+        wanted = credential_keys(source.uri)
         # The keys in the Secret may be for the validation data, which may lie elsewhere.
-        if wanted and not any(secret.get(name, "").strip() for name in CREDENTIAL_NAMES):
+        if wanted and not any(secret.get(name, "").strip() for name in all_credential_keys()):
             raise StepError(
                 Reason.SECRET_NOT_FOUND,
                 f"{_secret(key, reference)} has none of the keys {', '.join(wanted)}: add those that the source needs",
@@ -197,7 +197,7 @@ def _secret(key: Key, reference: SecretReference) -> str:
 
 def _interval(source: SourceSpec) -> float:
     """Seconds between two requests; 0 for a source that cannot change, or that the operator cannot reach."""
-    if source.digest is not None or source.uri.startswith("pvc://"):
+    if source.digest is not None or fixed_fingerprint(source.uri) is not None:
         return 0
     return duration_seconds(source.poll_interval)
 

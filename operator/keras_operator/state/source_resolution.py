@@ -9,7 +9,7 @@ from keras_api.reasons import REASON_DOCS, ConditionType, Reason
 from keras_api.resource import KerasModel
 from keras_operator.state.conditions import find_condition
 from keras_operator.state.failure import Failure, is_terminal
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from keras_api.manifest import ModelSummary
 from keras_api.pod_part import PodPart
@@ -20,10 +19,10 @@ from keras_operator.render.pods import container, pod_spec, store_part
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.base import Loss, Task, TaskInputs
 from keras_store.http_storage import public_url
+from keras_store.sources.registry import source_parts
 from keras_store.tokens import AUDIENCE
 
 WORK = "/work"
-VOLUMES = "/volumes"
 CUSTOM_OBJECTS = "/custom-objects"
 
 # Downloads and uploads are streamed in parts: no whole file is in memory.
@@ -172,21 +171,10 @@ def _step(module: str, *arguments: str) -> list[str]:
 
 
 def _source_part(model: KerasModel) -> PodPart:
-    """Access to the model and its validation data: the Secret, and the claims that they lie on."""
-    secret, validation = model.spec.source.secret_ref, model.spec.validation
-    addresses = [model.spec.source.uri, *([validation.data] if validation else [])]
-    claims = sorted({urlsplit(uri).netloc for uri in addresses if uri.startswith("pvc://")})
-    names = {f"claim-{number}": claim for number, claim in enumerate(claims)}
-    return PodPart(
-        env_from=({"secretRef": {"name": secret.name}},) if secret else (),
-        mounts=tuple(
-            {"name": name, "mountPath": f"{VOLUMES}/{claim}", "readOnly": True} for name, claim in names.items()
-        ),
-        volumes=tuple(
-            {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-            for name, claim in names.items()
-        ),
-    )
+    """Access to the model file and its validation data, by their schemes."""
+    source, validation = model.spec.source, model.spec.validation
+    uris = [source.uri, *([validation.data] if validation else [])]
+    return source_parts(uris, source.secret_ref.name if source.secret_ref else None)
 
 
 def _code_part(model: KerasModel) -> PodPart:

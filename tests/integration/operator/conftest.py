@@ -21,13 +21,14 @@ from kube import Kube, wait_until  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
 
 from keras_api.crd import custom_resource_definition  # noqa: E402
+from keras_store.sources.registry import SCHEMES  # noqa: E402
 
 
 @contextmanager
 def _api_server(folder: Path) -> Iterator[ApiServer]:
     with ApiServer(folder, controller_manager=True) as server:
         kube = Kube(server.kubeconfig)
-        kube.create(custom_resource_definition())
+        kube.create(custom_resource_definition(SCHEMES))
         wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
         yield server
 

@@ -138,7 +138,7 @@ class OperatorProcess:
         return sum(
             value
             for name, value in self.metrics().items()
-            if name.startswith("keras_operator_api_request_seconds_count")
+            if name.startswith("keras_operator_api_request_duration_seconds_count")
             and any(f'verb="{verb}"' in name for verb in ("apply", "patch", "delete", "create"))
         )
 

@@ -13,6 +13,7 @@ from model_fixture import ModelFixture
 from operator_process import OperatorProcess
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_models_are_served_again_when_their_definition_is_back(
     scene.kube.delete_crd("kerasmodels.keras-operator.dev")
     wait_until(lambda: scene.child("deployments") is None, "the children to be collected", timeout=60)
 
-    _install(scene.kube, custom_resource_definition())
+    _install(scene.kube, custom_resource_definition(SCHEMES))
     wait_until(lambda: scene.kube.serves("/apis/keras-operator.dev/v1alpha1"), "the definition to be served")
     scene.serve(source.url)
     scene.kube.delete("services", scene.namespace, "digits")

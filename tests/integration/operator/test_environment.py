@@ -17,6 +17,7 @@ from model_fixture import ModelFixture
 from operator_process import OperatorProcess
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 
 def _namespace(kube: Kube, name: str) -> str:
@@ -102,7 +103,7 @@ def test_the_operator_may_be_started_before_its_crd(tmp_path: Path, source: Sour
         operator.begin()
         with operator:
             wait_until(lambda: "install the CRD" in operator.tail(), "the operator to miss its CRD")
-            kube.create(custom_resource_definition())
+            kube.create(custom_resource_definition(SCHEMES))
             wait_until(operator.is_ready, "the operator to be ready")
             scene = ModelFixture(kube, "team-a")
             scene.create(source.url)

@@ -119,7 +119,7 @@ def _known_models(operator: OperatorProcess) -> float:
 
 
 def _failed_turns(operator: OperatorProcess) -> float:
-    return operator.metrics().get('keras_operator_reconcile_seconds_count{result="error"}', 0)
+    return operator.metrics().get('keras_operator_reconcile_duration_seconds_count{result="error"}', 0)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -264,7 +264,7 @@ def test_a_watch_that_fails_for_good_ends_the_process_and_the_next_one_goes_on(
         for _ in range(2):
             scene.kube.delete("services", scene.namespace, "digits")
             scene.wait_for_child("services")
-    assert "a new process begins with a fresh listing" in operator.tail()
+    assert "a watch failed permanently" in operator.tail()
 
 
 def test_an_answer_that_takes_ten_seconds_is_waited_for(

@@ -55,7 +55,7 @@ def test_a_new_model_costs_at_most_four_status_writes(
 
 def test_nothing_is_written_at_rest(scene: ModelFixture, source: Source, operator: OperatorProcess) -> None:
     scene.serve(source.url)
-    wait_until(lambda: operator.metrics()["keras_operator_queue_depth"] == 0, "an empty queue")
+    wait_until(lambda: operator.metrics()['workqueue_depth{name="kerasmodel"}'] == 0, "an empty queue")
     time.sleep(1)  # what the last event still brings about
     before = operator.writes()
     time.sleep(12)  # longer than any wake-up of a model that is being worked on
@@ -69,7 +69,9 @@ def test_a_restart_writes_nothing_and_asks_no_source(
     asked = source.requests
     operator.stop()
     operator.start()
-    wait_until(lambda: operator.metrics().get('keras_operator_reconcile_seconds_count{result="ok"}', 0) > 0, "a turn")
+    wait_until(
+        lambda: operator.metrics().get('keras_operator_reconcile_duration_seconds_count{result="ok"}', 0) > 0, "a turn"
+    )
     time.sleep(2)
     assert operator.writes() == 0
     assert source.requests == asked

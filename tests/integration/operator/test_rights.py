@@ -17,6 +17,7 @@ from model_fixture import ModelFixture
 from operator_process import OperatorProcess
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 OURS = {"app.kubernetes.io/managed-by": None}
@@ -76,7 +77,7 @@ def audited(tmp_path: Path) -> Iterator[Audited]:
     audited = Audited(tmp_path)
     with audited.server as server:
         kube = Kube(server.kubeconfig)
-        kube.create(custom_resource_definition())
+        kube.create(custom_resource_definition(SCHEMES))
         kube.create(SERVICE_MONITOR_CRD)
         wait_until(lambda: kube.serves("/apis/keras-operator.dev/v1alpha1"), "the CRD to be served")
         for name in (NAMESPACE, "team-a", "team-b"):

@@ -140,7 +140,7 @@ def test_in_an_upgrade_the_new_operator_works_and_the_old_one_writes_no_more(
     assert len(old.api.writes()) == written
     assert old.process.is_ready()
     assert not old.leads()
-    assert old.process.tail().count("at rest") == 1
+    assert old.process.tail().count("on standby") == 1
     assert new.api.applied(scene.namespace)["deployments digits"] == 2  # the image, the replicas
     assert old.api.created("jobs", scene.namespace) == {f"digits-prepare-{revision}": 1}
     assert new.api.created("jobs", scene.namespace) == {}
@@ -213,7 +213,7 @@ def test_what_keeps_it_from_the_lease_is_logged_and_it_is_not_ready(versions: tu
     old, new = versions
     refused = new.api.plan("get leases", answers(403), times=2)
     new.begin()
-    wait_until(lambda: "the Lease keras-system/keras-operator cannot be taken" in new.process.tail(), "a line")
+    wait_until(lambda: "the Lease keras-system/keras-operator cannot be acquired" in new.process.tail(), "a line")
     assert not new.process.is_ready()
     assert old.leads()
     wait_until(new.process.is_ready, "the new operator to be ready")

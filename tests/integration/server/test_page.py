@@ -1,4 +1,4 @@
-"""What docs/serving.md shows is what a real server answers."""
+"""The examples in docs/guides/serving.md show the responses of a real server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "hack"))
 
 from cluster import toolchain  # noqa: E402
 
-PAGE = (ROOT / "docs/serving.md").read_text()
+PAGE = (ROOT / "docs/guides/serving.md").read_text()
 ADDRESS = "127.0.0.1:8080"
 
 
@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Each command shown, and what is shown of its output."""
+    """Each command on the page, and its output on the page."""
     for block in blocks("console"):
         for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = entry.splitlines()
@@ -43,11 +43,11 @@ def _is_whole(command: str) -> bool:
 
 @pytest.fixture
 def flowers(serving: Callable[[str], Any]) -> Any:
-    """The page's model, which nobody else asks."""
+    """The model on the page, which no other test uses."""
     return serving("flowers")
 
 
-def test_every_command_gives_what_is_shown(flowers: Any, tmp_path: Path) -> None:
+def test_every_command_has_the_output_on_the_page(flowers: Any, tmp_path: Path) -> None:
     toolchain.ensure_packages({"curl": "curl"})
     shown = list(commands())
     assert len(shown) > 5
@@ -56,11 +56,11 @@ def test_every_command_gives_what_is_shown(flowers: Any, tmp_path: Path) -> None
         output = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60, check=True
         ).stdout
-        assert _shows(expected, output), f"{command}\nis shown with\n{expected}\nand gives\n{output}"
+        assert _shows(expected, output), f"{command}\nhas this output on the page:\n{expected}\nbut printed:\n{output}"
 
 
 def _shows(expected: str, output: str) -> bool:
-    """Whether an output is as shown, but for white space in JSON and what "..." stands for."""
+    """Whether an output is as on the page. White space in JSON does not matter, and "..." matches any text."""
     if expected.startswith("{"):
         return _matches(json.loads(expected), json.loads(output))
     pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
@@ -73,7 +73,7 @@ def _matches(expected: object, answer: object) -> bool:
     return expected in ("...", answer)
 
 
-def test_the_program_prints_what_its_comment_says(flowers: Any) -> None:
+def test_the_program_prints_the_output_in_its_comment(flowers: Any) -> None:
     (program,) = blocks("python")
     output = subprocess.run(
         [sys.executable, "-c", program.replace(ADDRESS, f"127.0.0.1:{flowers.port}")],
@@ -86,23 +86,24 @@ def test_the_program_prints_what_its_comment_says(flowers: Any) -> None:
 
 
 def _table(heading: str) -> dict[str, list[str]]:
-    """The cells of the table below a header that begins so, by its first column."""
+    """The cells of the table whose first column has this heading, by that column."""
     table = re.search(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert table is not None, f"there is no table of {heading}"
     rows = [[cell.strip(" `") for cell in row.strip("|\n").split("|")] for row in table[1].splitlines()]
     return {name: cells for name, *cells in rows}
 
 
-def test_every_metric_of_the_server_is_told(flowers: Any) -> None:
+def test_every_metric_of_the_server_is_documented(flowers: Any) -> None:
+    documented = re.findall(r"^\| `(keras_server_\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), re.MULTILINE)
     exposed = re.findall(r"^# TYPE (keras_server_\w+) ", flowers.get("/metrics").body.decode(), re.MULTILINE)
-    assert sorted(_table("metric")) == sorted(name for name in exposed if not name.endswith("_created"))
+    assert sorted(documented) == sorted(name for name in exposed if not name.endswith("_created"))
 
 
-def test_every_status_that_an_error_can_have_is_told() -> None:
+def test_every_status_of_an_error_is_documented() -> None:
     assert sorted(_table("status")) == sorted({str(status.value) for status in STATUS.values()})
 
 
-def test_the_limits_have_the_defaults_that_are_told() -> None:
+def test_the_limits_have_the_documented_defaults() -> None:
     defaults: Settings = parse_settings(["--bundle", "b", "--name", "n"], {})
     for variable, (default, _) in _table("variable").items():
         option = variable.removeprefix("KERAS_SERVER_").lower()
@@ -110,6 +111,6 @@ def test_the_limits_have_the_defaults_that_are_told() -> None:
 
 
 @pytest.mark.parametrize("address", ["/v2/health/live", "/v2/health/ready", "/v2/models/flowers/ready"])
-def test_every_address_of_health_answers(flowers: Any, address: str) -> None:
+def test_every_health_endpoint_on_the_page_answers(flowers: Any, address: str) -> None:
     assert address.replace("flowers", "NAME") in _table("address")
     assert flowers.get(address).status == 200

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from keras_api.crd import custom_resource_definition
+from keras_store.sources.registry import SCHEMES
 
-CRD = custom_resource_definition()
+CRD = custom_resource_definition(SCHEMES)
 VERSION = CRD["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 

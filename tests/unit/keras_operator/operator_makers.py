@@ -29,7 +29,7 @@ from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks import PREPARE, TASKS
 from keras_operator.tasks.base import TaskInputs
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"

@@ -8,11 +8,11 @@ from operator_makers import NOW, ago, deployment_status, model, refused_deployme
 from keras_operator.cache.objects import Child
 from keras_operator.diagnosis.admission import (
     admission_failed_at,
-    latest_refusal,
+    latest_rejection,
     present_template,
-    refused_replica_set,
+    rejected_replica_set,
 )
-from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import DEPLOYMENT, Object
 from keras_operator.kube.times import later
 
@@ -27,7 +27,7 @@ def child(obj: Object) -> Child:
 
 
 def told_of(*replica_sets: Object) -> str | None:
-    found = refused_replica_set(present_template(child(refused_deployment(REVISION))), replica_sets)
+    found = rejected_replica_set(present_template(child(refused_deployment(REVISION))), replica_sets)
     return found and str(found["metadata"]["name"])
 
 
@@ -57,5 +57,5 @@ def test_a_refusal_is_that_of_the_present_template() -> None:
         ),
     ],
 )
-def test_the_latest_refusal_is_told(events: list[Evidence], words: str) -> None:
-    assert latest_refusal(replica_set(1, REVISION), events) == Evidence("FailedCreate", words)
+def test_the_latest_rejection_is_told(events: list[Evidence], words: str) -> None:
+    assert latest_rejection(replica_set(1, REVISION), events) == Evidence("FailedCreate", words)

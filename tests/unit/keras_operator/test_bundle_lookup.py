@@ -14,11 +14,13 @@ from operator_makers import KEY, SETTINGS, ago, failure, job, model, pod, scene,
 
 from keras_api.manifest import Attempt, Manifest, ModelSummary, SourceRecord, encode_manifest
 from keras_api.reasons import Reason
-from keras_operator.kube.client import ApiError, KubeClient
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import ApiError
 from keras_operator.kube.kinds import JOB, Object
-from keras_operator.lookups.bundle_lookup import REST_SECONDS, BundleLookup
+from keras_operator.lookups.bundle_lookup import BACKOFF_SECONDS, BundleLookup
 from keras_operator.state.source_resolution import SourceResolution
-from keras_store.fingerprint import Fingerprint
+from keras_operator.tasks import PREPARE
+from keras_store.sources.fingerprint import Fingerprint
 
 REVISION = scene(model()).revision
 KEYS = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_SECRET_ACCESS_KEY": "secret"}
@@ -79,43 +81,43 @@ class Clock:
 
 
 @asynccontextmanager
-async def shelf_of(
+async def lookup_in(
     store: Store, secrets: Secrets | None = None, clock: Clock | None = None, **settings: str
 ) -> AsyncIterator[BundleLookup]:
     changed = replace(SETTINGS, **{"store_url": store.url, **settings})  # type: ignore[arg-type]
-    async with BundleLookup(cast(KubeClient, secrets or Secrets()), changed, {}, clock or Clock()) as shelf:
-        yield shelf
+    async with BundleLookup(cast(KubeClient, secrets or Secrets()), changed, PREPARE, {}, clock or Clock()) as lookup:
+        yield lookup
 
 
 async def test_a_bundle_that_is_there_is_found(store: Store) -> None:
-    async with shelf_of(store) as shelf:
-        assert await shelf.look(model(), scene(model())) == summary("tensorflow")
+    async with lookup_in(store) as lookup:
+        assert await lookup.get(model(), scene(model())) == summary("tensorflow")
     assert store.paths == [f"/team-a/digits/{REVISION}/manifest.json"]
 
 
 async def test_the_same_question_is_asked_once(store: Store) -> None:
-    async with shelf_of(store) as shelf:
+    async with lookup_in(store) as lookup:
         for _ in range(3):
-            assert await shelf.look(model(), scene(model())) is not None
+            assert await lookup.get(model(), scene(model())) is not None
     assert len(store.paths) == 1
 
 
 async def test_another_revision_is_another_question(store: Store) -> None:
-    async with shelf_of(store) as shelf:
-        await shelf.look(model(), scene(model()))
+    async with lookup_in(store) as lookup:
+        await lookup.get(model(), scene(model()))
         other = scene(model(), resolution=SourceResolution(Fingerprint("etag-2", 1)))
-        assert await shelf.look(model(), other) is None, "the manifest is of another revision"
+        assert await lookup.get(model(), other) is None, "the manifest is of another revision"
     assert len(store.paths) == 2
 
 
 async def test_a_model_made_anew_under_the_same_name_asks_anew(store: Store) -> None:
     subject = model()
     again = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, uid="another"))
-    async with shelf_of(store) as shelf:
+    async with lookup_in(store) as lookup:
         store.status = 404
-        assert await shelf.look(subject, scene(subject)) is None
+        assert await lookup.get(subject, scene(subject)) is None
         store.status = 200
-        assert await shelf.look(again, scene(again)) is not None
+        assert await lookup.get(again, scene(again)) is not None
 
 
 KNOWN = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
@@ -141,8 +143,8 @@ def broken() -> Object:
 )
 async def test_the_store_is_not_asked_when_others_know_better(store: Store, status: Any, scenery: Any) -> None:
     subject = model(status)
-    async with shelf_of(store) as shelf:
-        assert await shelf.look(subject, scene(subject, *scenery.pop("children", ()), **scenery)) is None
+    async with lookup_in(store) as lookup:
+        assert await lookup.get(subject, scene(subject, *scenery.pop("children", ()), **scenery)) is None
     assert store.paths == []
 
 
@@ -150,25 +152,25 @@ async def test_the_store_is_not_asked_when_others_know_better(store: Store, stat
 async def test_a_store_that_fails_is_left_alone_for_a_while(store: Store, status: int) -> None:
     store.status = status
     observed, clock = scene(model()), Clock()
-    async with shelf_of(store, clock=clock) as shelf:
+    async with lookup_in(store, clock=clock) as lookup:
         for _ in range(3):
-            assert await shelf.look(model(), observed) is None
-            shelf.forget(KEY)
+            assert await lookup.get(model(), observed) is None
+            lookup.forget(KEY)
         assert len(store.paths) == 1
-        clock.seconds = REST_SECONDS
+        clock.seconds = BACKOFF_SECONDS
         store.status = 200
-        assert await shelf.look(model(), observed) is not None
+        assert await lookup.get(model(), observed) is not None
 
 
 async def test_a_store_that_does_not_answer_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keras_operator.lookups.bundle_lookup.ANSWER_SECONDS", 0.0)
-    async with shelf_of(store) as shelf:
-        assert await shelf.look(model(), scene(model())) is None
+    async with lookup_in(store) as lookup:
+        assert await lookup.get(model(), scene(model())) is None
 
 
 async def test_a_store_that_is_not_there_is_no_error(store: Store) -> None:
-    async with shelf_of(store, store_url="http://127.0.0.1:1") as shelf:
-        assert await shelf.look(model(), scene(model())) is None
+    async with lookup_in(store, store_url="http://127.0.0.1:1") as lookup:
+        assert await lookup.get(model(), scene(model())) is None
 
 
 def of_another_revision() -> bytes:
@@ -190,18 +192,18 @@ def with_words_that_fit_no_status() -> bytes:
 @pytest.mark.parametrize("content", [of_another_revision, no_json, without_end, with_words_that_fit_no_status])
 async def test_a_manifest_that_makes_no_sense_is_left_to_the_job(store: Store, content: Callable[[], bytes]) -> None:
     store.content = content()
-    async with shelf_of(store) as shelf:
-        assert await shelf.look(model(), scene(model())) is None
+    async with lookup_in(store) as lookup:
+        assert await lookup.get(model(), scene(model())) is None
         store.content = manifest()
-        shelf.forget(KEY)
-        assert await shelf.look(model(), scene(model())) is not None, "the store is not to blame"
+        lookup.forget(KEY)
+        assert await lookup.get(model(), scene(model())) is not None, "the store is not to blame"
 
 
 async def test_a_long_summary_is_cut_as_a_report_of_it_would_be(store: Store) -> None:
     wordy = [Attempt(runtime="onnxruntime", reason="why " * 5000)]
     store.content = manifest(of=msgspec.structs.replace(summary(), not_taken=wordy))
-    async with shelf_of(store) as shelf:
-        found = await shelf.look(model(), scene(model()))
+    async with lookup_in(store) as lookup:
+        found = await lookup.get(model(), scene(model()))
     assert found is not None
     assert len(found.not_taken[0].reason) == 200
 
@@ -214,7 +216,7 @@ async def test_a_bucket_is_asked_with_the_credentials_of_the_namespace(store: St
     there = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
     half = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_ENDPOINT_URL": store.url}
     secrets = Secrets(store=there, half=half)
-    async with shelf_of(store, secrets, store_url="s3://bucket/prefix", store_secret=secret) as shelf:
-        found = await shelf.look(model(), scene(model()))
+    async with lookup_in(store, secrets, store_url="s3://bucket/prefix", store_secret=secret) as lookup:
+        found = await lookup.get(model(), scene(model()))
     assert (found is not None) == asked
     assert store.paths == ([f"/bucket/prefix/team-a/digits/{REVISION}/manifest.json"] if asked else [])

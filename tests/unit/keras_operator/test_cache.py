@@ -1,29 +1,30 @@
-"""The cache says whom a change is about, and forgets what is gone, whatever order events come in."""
+"""The cache finds the model of a change, and removes deleted objects, in whatever order events arrive."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from operator_makers import CHILD_KINDS, KEY, body, live, model, pod, ready_pod, service
+from operator_makers import CHILD_KINDS, KEY, body, job, live, model, pod, prepare_pod, ready_pod, service
 
 from keras_api.reasons import Reason
 from keras_operator.cache.cache import Cache
+from keras_operator.cache.objects import Pod
 from keras_operator.kube.errors import ApplyError
-from keras_operator.kube.kinds import DEPLOYMENT, KERAS_MODEL, POD, SERVICE, Key, Object, Ref
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, KERAS_MODEL, POD, SERVICE, Key, Object, Ref
 
 
 def _service(version: int = 10, uid: str = "u", **metadata: Any) -> Object:
     return live(SERVICE, service(model()), version=version, uid=uid, **metadata)
 
 
-def test_a_change_wakes_its_model() -> None:
+def test_a_change_returns_its_model() -> None:
     cache = Cache(CHILD_KINDS)
     assert cache.update(KERAS_MODEL, body()) == KEY
     assert cache.update(SERVICE, _service()) == KEY
     assert cache.update(POD, ready_pod("r1")) == KEY
 
 
-def test_what_is_known_already_wakes_nobody() -> None:
+def test_a_change_of_the_version_alone_returns_no_model() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
     assert cache.update(SERVICE, _service(version=11)) is None
@@ -38,7 +39,7 @@ def test_an_older_version_changes_nothing() -> None:
     assert not cache.pods(KEY)[0].ready
 
 
-def test_an_object_of_somebody_else_is_not_ours() -> None:
+def test_an_object_of_another_owner_is_ignored() -> None:
     assert Cache(CHILD_KINDS).update(SERVICE, _service(labels={"app": "theirs"})) is None
 
 
@@ -57,14 +58,14 @@ def test_the_end_of_an_object_does_not_touch_its_successor() -> None:
     assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_deleted_child_wakes_its_model() -> None:
+def test_a_deleted_child_returns_its_model() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
     assert cache.remove(SERVICE, _service()) == KEY
     assert cache.children(KEY) == {}
 
 
-def test_a_listing_finds_what_vanished_unnoticed() -> None:
+def test_a_listing_removes_objects_that_do_not_exist_any_more() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service(version=10))
     with cache.listing(SERVICE, None) as listing:
@@ -100,7 +101,7 @@ def test_a_listing_keeps_what_any_of_its_pages_brought() -> None:
     assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_page_does_not_bring_back_what_was_deleted_meanwhile() -> None:
+def test_a_page_does_not_bring_back_an_object_that_was_deleted_meanwhile() -> None:
     cache = Cache(CHILD_KINDS)
     with cache.listing(SERVICE, None) as listing:
         cache.remove(SERVICE, _service(version=12))
@@ -108,16 +109,16 @@ def test_a_page_does_not_bring_back_what_was_deleted_meanwhile() -> None:
     assert cache.children(KEY) == {}
 
 
-def test_a_kind_that_the_cluster_lost_is_forgotten_whole() -> None:
+def test_all_objects_of_a_kind_are_removed_with_the_kind() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service(version=20))
     cache.update(POD, ready_pod("r1"))
-    cache.forget_all(SERVICE)
+    cache.remove_all(SERVICE)
     assert cache.children(KEY) == {}
     assert len(cache.pods(KEY)) == 1
 
 
-def test_a_model_on_its_way_out_is_not_worked_on() -> None:
+def test_a_model_that_is_being_deleted_is_not_reconciled() -> None:
     cache = Cache(CHILD_KINDS)
     going = body()
     going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
@@ -125,16 +126,16 @@ def test_a_model_on_its_way_out_is_not_worked_on() -> None:
     assert cache.model(KEY) is None
 
 
-def test_trust_ends_when_our_fields_change() -> None:
+def test_a_child_is_modified_when_its_managed_fields_change() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
     child = cache.children(KEY)[Ref(SERVICE, "digits")]
-    assert cache.trusts(child) is None
-    cache.trust(KEY, child)
+    assert cache.is_unmodified(child) is None
+    cache.mark_unmodified(KEY, child)
     assert cache.children(KEY)[child.ref].body is None
     changed = _service(version=11, managedFields=[])
     assert cache.update(SERVICE, changed) == KEY
-    assert cache.trusts(cache.children(KEY)[child.ref]) is False
+    assert cache.is_unmodified(cache.children(KEY)[child.ref]) is False
 
 
 def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
@@ -146,21 +147,51 @@ def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
     assert (child.revision, child.replicas) == ("r7", 3)
 
 
-def test_what_was_applied_is_trusted_even_if_the_watch_was_ahead_of_the_answer() -> None:
+def test_an_applied_object_is_unmodified_even_if_the_watch_is_ahead_of_the_answer() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
-    cache.trust(KEY, cache.children(KEY)[Ref(SERVICE, "digits")])
+    cache.mark_unmodified(KEY, cache.children(KEY)[Ref(SERVICE, "digits")])
     entry = {"manager": "keras-operator", "operation": "Apply", "fieldsV1": {}, "time": "2026-11-22T12:00:00Z"}
     cache.update(SERVICE, _service(version=12, managedFields=[entry]))
-    cache.see_applied(SERVICE, _service(version=11, managedFields=[entry]))
-    assert cache.trusts(cache.children(KEY)[Ref(SERVICE, "digits")]) is True
+    cache.update_applied(SERVICE, _service(version=11, managedFields=[entry]))
+    assert cache.is_unmodified(cache.children(KEY)[Ref(SERVICE, "digits")]) is True
 
 
-def test_a_right_that_is_missing_in_one_namespace_hides_nothing_in_another() -> None:
+def test_a_right_that_is_missing_in_one_namespace_is_not_missing_in_another() -> None:
     cache = Cache(CHILD_KINDS)
-    problem = ApplyError(Reason.FORBIDDEN, "no right to list")
-    cache.denied[(POD, KEY.namespace), "list"] = problem
-    assert cache.hidden(KEY) == {POD: problem}
-    assert cache.hidden(Key("elsewhere", "digits")) == {}
-    cache.denied[(SERVICE, None), "watch"] = problem
-    assert set(cache.hidden(Key("elsewhere", "digits"))) == {SERVICE}
+    error = ApplyError(Reason.FORBIDDEN, "no right to list")
+    assert cache.set_forbidden((POD, KEY.namespace), "list", error)
+    assert cache.forbidden(KEY) == {POD: error}
+    assert cache.forbidden(Key("elsewhere", "digits")) == {}
+    assert cache.set_forbidden((SERVICE, None), "watch", error)
+    assert set(cache.forbidden(Key("elsewhere", "digits"))) == {SERVICE}
+
+
+def _job_and_pod(cache: Cache) -> Pod:
+    cache.update(JOB, job("r1"))
+    cache.update(POD, prepare_pod("r1", {"running": {}}))
+    (pod,) = cache.pods(KEY)
+    return pod
+
+
+def test_the_last_pod_of_a_job_is_kept_when_it_is_deleted() -> None:
+    cache = Cache(CHILD_KINDS)
+    pod = _job_and_pod(cache)
+    assert cache.remove(POD, prepare_pod("r1")) == KEY
+    assert cache.pods(KEY) == ()
+    assert cache.removed_pods(KEY) == (pod,)
+
+
+def test_the_removed_pod_of_a_job_goes_with_the_job() -> None:
+    cache = Cache(CHILD_KINDS)
+    _job_and_pod(cache)
+    cache.remove(POD, prepare_pod("r1"))
+    cache.remove(JOB, job("r1"))
+    assert cache.removed_pods(KEY) == ()
+
+
+def test_a_removed_pod_of_a_deployment_is_not_kept() -> None:
+    cache = Cache(CHILD_KINDS)
+    cache.update(POD, ready_pod("r1"))
+    cache.remove(POD, ready_pod("r1"))
+    assert cache.removed_pods(KEY) == ()

@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from operator_makers import NOW, SETTINGS, ago, deployment_status, live, model, pod, scene, summary
+from operator_makers import CONFIG, NOW, SETTINGS, ago, deployment_status, live, model, pod, scene, summary
 
 from keras_api.reasons import ConditionType
-from keras_operator.decide.debounce import FIRST_PODS_SECONDS, FIRST_WORD_SECONDS, debounce_seconds
+from keras_operator.components.deployment import deployment
+from keras_operator.decide.debounce import FIRST_ANSWER_SECONDS, FIRST_PODS_SECONDS, debounce_seconds
 from keras_operator.decide.plan import decide
 from keras_operator.decide.status import summarize
-from keras_operator.diagnosis.pods import Evidence
+from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import DEPLOYMENT, Object
-from keras_operator.render.deployment import deployment
 from keras_operator.state.source_resolution import SourceResolution
 
 REVISION = scene(model()).revision
@@ -47,7 +47,9 @@ def hold(
     child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
     evidence = {child["metadata"]["uid"]: evidence} if evidence else None
     observed = scene(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
-    return debounce_seconds(subject, observed, summarize(subject, observed, decide(subject, observed, SETTINGS), {}))
+    return debounce_seconds(
+        subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
+    )
 
 
 def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
@@ -93,10 +95,10 @@ def test_a_source_gets_a_moment_to_answer_before_anything_is_said() -> None:
         asked = None if asked_ago is None else NOW - timedelta(seconds=asked_ago)
         observed = scene(subject, resolution=replace(SourceResolution(), asked=asked))
         return debounce_seconds(
-            subject, observed, summarize(subject, observed, decide(subject, observed, SETTINGS), {})
+            subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
         )
 
-    assert hold_first(1) == FIRST_WORD_SECONDS - 1
-    assert hold_first(FIRST_WORD_SECONDS) is None
+    assert hold_first(1) == FIRST_ANSWER_SECONDS - 1
+    assert hold_first(FIRST_ANSWER_SECONDS) is None
     assert hold_first(None) is None
     assert hold_first(1, PREPARING) is None

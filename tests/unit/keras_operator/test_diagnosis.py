@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from operator_makers import KEY, NOW, ago, ended, failure, pod, ready_pod
+from operator_makers import CHILD_KINDS, KEY, NOW, ago, ended, failure, pod, ready_pod
 
 from keras_api.reasons import Reason
 from keras_api.step_report import DOWNLOADING, TRYING_AGAIN
 from keras_operator.cache.cache import Cache
 from keras_operator.cache.objects import Pod
 from keras_operator.diagnosis.pods import (
-    LOG,
-    Evidence,
     cause_from_event,
     cause_of,
     readiness_timeout_at,
@@ -19,13 +17,14 @@ from keras_operator.diagnosis.pods import (
     startup_timeout_at,
     tells,
 )
+from keras_operator.kube.evidence import LOG, Evidence
 from keras_operator.kube.kinds import POD, Object
 
 
 def observed(obj: Object) -> Pod:
-    world = Cache()
-    world.see(POD, obj)
-    return world.pods(KEY)[0]
+    cache = Cache(CHILD_KINDS)
+    cache.update(POD, obj)
+    return cache.pods(KEY)[0]
 
 
 def _container(name: str = "server", **more: object) -> Object:
@@ -86,7 +85,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
     "killed for memory": (
         {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))]},
         Reason.OUT_OF_MEMORY,
-        "memory limit: raise spec.serving.resources.limits.memory",
+        "memory limit: increase spec.serving.resources.limits.memory",
     ),
     "bundle not to be had": (
         {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
@@ -118,7 +117,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
             ]
         },
         Reason.UNSCHEDULABLE,
-        "3 Insufficient cpu: add or free a node for it, or ask for less in spec.serving",
+        "3 Insufficient cpu: add or free a node, or lower the requests in spec.serving",
     ),
     "evicted": (
         {
@@ -128,7 +127,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
             "containerStatuses": [_container(state=ended(137))],
         },
         Reason.EVICTED,
-        "pod pod-a was evicted: The node was low on resource: memory: make room on the node",
+        "pod pod-a was evicted: The node was low on resource: memory: free resources on the node",
     ),
     "warming up": (_running(10), None, ""),
     "an init container at work": (

@@ -22,11 +22,13 @@ from operator_makers import (
     scene,
 )
 
-from keras_operator.diagnosis.pods import LOG, Evidence
-from keras_operator.kube.client import KubeClient, UnavailableError
+from keras_operator.kube.client import KubeClient
+from keras_operator.kube.errors import UnavailableError
+from keras_operator.kube.evidence import LOG, Evidence
 from keras_operator.kube.kinds import DEPLOYMENT, JOB, Kind, Object
 from keras_operator.lookups.diagnostics import DiagnosticsCollector
 from keras_operator.state.observed import Observed
+from keras_operator.tasks import TASKS
 
 MODEL = model()
 REVISION = scene(MODEL).revision
@@ -64,8 +66,8 @@ def api() -> Answers:
 
 
 @pytest.fixture
-def inquiry(api: Answers) -> DiagnosticsCollector:
-    return DiagnosticsCollector(cast(KubeClient, api))
+def diagnostics(api: Answers) -> DiagnosticsCollector:
+    return DiagnosticsCollector(cast(KubeClient, api), TASKS)
 
 
 def hanging(**status: Any) -> Object:
@@ -81,103 +83,103 @@ def at(observed: Observed, seconds: float) -> Observed:
     return replace(observed, now=NOW + timedelta(seconds=seconds))
 
 
-async def test_a_pod_that_hangs_is_asked_about_by_its_events(inquiry: DiagnosticsCollector, api: Answers) -> None:
-    assert await inquiry.evidence(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
+async def test_a_pod_that_hangs_is_asked_about_by_its_events(diagnostics: DiagnosticsCollector, api: Answers) -> None:
+    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
     assert api.asked == ["events of uid-pod-a"]
 
 
 async def test_a_pod_is_not_asked_about_before_its_time_but_as_soon_as_that_comes(
-    inquiry: DiagnosticsCollector, api: Answers
+    diagnostics: DiagnosticsCollector, api: Answers
 ) -> None:
     placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
     observed = scene(MODEL, pods=(hanging(conditions=[placed]),))
-    assert await inquiry.evidence(MODEL, observed) == {}
+    assert await diagnostics.get(MODEL, observed) == {}
     assert api.asked == []
-    assert inquiry.due(MODEL, observed) == pytest.approx(3)
-    assert await inquiry.evidence(MODEL, at(observed, 3)) == {"uid-pod-a": MOUNT}
+    assert diagnostics.due(MODEL, observed) == pytest.approx(3)
+    assert await diagnostics.get(MODEL, at(observed, 3)) == {"uid-pod-a": MOUNT}
 
 
-async def test_an_answer_is_remembered_for_a_few_seconds(inquiry: DiagnosticsCollector, api: Answers) -> None:
+async def test_an_answer_is_remembered_for_a_few_seconds(diagnostics: DiagnosticsCollector, api: Answers) -> None:
     observed = scene(MODEL, pods=(hanging(),))
     for _ in range(3):
-        assert await inquiry.evidence(MODEL, observed) == {"uid-pod-a": MOUNT}
+        assert await diagnostics.get(MODEL, observed) == {"uid-pod-a": MOUNT}
     assert len(api.asked) == 1
-    assert inquiry.due(MODEL, observed) == pytest.approx(5, abs=1)
+    assert diagnostics.due(MODEL, observed) == pytest.approx(5, abs=1)
 
 
-async def test_what_hangs_for_long_is_asked_about_less_often(inquiry: DiagnosticsCollector) -> None:
+async def test_what_hangs_for_long_is_asked_about_less_often(diagnostics: DiagnosticsCollector) -> None:
     observed = at(scene(MODEL, pods=(hanging(),)), 300)
-    await inquiry.evidence(MODEL, observed)
-    assert inquiry.due(MODEL, observed) == pytest.approx(30, abs=1)
+    await diagnostics.get(MODEL, observed)
+    assert diagnostics.due(MODEL, observed) == pytest.approx(30, abs=1)
 
 
-async def test_events_without_news_are_passed_over(inquiry: DiagnosticsCollector, api: Answers) -> None:
+async def test_events_without_news_are_passed_over(diagnostics: DiagnosticsCollector, api: Answers) -> None:
     api.events = [MOUNT, Evidence("FailedScheduling", "0/1 nodes are available")]
-    assert await inquiry.evidence(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
+    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
 
 
 async def test_a_server_that_does_not_turn_ready_is_asked_for_its_log(
-    inquiry: DiagnosticsCollector, api: Answers
+    diagnostics: DiagnosticsCollector, api: Answers
 ) -> None:
-    assert await inquiry.evidence(MODEL, scene(MODEL, pods=(unready(29),))) == {}
+    assert await diagnostics.get(MODEL, scene(MODEL, pods=(unready(29),))) == {}
     observed = scene(MODEL, pods=(unready(30),))
-    assert await inquiry.evidence(MODEL, observed) == {"uid-pod-a": Evidence(LOG, "never ready")}
+    assert await diagnostics.get(MODEL, observed) == {"uid-pod-a": Evidence(LOG, "never ready")}
     assert api.asked == ["log of pod-a server"]
 
 
 async def test_a_log_is_asked_for_again_when_a_download_would_be_overdue_and_then_rarely(
-    inquiry: DiagnosticsCollector, api: Answers
+    diagnostics: DiagnosticsCollector, api: Answers
 ) -> None:
     observed = scene(MODEL, pods=(unready(30),))
-    await inquiry.evidence(MODEL, observed)
-    assert inquiry.due(MODEL, observed) == pytest.approx(90)
+    await diagnostics.get(MODEL, observed)
+    assert diagnostics.due(MODEL, observed) == pytest.approx(90)
     api.line = "the store is silent"
-    assert await inquiry.evidence(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store is silent")}
+    assert await diagnostics.get(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store is silent")}
     assert len(api.asked) == 2
-    assert inquiry.due(MODEL, at(observed, 90)) == pytest.approx(300, abs=1)
+    assert diagnostics.due(MODEL, at(observed, 90)) == pytest.approx(300, abs=1)
 
 
-async def test_a_job_without_a_pod_is_asked_about(inquiry: DiagnosticsCollector, api: Answers) -> None:
+async def test_a_job_without_a_pod_is_asked_about(diagnostics: DiagnosticsCollector, api: Answers) -> None:
     api.events = [Evidence("FailedCreate", "exceeded quota")]
-    found = await inquiry.evidence(MODEL, scene(MODEL, (JOB, job(REVISION))))
+    found = await diagnostics.get(MODEL, scene(MODEL, (JOB, job(REVISION))))
     assert found == {f"uid-job-{REVISION}": api.events[0]}
 
 
 async def test_refused_pods_are_asked_about_whenever_their_deployment_says_something_else(
-    inquiry: DiagnosticsCollector, api: Answers
+    diagnostics: DiagnosticsCollector, api: Answers
 ) -> None:
     api.events = [Evidence("FailedCreate", "exceeded quota")]
     observed = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="10")))
-    assert await inquiry.evidence(MODEL, observed) == {}
+    assert await diagnostics.get(MODEL, observed) == {}
     assert api.asked == ["replicasets with keras-operator.dev/model=digits,app.kubernetes.io/component=server"]
     api.replica_sets = [replica_set(1, REVISION)]
     observed = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="11")))
-    assert await inquiry.evidence(MODEL, observed) == {REFUSED_UID: api.events[0]}
+    assert await diagnostics.get(MODEL, observed) == {REFUSED_UID: api.events[0]}
     assert api.asked[2:] == ["events of uid-digits-1"]
-    assert await inquiry.evidence(MODEL, observed) == {REFUSED_UID: api.events[0]}
+    assert await diagnostics.get(MODEL, observed) == {REFUSED_UID: api.events[0]}
     assert len(api.asked) == 3
-    assert inquiry.due(MODEL, observed) == pytest.approx(5, abs=1)
+    assert diagnostics.due(MODEL, observed) == pytest.approx(5, abs=1)
     well = {**refused_deployment(REVISION), "status": deployment_status()}
-    assert await inquiry.evidence(MODEL, scene(MODEL, (DEPLOYMENT, well))) == {}
+    assert await diagnostics.get(MODEL, scene(MODEL, (DEPLOYMENT, well))) == {}
 
 
 async def test_an_api_server_that_is_away_leaves_the_status_as_it_is(
-    inquiry: DiagnosticsCollector, api: Answers
+    diagnostics: DiagnosticsCollector, api: Answers
 ) -> None:
     api.down = True
-    assert await inquiry.evidence(MODEL, scene(MODEL, pods=(hanging(),))) == {}
+    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {}
 
 
 @pytest.mark.parametrize("after", ["forgotten", "at work"])
 async def test_what_was_found_is_forgotten_with_its_object(
-    inquiry: DiagnosticsCollector, api: Answers, after: str
+    diagnostics: DiagnosticsCollector, api: Answers, after: str
 ) -> None:
     observed = scene(MODEL, pods=(hanging(),))
-    await inquiry.evidence(MODEL, observed)
+    await diagnostics.get(MODEL, observed)
     if after == "forgotten":
-        inquiry.forget(KEY)
+        diagnostics.forget(KEY)
     else:
         at_work = [{"name": "theirs", "state": {"running": {"startedAt": ago(1)}}}]
-        await inquiry.evidence(MODEL, scene(MODEL, pods=(hanging(initContainerStatuses=at_work),)))
-    await inquiry.evidence(MODEL, observed)
+        await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(initContainerStatuses=at_work),)))
+    await diagnostics.get(MODEL, observed)
     assert len(api.asked) == 2

@@ -3,7 +3,7 @@
 A step is one thing that happens in a cluster in memory (`stand_in_cluster`): the spec or the source changes, a Job or
 pod gets on, fails or is deleted, a watch falls behind, time passes, the operator dies in the middle of its writes.
 After every step the operator hears what its watches deliver and takes turns (observe, decide, act, summarize) until it
-rests; every turn is held against the promises of docs/guarantees.md in `Machine.check`. Each example ends with
+rests; `Machine.check` checks the promises of docs/internals/guarantees.md after every turn. Each example ends with
 everything healthy again, and must end in Ready. Steps also make the spec mean nothing, and let writes fail.
 
 The run is the same every time (`derandomize`): at least `STEPS` steps in about 20 seconds. When it fails, hypothesis
@@ -23,6 +23,7 @@ import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from keras_operator.decide.preparation import may_be_stored
 from operator_makers import KEY, SETTINGS
 from stand_in_cluster import KINDS, THE_DEPLOYMENT, THE_MODEL, URIS, Cluster, is_ended, is_ready, model_of, revision_of
 
@@ -32,7 +33,6 @@ from keras_api.resource import Condition, KerasModel, KerasModelStatus, SourceSp
 from keras_operator.cache.cache import Cache
 from keras_operator.decide.debounce import debounce_seconds
 from keras_operator.decide.plan import Plan, decide
-from keras_operator.decide.preparation import may_be_stored
 from keras_operator.decide.status import spec_invalid, summarize
 from keras_operator.kube.drift import annotated
 from keras_operator.kube.errors import ApplyError
@@ -42,7 +42,7 @@ from keras_operator.naming.names import prepare_job_name
 from keras_operator.state.failure import Failure, needs_human
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution, remembered
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 EXAMPLES = 260
 STEPS_OF_AN_EXAMPLE = 50

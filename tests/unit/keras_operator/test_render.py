@@ -9,20 +9,30 @@ from typing import Any
 
 import pytest
 import yaml
-from operator_makers import KEY, SETTINGS, live, model, summary
+from operator_makers import (
+    CHILD_KINDS,
+    KEY,
+    SETTINGS,
+    live,
+    model,
+    prepare_job,
+    rendered,
+    service,
+    service_monitor,
+    summary,
+)
 
 from keras_api.resource import SpecError
 from keras_api.scalars import quantity
 from keras_operator.cache.cache import Cache
+from keras_operator.components.deployment import deployment
+from keras_operator.components.service_account import ServiceAccountComponent
 from keras_operator.kube.kinds import JOB, Object
 from keras_operator.naming.sizing import GIB, Memory, prepare_mib, server_memory
-from keras_operator.render.deployment import deployment
-from keras_operator.render.prepare_job import prepare_job
-from keras_operator.render.service import service
-from keras_operator.render.service_account import service_account
-from keras_operator.render.service_monitor import service_monitor
+from keras_store.sources.fingerprint import Fingerprint
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
+SMALL = Fingerprint("etag-1", 100_000)
 S3_STORE = replace(SETTINGS, store_url="s3://bundles/keras", store_secret="bundles", image_pull_secrets=("registry",))
 
 FULL: dict[str, Any] = {
@@ -48,16 +58,16 @@ FULL: dict[str, Any] = {
 }
 
 RENDERED: dict[str, Object] = {
-    "service-account": service_account(model()),
+    "service-account": rendered(ServiceAccountComponent(), model()),
     "service": service(model()),
     "service-monitor": service_monitor(model()),
     "service-monitor-full": service_monitor(model(**FULL)),
-    "prepare-job": prepare_job(model(), "0123456789", "etag-1", 100_000, SETTINGS),
+    "prepare-job": prepare_job(model(), "0123456789", SMALL),
     "prepare-job-full": prepare_job(
-        model(**FULL), "0123456789", "etag-1", 59_000_000, S3_STORE, attempt=2, memory=Memory(factor=2)
+        model(**FULL), "0123456789", Fingerprint("etag-1", 59_000_000), S3_STORE, attempt=2, memory=Memory(factor=2)
     ),
     "prepare-job-claim": prepare_job(
-        model(source={"uri": "pvc://models/digits.keras"}), "0123456789", "pvc", None, SETTINGS
+        model(source={"uri": "pvc://models/digits.keras"}), "0123456789", Fingerprint("pvc", None)
     ),
     "deployment": deployment(model(), "0123456789", summary(), SETTINGS),
     "deployment-full": deployment(model(**FULL), "0123456789", summary(), S3_STORE),
@@ -118,7 +128,7 @@ def test_every_container_is_restricted(name: str) -> None:
 
 
 def test_an_address_with_dollar_signs_reaches_the_step_as_it_is_written() -> None:
-    job = prepare_job(model(source={"uri": "s3://m/$(HOME)$$.keras"}), "0123456789", "e", 1, SETTINGS)
+    job = prepare_job(model(source={"uri": "s3://m/$(HOME)$$.keras"}), "0123456789", SMALL)
     for name in ("fetch", "prepare", "put"):
         assert "s3://m/$$(HOME)$$$$.keras" in " ".join(_containers(job)[name]["command"])
 
@@ -170,15 +180,15 @@ def test_prepare_memory_follows_the_size_of_the_source(size: int | None, least: 
 )
 def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[int]) -> None:
     settings = replace(SETTINGS, prepare_memory=int(quantity(least)))
-    job = prepare_job(model(), "0123456789", "e", 7, settings, memory=memory)
+    job = prepare_job(model(), "0123456789", Fingerprint("e", 7), settings, memory=memory)
     containers = _containers(job)
     assert [containers[name]["resources"]["limits"]["memory"] for name in ("fetch", "prepare", "put")] == [
         f"{mib}Mi" for mib in limits
     ]
     # What it had is known again from the Job alone.
-    world = Cache()
-    world.see(JOB, live(JOB, job))
-    (child,) = world.children(KEY).values()
+    cache = Cache(CHILD_KINDS)
+    cache.update(JOB, live(JOB, job))
+    (child,) = cache.children(KEY).values()
     assert child.memory == Memory(limits[1] // memory.factor, memory.factor)
 
 

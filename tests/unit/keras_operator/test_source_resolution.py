@@ -12,7 +12,7 @@ from keras_api.resource import parse_model
 from keras_operator.kube.kinds import Object
 from keras_operator.state.failure import Failure
 from keras_operator.state.source_resolution import SourceResolution, remembered
-from keras_store.fingerprint import Fingerprint
+from keras_store.sources.fingerprint import Fingerprint
 
 URI = "s3://models/digits.keras"
 FOUND: Object = {"source": {"fingerprint": "etag-1", "uri": URI, "sizeBytes": 5}}

@@ -1,4 +1,4 @@
-"""What the status says in every situation: conditions, revisions, failures, history."""
+"""The status in every situation: conditions, revisions, failures, history."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from operator_makers import (
+    CONFIG,
     FOUND,
     SETTINGS,
     ago,
@@ -21,19 +22,20 @@ from operator_makers import (
     prepare_pod,
     ready_pod,
     scene,
+    service,
+    service_monitor,
     summary,
 )
 
 from keras_api.reasons import ConditionType, Reason
 from keras_api.resource import KerasModelStatus, SpecError
-from keras_operator.apply import ApplyError
+from keras_operator.components.deployment import deployment
+from keras_operator.components.service_monitor import SERVICE_MONITOR
 from keras_operator.decide.plan import decide
 from keras_operator.decide.status import spec_invalid, summarize
-from keras_operator.diagnosis.pods import Evidence
-from keras_operator.kube.kinds import DEPLOYMENT, JOB, POD, SERVICE, SERVICE_MONITOR, Object, Ref
-from keras_operator.render.deployment import deployment
-from keras_operator.render.service import service
-from keras_operator.render.service_monitor import service_monitor
+from keras_operator.kube.errors import ApplyError
+from keras_operator.kube.evidence import Evidence
+from keras_operator.kube.kinds import DEPLOYMENT, JOB, POD, SERVICE, Object, Ref
 from keras_operator.state.failure import Failure
 from keras_operator.state.source_resolution import SourceResolution
 
@@ -45,7 +47,7 @@ def say(
     *children: Any,
     pods: tuple[Object, ...] = (),
     status: Object | None = None,
-    problems: dict[Ref, ApplyError] | None = None,
+    errors: dict[Ref, ApplyError] | None = None,
     resolution: SourceResolution = FOUND,
     service_monitors: bool = False,
     evidence: Mapping[str, Evidence] | None = None,
@@ -55,7 +57,7 @@ def say(
     observed = scene(
         subject, *children, pods=pods, resolution=resolution, service_monitors=service_monitors, evidence=evidence
     )
-    return summarize(subject, observed, decide(subject, observed, SETTINGS), problems or {})
+    return summarize(subject, observed, decide(subject, observed, CONFIG), errors or {}, CONFIG)
 
 
 def find_condition(status: KerasModelStatus, kind: ConditionType) -> tuple[str, str]:
@@ -136,7 +138,7 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         False,
     ),
     "name taken": (
-        say(problems={Ref(SERVICE, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")}),
+        say(errors={Ref(SERVICE, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")}),
         ("False", "NameConflict"),
         True,
         False,
@@ -153,7 +155,7 @@ def test_ready_reconciling_and_stalled(
     assert find_condition(status, ConditionType.STALLED)[0] == str(stalled)
 
 
-def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
+def test_an_address_is_reported_without_its_query() -> None:
     status = say(resolution=SourceResolution(), source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
     ready = next(each for each in status.conditions if each.type == ConditionType.READY)
     assert (ready.reason, ready.message) == ("Resolving", "asking https://host/m.keras for its version")
@@ -180,7 +182,7 @@ NOT_READY: dict[str, KerasModelStatus] = {
         deployed(status=deployment_status(1, 1, updatedReplicas=0)), pods=(NEW,), status=PREPARED
     ),
     "the pods are not known yet": say(deployed(), status=PREPARED),
-    "the wanted revision is not prepared": say(
+    "the desired revision is not prepared": say(
         deployed("old"), pods=(OLD,), status={**PREPARED, "preparedRevision": "old"}
     ),
     "more replicas were asked for while suspended": say(
@@ -196,7 +198,7 @@ NOT_READY: dict[str, KerasModelStatus] = {
         suspend=True,
         serving={"podTemplate": {"metadata": {"labels": {"team": "a"}}}},
     ),
-    "the Deployment is somebody else's": say(
+    "another owner has the Deployment": say(
         deployed(ownerReferences=[{"kind": "X", "name": "x", "uid": "x", "controller": True}]),
         pods=(NEW,),
         status=PREPARED,
@@ -219,7 +221,7 @@ def test_ready_is_never_true_while(status: KerasModelStatus) -> None:
         ("old", (), ""),
     ],
 )
-def test_the_serving_revision_is_what_ready_pods_carry(before: str, pods: tuple[Object, ...], serving: str) -> None:
+def test_the_serving_revision_is_that_of_the_ready_pods(before: str, pods: tuple[Object, ...], serving: str) -> None:
     status = say(deployed(), pods=pods, status={**PREPARED, "servingRevision": before})
     assert status.serving_revision == serving
     assert find_condition(status, ConditionType.AVAILABLE)[0] == str(bool(serving))
@@ -246,7 +248,7 @@ STUCK = pod(
         "a refusal before the change is observed",
     ],
 )
-def test_what_hindered_the_pods_before_a_change_is_not_said_of_the_change(status: Object, pods: Any) -> None:
+def test_an_obstacle_of_the_previous_template_is_not_reported_for_the_present_one(status: Object, pods: Any) -> None:
     now = say(deployed(status=status), pods=pods, status=PREPARED)
     assert find_condition(now, ConditionType.READY) == ("False", "RollingOut")
     assert now.last_failure is None
@@ -260,7 +262,7 @@ def test_the_old_revision_stays_available_while_the_new_one_fails() -> None:
     assert (status.desired_revision, status.prepared_revision, status.serving_revision) == (REVISION, "old", "old")
 
 
-def test_a_failed_poll_is_noted_and_takes_nothing_back() -> None:
+def test_a_failed_poll_is_reported_and_changes_nothing_else() -> None:
     found = SourceResolution(FOUND.fingerprint, LOST)
     status = say(deployed(), pods=(NEW,), status=PREPARED, resolution=found)
     assert find_condition(status, ConditionType.READY) == ("True", "Serving")
@@ -276,13 +278,13 @@ DISABLED: Any = {"monitoring": {"serviceMonitor": {"enabled": False}}}
     ("status", "expected"),
     [
         (say(), ("False", "ServiceMonitorCRDMissing")),
-        (say(service_monitors=True), ("False", "Progressing")),
+        (say(service_monitors=True), ("False", "ServiceMonitorPending")),
         (say(MONITOR, service_monitors=True), ("True", "ServiceMonitorApplied")),
         (say(MONITOR, service_monitors=True, **DISABLED), ("False", "ServiceMonitorDisabled")),
         (
             say(
                 service_monitors=True,
-                problems={Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")},
+                errors={Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")},
             ),
             ("False", "NameConflict"),
         ),
@@ -292,20 +294,20 @@ def test_monitoring(status: KerasModelStatus, expected: tuple[str, str]) -> None
     assert find_condition(status, ConditionType.MONITORING_READY) == expected
 
 
-def test_what_the_operator_may_not_see_is_said_and_a_service_monitor_does_not_make_a_model_unready() -> None:
+def test_a_missing_right_is_reported_and_one_for_service_monitors_leaves_a_model_ready() -> None:
     subject = model(PREPARED)
     observed = scene(subject, deployed(), pods=(NEW,), service_monitors=True)
     for kind, expected in ((POD, ("False", "Forbidden")), (SERVICE_MONITOR, ("True", "Serving"))):
-        hidden = replace(observed, hidden={kind: ApplyError(Reason.FORBIDDEN, "no right to list")})
-        status = summarize(subject, hidden, decide(subject, hidden, SETTINGS), {})
+        hidden = replace(observed, forbidden={kind: ApplyError(Reason.FORBIDDEN, "no right to list")})
+        status = summarize(subject, hidden, decide(subject, hidden, CONFIG), {}, CONFIG)
         assert find_condition(status, ConditionType.READY) == expected
         told = find_condition(status, ConditionType.MONITORING_READY)
         assert (told == ("False", "Forbidden")) is (kind == SERVICE_MONITOR)
 
 
-def test_a_service_monitor_that_cannot_be_does_not_make_a_model_unready() -> None:
-    problems = {Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.FORBIDDEN, "no right")}
-    status = say(deployed(), pods=(NEW,), status=PREPARED, problems=problems, service_monitors=True)
+def test_a_service_monitor_that_cannot_be_applied_leaves_a_model_ready() -> None:
+    errors = {Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.FORBIDDEN, "no right")}
+    status = say(deployed(), pods=(NEW,), status=PREPARED, errors=errors, service_monitors=True)
     assert find_condition(status, ConditionType.READY) == ("True", "Serving")
 
 
@@ -333,7 +335,7 @@ def test_a_failure_keeps_the_time_when_it_was_first_seen() -> None:
     assert again.last_failure.time == ago(99)
 
 
-def test_a_mended_failure_is_kept() -> None:
+def test_a_fixed_failure_is_kept() -> None:
     past = {"step": "prepare", "reason": "OutOfMemory", "message": "m", "time": ago(99)}
     status = say(deployed(), pods=(NEW,), status={**PREPARED, "lastFailure": past})
     assert status.last_failure is not None
@@ -353,21 +355,21 @@ def test_a_revision_enters_the_history_once() -> None:
     assert twice == once
 
 
-def test_the_url_is_told_once_there_is_a_service() -> None:
+def test_the_url_is_reported_once_the_service_exists() -> None:
     assert say().url == ""
     assert say((SERVICE, live(SERVICE, service(model())))).url == "http://digits.team-a.svc:8080"
 
 
 def refuse(*children: Any, pods: tuple[Object, ...] = ()) -> KerasModelStatus:
-    """What is said of a model that was served, whose spec has come to mean nothing."""
+    """The status of a served model after its spec became invalid."""
     before = say(MONITOR, deployed(), pods=(NEW,), status=PREPARED, service_monitors=True)
     assert find_condition(before, ConditionType.READY) == ("True", "Serving")
     subject = model(msgspec.to_builtins(before))
     observed = scene(subject, *children, pods=pods, service_monitors=True)
-    return spec_invalid(subject, SpecError("spec.serving: what?"), observed)
+    return spec_invalid(subject, SpecError("spec.serving: invalid"), observed, CONFIG)
 
 
-def test_a_spec_error_stalls_and_leaves_what_was_prepared() -> None:
+def test_a_spec_error_stalls_and_keeps_the_prepared_revision() -> None:
     status = refuse(MONITOR, deployed(), pods=(NEW,))
     assert find_condition(status, ConditionType.STALLED) == ("True", "SpecInvalid")
     assert find_condition(status, ConditionType.READY) == ("False", "SpecInvalid")
@@ -375,15 +377,15 @@ def test_a_spec_error_stalls_and_leaves_what_was_prepared() -> None:
     assert (status.prepared_revision, status.model) == (REVISION, summary())
 
 
-def test_a_spec_error_does_not_end_what_is_served() -> None:
+def test_a_spec_error_does_not_end_serving() -> None:
     status = refuse(MONITOR, deployed(), pods=(NEW,))
     assert find_condition(status, ConditionType.AVAILABLE) == ("True", "Serving")
     assert find_condition(status, ConditionType.MONITORING_READY) == ("True", "ServiceMonitorApplied")
     assert (status.serving_revision, status.replicas, status.ready_replicas) == (REVISION, 1, 1)
 
 
-def test_after_a_spec_error_nothing_is_said_to_be_served_that_is_not() -> None:
+def test_after_a_spec_error_only_what_is_served_is_reported_as_served() -> None:
     status = refuse()
     assert find_condition(status, ConditionType.AVAILABLE) == ("False", "NoReplicaReady")
-    assert find_condition(status, ConditionType.MONITORING_READY) == ("False", "Progressing")
+    assert find_condition(status, ConditionType.MONITORING_READY) == ("False", "ServiceMonitorPending")
     assert (status.serving_revision, status.replicas, status.ready_replicas, status.url) == ("", 0, 0, "")

@@ -9,7 +9,7 @@ from keras_operator.kube.workqueue import FIRST_BACKOFF, JITTER, LONGEST_BACKOFF
 
 async def take(queue: WorkQueue[str]) -> str:
     async with asyncio.timeout(2):
-        key, _ = await queue.take()
+        key, _ = await queue.get()
     return key
 
 
@@ -68,7 +68,7 @@ async def test_a_key_that_fails_waits_longer_every_time_up_to_a_limit() -> None:
     pauses = []
     for _ in range(30):
         queue.add("a")
-        pauses.append(queue.failed(await take(queue)))
+        pauses.append(queue.requeue(await take(queue)))
     assert FIRST_BACKOFF * (1 - JITTER) <= pauses[0] <= FIRST_BACKOFF * (1 + JITTER)
     assert pauses[4] > pauses[0]
     assert max(pauses) <= LONGEST_BACKOFF * (1 + JITTER)
@@ -79,19 +79,19 @@ async def test_a_pause_that_was_asked_for_is_kept_and_does_not_grow() -> None:
     pauses = []
     for _ in range(30):
         queue.add("a")
-        pauses.append(queue.failed(await take(queue), retry_after=3))
+        pauses.append(queue.requeue(await take(queue), retry_after=3))
     assert min(pauses) >= 3
     assert max(pauses) <= 3 * (1 + 2 * JITTER)
     queue.add("a")
-    assert queue.failed(await take(queue)) <= FIRST_BACKOFF * (1 + JITTER)
+    assert queue.requeue(await take(queue)) <= FIRST_BACKOFF * (1 + JITTER)
 
 
 async def test_success_ends_the_patience() -> None:
     queue = WorkQueue[str]()
     for _ in range(10):
         queue.add("a")
-        queue.failed(await take(queue))
+        queue.requeue(await take(queue))
     queue.add("a")
     queue.done(await take(queue))
     queue.add("a")
-    assert queue.failed(await take(queue)) <= FIRST_BACKOFF * (1 + JITTER)
+    assert queue.requeue(await take(queue)) <= FIRST_BACKOFF * (1 + JITTER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -23,6 +24,8 @@ from keras_api.manifest import (
 from keras_store.bundle_disk import BundleDisk
 from keras_store.server import StoreServer
 from keras_store.tokens import Account, Holder, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+
+sys.path.insert(0, str(Path(__file__).parent))  # for this folder's helpers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from keras_api.manifest import decode_manifest
 from keras_api.reasons import Reason
-from keras_operator.diagnosis.pods import UNREADY_SECONDS
+from keras_operator.diagnosis.pods import READINESS_TIMEOUT_SECONDS
 from keras_store.bundle_store import STORE_TIMEOUTS, BundleStore, bundle_store
 from keras_store.errors import StepError
 from keras_store.http_storage import HttpStorage
@@ -235,4 +235,4 @@ async def test_a_store_that_never_answers_is_asked_once_more(serve: Callable[...
 def test_whoever_waits_for_a_silent_store_is_told_within_a_minute():
     assert STORE_TIMEOUTS.silence * SILENCES < 60
     # And before the operator asks a server that is not ready for its log.
-    assert STORE_TIMEOUTS.silence < UNREADY_SECONDS
+    assert STORE_TIMEOUTS.silence < READINESS_TIMEOUT_SECONDS

@@ -19,7 +19,7 @@ from keras_api.resource import Validation
 from keras_store.bundle_store import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
-from keras_store.fingerprint import fingerprint
+from keras_store.sources.fingerprint import fingerprint
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 

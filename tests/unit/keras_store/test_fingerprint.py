@@ -14,7 +14,7 @@ from aiohttp import web
 from keras_api.reasons import Reason
 from keras_api.resource import S3Options
 from keras_store.errors import StepError
-from keras_store.fingerprint import Fingerprint, fingerprint
+from keras_store.sources.fingerprint import Fingerprint, fingerprint
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 
@@ -281,7 +281,7 @@ async def test_the_size_of_a_pinned_file_is_not_waited_for_long(serve: Serve, mo
         await asyncio.sleep(2)
         return web.Response()
 
-    monkeypatch.setattr("keras_store.fingerprint.SIZE_SECONDS", 0.1)
+    monkeypatch.setattr("keras_store.sources.fingerprint.SIZE_SECONDS", 0.1)
     async with asyncio.timeout(1):
         found = await fingerprint(f"{await serve(silent)}/m.keras", digest="sha256:0")
     assert found == Fingerprint("sha256:0", None)

@@ -33,25 +33,32 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def request(uri: str = "file:///nowhere/m.keras") -> str:
-    return encode_request(PrepareRequest(namespace="ns", model="m", revision="rev", fingerprint="pvc", uri=uri))
+def request(uri: str = "file:///nowhere/m.keras", found: str = "etag") -> str:
+    return encode_request(PrepareRequest(namespace="ns", model="m", revision="rev", fingerprint=found, uri=uri))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A request for a model file on this disk."""
+    file = tmp_path / "m.keras"
+    file.write_bytes(b"model")
+    os.utime(file, (0, 0))
+    return request(f"file://{file}", "size=5,modified=1970-01-01T00:00:00+00:00")
 
 
 def fetching(of: str, work: Path = Path("/w")) -> list[str]:
     return ["fetch", "--request", of, "--work", str(work), "--max-bytes", "1Gi"]
 
 
-def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_path: Path):
-    (tmp_path / "m.keras").write_bytes(b"model")
+def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_path: Path, model: str):
     store, work = f"file://{tmp_path}/store", str(tmp_path / "work")
-    of_m = request(f"file://{tmp_path}/m.keras")
-    assert main(["fetch", "--request", of_m, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
+    assert main(["fetch", "--request", model, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
     # How large the model is decides how much memory it takes to prepare.
     said = decode_report(report.read_bytes())
     assert (said.step, said.revision, said.fetched_bytes) == ("fetch", "rev", len(b"model"))
     report.unlink()
     make_bundle({"model.onnx": b"onnx"}, folder="work/bundle")
-    assert main(["put", "--request", of_m, "--store", store, "--work", work]) == 0
+    assert main(["put", "--request", model, "--store", store, "--work", work]) == 0
     assert main(["get", "--store", store, "--path", "ns/m/rev", "--into", str(tmp_path / "back")]) == 0
     assert (tmp_path / "back/model.onnx").read_bytes() == b"onnx"
     assert not report.exists()
@@ -120,9 +127,8 @@ def test_outside_of_a_pod_no_file_is_made_in_dev(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("text", "code"), [("4", 1), ("5", 0), ("5k", 0)])
-def test_the_size_limit_is_a_quantity(report: Path, tmp_path: Path, text: str, code: int):
-    (tmp_path / "m.keras").write_bytes(b"model")
-    arguments = ["--request", request(f"file://{tmp_path}/m.keras"), "--work", str(tmp_path / "w")]
+def test_the_size_limit_is_a_quantity(report: Path, tmp_path: Path, model: str, text: str, code: int):
+    arguments = ["--request", model, "--work", str(tmp_path / "w")]
     assert main(["fetch", *arguments, "--store", f"file://{tmp_path}", "--max-bytes", text]) == code
 
 

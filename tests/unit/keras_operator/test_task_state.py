@@ -1,4 +1,4 @@
-"""How a prepare Job is read: at work, done, to be tried again, or waiting for a human."""
+"""The state of a task by its Job: not started, running, retrying, failed or succeeded."""
 
 from __future__ import annotations
 
@@ -11,66 +11,73 @@ from operator_makers import ago, ended, failure, job, model, pod, prepare_pod, s
 
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport, encode_report
-from keras_operator.decide.preparation import Preparation, preparation
+from keras_operator.cache.objects import pod_of
 from keras_operator.kube.kinds import JOB, Object
 from keras_operator.naming.sizing import GIB, Memory, prepare_mib
+from keras_operator.state.observed import Observed
 from keras_operator.state.source_resolution import SourceResolution
+from keras_operator.tasks import PREPARE, TASKS
+from keras_operator.tasks.chain import ChainState, chain_state
+from keras_operator.tasks.state import Failed, NotStarted, Retrying, Running, Succeeded, TaskState, task_state
 
 REVISION = scene(model()).revision
 
 
-def judge(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None, **scenery: Any) -> Preparation:
+def judge(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None, **scenery: Any) -> TaskState:
     subject = model(status)
-    return preparation(subject, scene(subject, *((JOB, each) for each in jobs), pods=pods, **scenery))
+    return task_state(PREPARE, subject, scene(subject, *((JOB, each) for each in jobs), pods=pods, **scenery))
 
 
 def failed_job(**more: Any) -> Object:
     return job(REVISION, ended="Failed", reason="PodFailurePolicy", **more)
 
 
-def test_nothing_is_prepared_before_the_source_has_answered() -> None:
-    assert judge(resolution=SourceResolution()).stage == "unresolved"
+def test_no_task_runs_before_the_source_has_answered() -> None:
+    subject = model()
+    found = chain_state(TASKS, subject, scene(subject, resolution=SourceResolution()))
+    assert found == ChainState(resolved=False)
+    assert found.summary is None
 
 
-def test_a_revision_without_a_job_gets_one() -> None:
-    assert judge() == Preparation("start")
+def test_a_revision_without_a_job_needs_one() -> None:
+    assert judge() == NotStarted()
 
 
-def test_a_running_job_is_waited_for() -> None:
-    assert judge(job(REVISION), pods=(prepare_pod(REVISION),)) == Preparation("running")
+def test_a_job_without_an_end_is_running() -> None:
+    assert judge(job(REVISION), pods=(prepare_pod(REVISION),)) == Running()
 
 
 def test_the_report_of_a_complete_job_is_the_result() -> None:
     found = judge(job(REVISION, ended="Complete"), pods=(prepare_pod(REVISION, ended(), success(REVISION)),))
-    assert (found.stage, found.model) == ("done", summary())
+    assert found == Succeeded(result=summary())
 
 
-def test_what_status_remembers_needs_no_job() -> None:
+def test_a_bundle_in_status_needs_no_job() -> None:
     found = judge(status={"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())})
-    assert (found.stage, found.model) == ("done", summary())
+    assert found == Succeeded(result=summary())
 
 
 REMEMBERED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 
 
 @pytest.mark.parametrize(
-    ("jobs", "stage"),
+    ("jobs", "state"),
     [
-        ((), "start"),
-        ((job(REVISION, ended="Complete", ended_ago=300),), "start"),
-        ((job(REVISION),), "running"),
-        ((job(REVISION, ended="Complete", ended_ago=5),), "done"),
+        ((), NotStarted),
+        ((job(REVISION, ended="Complete", ended_ago=300),), NotStarted),
+        ((job(REVISION),), Running),
+        ((job(REVISION, ended="Complete", ended_ago=5),), Succeeded),
     ],
     ids=["no Job", "an earlier run", "being prepared again", "prepared again"],
 )
-def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, ...], stage: str) -> None:
+def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, ...], state: type[TaskState]) -> None:
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
     found = judge(*jobs, pods=(server,), status=REMEMBERED)
-    assert found.stage == stage
+    assert isinstance(found, state)
     # While it is being repaired, status says what is.
-    assert (found.failure and found.failure.reason) == (Reason.BUNDLE_INVALID if stage == "running" else None)
+    assert (found.failure and found.failure.reason) == (Reason.BUNDLE_INVALID if state is Running else None)
 
 
 @pytest.mark.parametrize("status", ["True", "False"])
@@ -81,68 +88,70 @@ def test_a_bundle_that_was_lost_once_is_not_lost_for_ever(status: str) -> None:
     found_since = {"type": "Ready", "status": status, "lastTransitionTime": ago(30)}
     containers = [{"name": "server", "state": {"running": {}}, "lastState": lost}]
     server = pod("server", REVISION, phase="Running", conditions=[found_since], containerStatuses=containers)
-    assert judge(pods=(server,), status=REMEMBERED).stage == "done"
+    assert isinstance(judge(pods=(server,), status=REMEMBERED), Succeeded)
 
 
-def judge_stored(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None) -> Preparation:
+def judge_stored(*jobs: Object, pods: tuple[Object, ...] = (), status: Object | None = None) -> TaskState:
     """As `judge`, where the store has answered that it has the bundle."""
     subject = model(status)
     observed = scene(subject, *((JOB, each) for each in jobs), pods=pods)
-    return preparation(subject, replace(observed, stored=summary("tensorflow")))
+    return task_state(PREPARE, subject, replace(observed, stored=summary("tensorflow")))
 
 
-def test_what_is_in_the_store_needs_no_job() -> None:
-    assert judge_stored() == Preparation("done", model=summary("tensorflow"))
+def test_a_bundle_in_the_store_needs_no_job() -> None:
+    assert judge_stored() == Succeeded(result=summary("tensorflow"))
 
 
-def test_the_store_is_not_believed_when_a_pod_has_found_the_bundle_broken() -> None:
+def test_a_manifest_proves_nothing_when_a_pod_reports_a_broken_bundle() -> None:
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
-    assert judge_stored(pods=(server,)).stage == "start"
+    assert isinstance(judge_stored(pods=(server,)), NotStarted)
 
 
-def test_a_job_that_was_made_is_listened_to_whatever_the_store_says() -> None:
-    assert judge_stored(job(REVISION), pods=(prepare_pod(REVISION),)).stage == "running"
+def test_a_job_that_exists_decides_whatever_the_store_has() -> None:
+    assert isinstance(judge_stored(job(REVISION), pods=(prepare_pod(REVISION),)), Running)
 
 
-def test_what_status_remembers_of_another_revision_does_not_count() -> None:
-    assert judge(status={"preparedRevision": "other", "model": msgspec.to_builtins(summary())}).stage == "start"
+def test_another_revision_in_status_does_not_count() -> None:
+    assert isinstance(judge(status={"preparedRevision": "other", "model": msgspec.to_builtins(summary())}), NotStarted)
 
 
-def test_a_report_may_come_a_moment_after_the_end() -> None:
-    assert judge(job(REVISION, ended="Complete", ended_ago=1)).stage == "running"
+def test_a_report_may_arrive_a_moment_after_the_end_of_the_job() -> None:
+    assert isinstance(judge(job(REVISION, ended="Complete", ended_ago=1)), Running)
 
 
-def test_a_report_that_never_came_makes_the_job_run_again() -> None:
-    assert judge(job(REVISION, ended="Complete", ended_ago=60)).stage == "start"
+def test_a_job_whose_report_is_lost_runs_again() -> None:
+    assert isinstance(judge(job(REVISION, ended="Complete", ended_ago=60)), NotStarted)
 
 
-def test_a_report_about_another_revision_is_none() -> None:
+def test_a_report_about_another_revision_is_ignored() -> None:
     pods = (prepare_pod(REVISION, ended(), success("other")),)
-    assert judge(job(REVISION, ended="Complete", ended_ago=60), pods=pods).stage == "start"
+    assert isinstance(judge(job(REVISION, ended="Complete", ended_ago=60), pods=pods), NotStarted)
 
 
 @pytest.mark.parametrize(
-    ("states", "job_reason", "reason", "stage"),
+    ("states", "job_reason", "reason", "state"),
     [
-        ([ended(), failure(REVISION, Reason.MODEL_UNSAFE)], "", Reason.MODEL_UNSAFE, "failed"),
-        ([failure(REVISION, Reason.SOURCE_UNREACHABLE)], "", Reason.SOURCE_UNREACHABLE, "start"),
-        ([ended(), ended(), failure(REVISION, Reason.STORE_UNAVAILABLE)], "", Reason.STORE_UNAVAILABLE, "start"),
-        ([ended(), ended(137, reason="OOMKilled")], "", Reason.OUT_OF_MEMORY, "start"),
-        ([ended(), ended(139, "segmentation fault")], "", Reason.PREPARE_FAILED, "failed"),
-        ([ended()], "DeadlineExceeded", Reason.DEADLINE_EXCEEDED, "failed"),
-        ([], "BackoffLimitExceeded", Reason.PREPARE_FAILED, "start"),
+        ([ended(), failure(REVISION, Reason.MODEL_UNSAFE)], "", Reason.MODEL_UNSAFE, Failed),
+        ([failure(REVISION, Reason.SOURCE_UNREACHABLE)], "", Reason.SOURCE_UNREACHABLE, NotStarted),
+        ([ended(), ended(), failure(REVISION, Reason.STORE_UNAVAILABLE)], "", Reason.STORE_UNAVAILABLE, NotStarted),
+        ([ended(), ended(137, reason="OOMKilled")], "", Reason.OUT_OF_MEMORY, NotStarted),
+        ([ended(), ended(139, "segmentation fault")], "", Reason.PREPARE_FAILED, Failed),
+        ([ended()], "DeadlineExceeded", Reason.DEADLINE_EXCEEDED, Failed),
+        ([], "BackoffLimitExceeded", Reason.PREPARE_FAILED, NotStarted),
     ],
-    ids=["unsafe", "source away", "store away", "memory", "crash", "deadline", "pod without a word"],
+    ids=["unsafe", "source away", "store away", "memory", "crash", "deadline", "pod without a report"],
 )
-def test_a_failed_job_is_judged_by_its_cause(states: list[Object], job_reason: str, reason: Reason, stage: str) -> None:
+def test_a_failed_job_is_judged_by_its_cause(
+    states: list[Object], job_reason: str, reason: Reason, state: type[TaskState]
+) -> None:
     found = judge(job(REVISION, ended="Failed", reason=job_reason), pods=(prepare_pod(REVISION, *states),))
     assert found.failure is not None
-    assert (found.failure.reason, found.stage) == (reason, stage)
+    assert (found.failure.reason, type(found)) == (reason, state)
 
 
-def test_the_last_words_of_a_crash_are_told() -> None:
+def test_the_end_of_the_log_of_a_crash_is_reported() -> None:
     pods = (prepare_pod(REVISION, ended(), ended(139, "segmentation fault\n")),)
     found = judge(failed_job(), pods=pods)
     assert found.failure is not None
@@ -155,15 +164,15 @@ def test_pauses_between_attempts_grow(attempt: int, pause: int) -> None:
     pods = (prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),)
     early = judge(failed_job(attempt=str(attempt), ended_ago=pause - 1), pods=pods)
     late = judge(failed_job(attempt=str(attempt), ended_ago=pause + 1), pods=pods)
-    assert (early.stage, late.stage) == ("retry", "start")
+    assert (type(early), type(late)) == (Retrying, NotStarted)
     assert late.attempt == attempt + 1
 
 
 def test_twice_the_memory_is_given_once() -> None:
     pods = (prepare_pod(REVISION, ended(), ended(137, reason="OOMKilled")),)
     first = judge(failed_job(ended_ago=60), pods=pods)
-    assert (first.stage, first.memory) == ("start", Memory(factor=2))
-    assert judge(failed_job(memory_factor="2", ended_ago=60), pods=pods).stage == "failed"
+    assert (type(first), first.memory) == (NotStarted, Memory(factor=2))
+    assert isinstance(judge(failed_job(memory_factor="2", ended_ago=60), pods=pods), Failed)
 
 
 def fetched(size: int) -> Object:
@@ -180,17 +189,22 @@ KILLED = ended(137, reason="OOMKilled")
             [fetched(2 * GIB), KILLED],
             (3136, 1),
             (prepare_mib(2 * GIB), 1),
-            "once more with what a model file of 2147483648 b",
+            "once with the memory that a model file of 2147483648 b",
         ),
-        ([fetched(2 * GIB), KILLED], (prepare_mib(2 * GIB), 1), (prepare_mib(2 * GIB), 2), "once more with twice"),
-        ([fetched(2 * GIB), KILLED], (40_000, 1), (40_000, 2), "once more with twice"),
-        ([fetched(7), KILLED], (3136, 1), (3136, 2), "once more with twice"),
-        ([fetched(2 * GIB), KILLED], (3136, 2), (prepare_mib(2 * GIB), 2), "once more with what a model file of"),
-        ([fetched(2 * GIB), ended(), KILLED], (3136, 1), (3136, 2), "once more with twice"),
-        ([KILLED], (3136, 1), (3136, 2), "once more with twice"),
-        ([KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
-        ([fetched(7), KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
-        ([fetched(7), ended(), KILLED], (3136, 2), None, "raise prepare.memory of the chart, then delete the Job"),
+        ([fetched(2 * GIB), KILLED], (prepare_mib(2 * GIB), 1), (prepare_mib(2 * GIB), 2), "once with twice"),
+        ([fetched(2 * GIB), KILLED], (40_000, 1), (40_000, 2), "once with twice"),
+        ([fetched(7), KILLED], (3136, 1), (3136, 2), "once with twice"),
+        ([fetched(2 * GIB), KILLED], (3136, 2), (prepare_mib(2 * GIB), 2), "once with the memory that a model file of"),
+        ([fetched(2 * GIB), ended(), KILLED], (3136, 1), (3136, 2), "once with twice"),
+        ([KILLED], (3136, 1), (3136, 2), "once with twice"),
+        ([KILLED], (3136, 2), None, "increase the chart value prepare.memory, then delete the Job"),
+        ([fetched(7), KILLED], (3136, 2), None, "increase the chart value prepare.memory, then delete the Job"),
+        (
+            [fetched(7), ended(), KILLED],
+            (3136, 2),
+            None,
+            "increase the chart value prepare.memory, then delete the Job",
+        ),
     ],
     ids=[
         "a file larger than was assumed",
@@ -205,7 +219,7 @@ KILLED = ended(137, reason="OOMKilled")
         "put again",
     ],
 )
-def test_what_was_killed_gets_what_it_lacked(
+def test_a_killed_container_gets_the_memory_that_it_needs(
     states: list[Object], had: tuple[int, int], next_one: tuple[int, int] | None, words: str
 ) -> None:
     annotations = {"memory_mib": str(had[0]), "memory_factor": str(had[1])}
@@ -213,27 +227,27 @@ def test_what_was_killed_gets_what_it_lacked(
     assert found.failure is not None
     assert words in found.failure.message
     if next_one is None:
-        assert found.stage == "failed"
+        assert isinstance(found, Failed)
     else:
-        assert (found.stage, found.memory) == ("start", Memory(*next_one))
+        assert (type(found), found.memory) == (NotStarted, Memory(*next_one))
 
 
 def test_another_attempt_has_the_memory_of_the_one_before() -> None:
     job = failed_job(memory_mib="9000", memory_factor="2", ended_ago=60)
     away = judge(job, pods=(prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),))
-    assert (away.stage, away.memory) == ("start", Memory(9000, 2))
+    assert (type(away), away.memory) == (NotStarted, Memory(9000, 2))
 
 
 def test_pods_of_an_earlier_attempt_do_not_count() -> None:
     pods = (pod("prepare", REVISION, owner="an earlier job", phase="Failed"),)
-    assert judge(job(REVISION), pods=pods) == Preparation("running")
+    assert judge(job(REVISION), pods=pods) == Running()
 
 
-def test_a_pod_that_hangs_is_told_while_the_job_goes_on() -> None:
+def test_a_pod_that_does_not_start_is_reported_while_the_job_runs() -> None:
     no_room = {"type": "PodScheduled", "status": "False", "message": "no node has memory"}
     hanging = pod("prepare", REVISION, owner=f"uid-job-{REVISION}", conditions=[no_room])
     found = judge(job(REVISION), pods=(hanging,))
-    assert (found.stage, found.failure and found.failure.reason) == ("running", Reason.UNSCHEDULABLE)
+    assert (type(found), found.failure and found.failure.reason) == (Running, Reason.UNSCHEDULABLE)
 
 
 def evicted(name: str = "job-pod") -> Object:
@@ -243,23 +257,23 @@ def evicted(name: str = "job-pod") -> Object:
     return pod("prepare", REVISION, name, owner=f"uid-job-{REVISION}", **status)
 
 
-def test_an_eviction_is_told_as_such_and_tried_again() -> None:
+def test_an_eviction_is_reported_and_retried() -> None:
     found = judge(failed_job(), pods=(evicted(),))
     assert found.failure is not None
-    assert (found.failure.reason, found.stage) == (Reason.EVICTED, "start")
+    assert (found.failure.reason, type(found)) == (Reason.EVICTED, NotStarted)
     assert "ephemeral storage limit" in found.failure.message
 
 
-def test_an_evicted_pod_that_was_replaced_is_no_trouble() -> None:
+def test_an_evicted_pod_that_was_replaced_is_no_failure() -> None:
     assert judge(job(REVISION), pods=(evicted("first"), prepare_pod(REVISION))).failure is None
 
 
-def test_memory_that_did_not_suffice_twice_is_told_with_what_takes_less() -> None:
+def test_a_second_kill_is_reported_with_a_remedy() -> None:
     pods = (prepare_pod(REVISION, ended(), ended(137, reason="OOMKilled")),)
     first = judge(failed_job(ended_ago=60), pods=pods).failure
     second = judge(failed_job(memory_factor="2", ended_ago=60), pods=pods).failure
     assert first is not None
-    assert "tried once more with twice the memory" in first.message
+    assert "retries once with twice the memory" in first.message
     assert second is not None
     assert "spec.serving.runtime tensorflow" in second.message
 
@@ -277,7 +291,7 @@ def overdue_job(*, ended: str = "Failed") -> Object:
     ],
 )
 @pytest.mark.parametrize("end", ["FailureTarget", "Failed"])
-def test_a_job_that_took_too_long_is_told_with_what_it_was_doing(states: list[Object], doing: str, end: str) -> None:
+def test_a_job_at_its_deadline_is_reported_with_its_activity(states: list[Object], doing: str, end: str) -> None:
     found = judge(overdue_job(ended=end), pods=(prepare_pod(REVISION, *states),))
     assert found.failure is not None
     assert (found.failure.reason, found.failure.final) == (Reason.DEADLINE_EXCEEDED, True)
@@ -294,10 +308,12 @@ def test_a_job_that_took_too_long_is_told_with_what_it_was_doing(states: list[Ob
             "Job x took longer than its deadline: downloading",
             "longer than its deadline: downloading",
         ),
-        ("Preparing", "Job x is at work", "its pod is gone without a word"),
+        ("Preparing", "Job x is running", "its pod does not exist any more"),
     ],
 )
-def test_what_an_overdue_job_waited_for_is_remembered_when_its_pod_is_gone(reason: str, said: str, told: str) -> None:
+def test_the_obstacle_of_a_job_at_its_deadline_is_remembered_when_its_pod_is_gone(
+    reason: str, said: str, told: str
+) -> None:
     condition = {"type": "ModelPrepared", "status": "False", "reason": reason, "message": said}
     condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}
     found = judge(overdue_job(), status={"desiredRevision": REVISION, "conditions": [condition]})
@@ -306,18 +322,57 @@ def test_what_an_overdue_job_waited_for_is_remembered_when_its_pod_is_gone(reaso
     assert found.failure.message.count("took longer") == 1
 
 
-def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
+def test_an_address_is_reported_without_its_query() -> None:
     subject = model(source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
     revision = scene(subject).revision
     late = job(revision, ended="Failed", reason="DeadlineExceeded")
-    found = preparation(subject, scene(subject, (JOB, late), pods=(prepare_pod(revision, {"running": {}}),)))
+    found = task_state(PREPARE, subject, scene(subject, (JOB, late), pods=(prepare_pod(revision, {"running": {}}),)))
     assert found.failure is not None
     assert "downloading https://host/m.keras; " in found.failure.message
 
 
-def test_what_was_said_of_another_revision_is_not_what_an_overdue_job_waited_for() -> None:
+def test_a_condition_of_another_revision_is_not_the_obstacle_of_a_job() -> None:
     condition = {"type": "ModelPrepared", "status": "False", "reason": "Unschedulable", "message": "no node"}
     condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}
     found = judge(overdue_job(), status={"desiredRevision": "other", "conditions": [condition]})
     assert found.failure is not None
     assert "no node" not in found.failure.message
+
+
+def removed(observed: Observed, pod: Object) -> Observed:
+    """As when the watch of pods reports the deletion before the watch of Jobs reports the end."""
+    return replace(observed, pods=(), removed_pods=(pod_of(pod),))
+
+
+@pytest.mark.parametrize("end", ["FailureTarget", "Failed"])
+def test_the_activity_at_the_deadline_is_known_when_the_pod_is_deleted_first(end: str) -> None:
+    subject = model()
+    observed = removed(scene(subject, (JOB, overdue_job(ended=end))), prepare_pod(REVISION, {"running": {}}))
+    found = task_state(PREPARE, subject, observed)
+    assert found.failure is not None
+    assert "container fetch of pod job-pod was still downloading" in found.failure.message
+
+
+def test_the_report_of_a_deleted_pod_is_the_result() -> None:
+    subject = model()
+    complete = (JOB, job(REVISION, ended="Complete", ended_ago=1))
+    observed = removed(scene(subject, complete), prepare_pod(REVISION, ended(), success(REVISION)))
+    assert task_state(PREPARE, subject, observed) == Succeeded(result=summary())
+
+
+def test_the_failure_report_of_a_deleted_pod_is_the_cause() -> None:
+    subject = model()
+    observed = removed(
+        scene(subject, (JOB, failed_job())), prepare_pod(REVISION, failure(REVISION, Reason.MODEL_UNSAFE))
+    )
+    found = task_state(PREPARE, subject, observed)
+    assert (type(found), found.failure and found.failure.reason) == (Failed, Reason.MODEL_UNSAFE)
+
+
+def test_a_container_that_was_killed_by_the_deletion_of_its_pod_is_not_the_cause() -> None:
+    subject = model()
+    observed = removed(scene(subject, (JOB, failed_job())), prepare_pod(REVISION, ended(137)))
+    found = task_state(PREPARE, subject, observed)
+    assert type(found) is NotStarted
+    assert found.failure is not None
+    assert "its pod left no report" in found.failure.message

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from keras_api.resource import S3Options
 from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
 from keras_store.retry import retrying
-from keras_store.sources import open_source
+from keras_store.sources.registry import fixed_fingerprint, open_source
 from keras_store.storage import Timeouts
 
-# The operator cannot see into a tenant's volume; a new file there needs a new address.
-PVC_FINGERPRINT = "pvc"
 # The size of a file whose digest is pinned is worth little waiting.
 SIZE_SECONDS = 5.0
 
@@ -48,8 +46,8 @@ async def fingerprint(
     Raises:
         StepError: with one of the Source... reasons, SecretNotFound or SpecInvalid.
     """
-    if uri.startswith("pvc://"):
-        return Fingerprint(digest or PVC_FINGERPRINT, None)
+    if fixed := fixed_fingerprint(uri):
+        return Fingerprint(digest or fixed, None)
     if digest is not None:
         with suppress(StepError):
             found = await fingerprint(uri, s3, credentials, timeout=min(timeout, SIZE_SECONDS))
