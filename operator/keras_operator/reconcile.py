@@ -96,6 +96,13 @@ class Reconciler:
             for lookup in (self.sources, self.bundles, self.diagnostics):
                 lookup.forget(key)
             return None  # the garbage collector deletes the children
+        seconds = await self._reconcile(key, body)
+        present = self.cache.model(key)
+        # The answer to a status write may bring a newer spec into the cache. Its watch event is no news then.
+        outdated = present is None or present["metadata"]["generation"] != body["metadata"]["generation"]
+        return 0 if outdated else seconds
+
+    async def _reconcile(self, key: Key, body: Object) -> float | None:
         try:
             model = parse_model(body)
             resolution = self.sources.get(model)
