@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from keras_api.manifest import ModelSummary
@@ -19,6 +19,7 @@ from keras_operator.decide.status import spec_invalid, summarize
 from keras_operator.kube.errors import ApplyError
 from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import Key, Object, Ref
+from keras_operator.kube.times import utc_now
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution, remembered
 
@@ -71,11 +72,6 @@ class Statuses(Protocol):
         """Write the status if it differs from the present one."""
 
 
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
-
-
 @dataclass
 class Reconciler:
     """Reconciles one model at a time; everything that it needs is passed to it."""
@@ -100,6 +96,13 @@ class Reconciler:
             for lookup in (self.sources, self.bundles, self.diagnostics):
                 lookup.forget(key)
             return None  # the garbage collector deletes the children
+        seconds = await self._reconcile(key, body)
+        present = self.cache.model(key)
+        # The answer to a status write may bring a newer spec into the cache. Its watch event is no news then.
+        outdated = present is None or present["metadata"]["generation"] != body["metadata"]["generation"]
+        return 0 if outdated else seconds
+
+    async def _reconcile(self, key: Key, body: Object) -> float | None:
         try:
             model = parse_model(body)
             resolution = self.sources.get(model)

@@ -7,7 +7,6 @@ does both. A watch that fails permanently, or that does not begin, ends the proc
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -97,10 +96,6 @@ class Informer:
             failed = [scope for scope in self.scopes if scope in due and not await self._try_to_list(scope)]
             if not self.synced.is_set() and self._present() <= self._listed | self._forbidden():
                 log.info("the cache is in sync: %d models", len(self._cache.models()))
-                # These objects stay for long. The collector would traverse all of them again and again, which with
-                # thousands of models takes a tenth of a second each time.
-                gc.collect()
-                gc.freeze()
                 self.synced.set()
             if failed:
                 await asyncio.sleep(RETRY_SECONDS)

@@ -56,12 +56,14 @@ class BundleLookup:
         task: Task,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
+        open_store: Callable[[str, Mapping[str, str]], BundleStore] = bundle_store,
     ) -> None:
         self._client = client
         self._task = task
         self._settings = settings
         self._environ = environ
         self._clock = clock
+        self._open_store = open_store
         self._answers: dict[Key, _Answer] = {}
         self._backoff_until: dict[str, float] = {}
         self._exit = AsyncExitStack()
@@ -69,7 +71,7 @@ class BundleLookup:
 
     async def __aenter__(self) -> Self:
         if uses_embedded_store(self._settings):
-            store = bundle_store(self._settings.store_url, self._environ)
+            store = self._open_store(self._settings.store_url, self._environ)
             self._embedded = await self._exit.enter_async_context(store)
         return self
 
@@ -133,5 +135,5 @@ class BundleLookup:
         if credentials is None:
             yield None
             return
-        async with bundle_store(self._settings.store_url, credentials) as store:
+        async with self._open_store(self._settings.store_url, credentials) as store:
             yield store

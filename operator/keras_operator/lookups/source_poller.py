@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from keras_api.reasons import Reason
 from keras_api.resource import KerasModel, SecretReference, SourceSpec
@@ -16,6 +16,7 @@ from keras_operator.kube.client import KubeClient
 from keras_operator.kube.errors import ApiError, UnavailableError
 from keras_operator.kube.kinds import Key
 from keras_operator.kube.metrics import Metrics
+from keras_operator.kube.times import utc_now
 from keras_operator.kube.workqueue import jittered
 from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.source_resolution import SourceResolution, remembered
@@ -54,13 +55,15 @@ class _Entry:
 class SourcePoller:
     """Keeps the last answer of every model's source.
 
-    `enqueue` is called with a model's key when its answer has changed.
+    `enqueue` is called with a model's key when its answer has changed, `ask` to ask a source.
     """
 
     client: KubeClient
     metrics: Metrics
     max_source_size: int
     enqueue: Callable[[Key], None]
+    ask: Callable[..., Awaitable[Fingerprint]] = fingerprint
+    clock: Callable[[], datetime] = utc_now
     _entries: dict[Key, _Entry] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
 
@@ -77,7 +80,7 @@ class SourcePoller:
             known = remembered(model)
             entry = self._entries[key] = _Entry(source, known)
             if known.fingerprint is None:
-                entry.resolution = replace(known, asked=datetime.now(UTC))
+                entry.resolution = replace(known, asked=self.clock())
                 self._ask(key, entry)
             else:
                 # A restarted operator asks no source at once, and not all at the same time.
@@ -145,7 +148,7 @@ class SourcePoller:
     async def _fingerprint(self, key: Key, source: SourceSpec) -> Fingerprint:
         credentials = await self._credentials(key, source)
         try:
-            found = await fingerprint(source.uri, source.s3, credentials, digest=source.digest, timeout=TIMEOUT_SECONDS)
+            found = await self.ask(source.uri, source.s3, credentials, digest=source.digest, timeout=TIMEOUT_SECONDS)
         except StepError as error:
             if error.reason == Reason.SECRET_NOT_FOUND and source.secret_ref is not None:
                 # The source reports the missing key, but does not know the Secret.
