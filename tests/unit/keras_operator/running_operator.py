@@ -43,7 +43,7 @@ from keras_operator.state.conditions import find_condition
 from keras_operator.state.observed import Observed, observe
 from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks import PREPARE, TASKS
-from keras_store.bundle_store import BundleStore
+from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
 from keras_store.sources.fingerprint import Fingerprint
 
