@@ -12,6 +12,7 @@ from store_bundles import content, make_bundle
 
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
+from keras_api.work_folder import WorkFolder
 from keras_store.atomic_file import file_sha256
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
@@ -41,7 +42,7 @@ class Place:
             namespace="team-a", model="m", revision="rev", fingerprint="pvc", uri=f"pvc://claim/{model.name}"
         )
         async with bundle_store(self.url, self.environ) as store:
-            await fetch(request, store, work, {}, max_bytes=1000, volumes=model.parent.parent)
+            await fetch(request, store, WorkFolder(work), {}, max_bytes=1000, volumes=model.parent.parent)
 
 
 @pytest.fixture(params=["embedded", "bucket"])
