@@ -127,7 +127,7 @@ def test_a_file_larger_than_was_assumed_gets_the_memory_that_it_takes(scene: Mod
     assumed = _memory(scene, job)
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
     assert (
-        "what a model file of 1073741824 bytes usually needs"
+        "the memory that a model file of 1073741824 bytes usually needs"
         in scene.wait_for("Ready", "False", "OutOfMemory")["message"]
     )
     larger = wait_until(lambda: (found := _memory(scene, job)) > 2 * assumed and found, "a Job with more memory")
