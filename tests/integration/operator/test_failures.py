@@ -134,7 +134,7 @@ def test_a_file_larger_than_was_assumed_gets_the_memory_that_it_takes(scene: Mod
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
     wait_until(lambda: _memory(scene, job) == 2 * larger, "a Job with twice the memory", timeout=60)
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
-    assert "prepare.memory of the chart" in scene.wait_for("Stalled", "True", "OutOfMemory")["message"]
+    assert "increase the chart value prepare.memory" in scene.wait_for("Stalled", "True", "OutOfMemory")["message"]
 
 
 def test_a_lost_report_is_had_again_by_another_run(scene: ModelFixture, source: Source) -> None:
