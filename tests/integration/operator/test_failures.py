@@ -127,14 +127,14 @@ def test_a_file_larger_than_was_assumed_gets_the_memory_that_it_takes(scene: Mod
     assumed = _memory(scene, job)
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
     assert (
-        "what a model file of 1073741824 bytes usually takes"
+        "the memory that a model file of 1073741824 bytes usually needs"
         in scene.wait_for("Ready", "False", "OutOfMemory")["message"]
     )
     larger = wait_until(lambda: (found := _memory(scene, job)) > 2 * assumed and found, "a Job with more memory")
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
     wait_until(lambda: _memory(scene, job) == 2 * larger, "a Job with twice the memory", timeout=60)
     scene.kubelet.runs_out_of_memory("digits", 1 << 30)
-    assert "prepare.memory of the chart" in scene.wait_for("Stalled", "True", "OutOfMemory")["message"]
+    assert "increase the chart value prepare.memory" in scene.wait_for("Stalled", "True", "OutOfMemory")["message"]
 
 
 def test_a_lost_report_is_had_again_by_another_run(scene: ModelFixture, source: Source) -> None:

@@ -209,13 +209,13 @@ CASES: dict[str, Case] = {
     "a claim that waits for its volume": Case(
         {"uri": "pvc://waiting/m.keras"},
         "VolumeUnavailable",
-        ["unbound immediate PersistentVolumeClaims", "on a volume that it can be bound to"],
+        ["unbound immediate PersistentVolumeClaims", "with a volume that it can be bound to"],
         unscheduled="0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: none.",
     ),
     "a volume that cannot be mounted": Case(
         {"uri": "pvc://broken/m.keras"},
         "VolumeUnavailable",
-        ['MountVolume.SetUp failed for volume "models"', "create what it lacks"],
+        ['MountVolume.SetUp failed for volume "models"', "create the missing object"],
         event='MountVolume.SetUp failed for volume "models": no such device',
     ),
 }
