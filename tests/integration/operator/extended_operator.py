@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_operator.logs import set_up
+from keras_api.logs import set_up
 
 from keras_api.pod_part import PodPart
 from keras_api.reasons import Reason
@@ -106,7 +106,7 @@ DISK = Scheme(pattern="disk", forms=("disk://name/path",), open=_open, pod_part=
 def main() -> None:
     registry.SCHEMES = (*registry.SCHEMES, DISK)
     settings = read_settings(os.environ)
-    set_up(settings.log_level, settings.log_format)
+    set_up(level=settings.log_level, style=settings.log_format)
     asyncio.run(run(settings, (*COMPONENTS, AutoscalerComponent()), (InspectTask(), *TASKS)))
 
 
