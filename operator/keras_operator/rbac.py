@@ -28,7 +28,7 @@ BASE_RULES = (
     Rule("The models.", KERAS_MODEL, "", ("get", "list", "watch")),
     Rule("Their status.", KERAS_MODEL, "status", ("patch",)),
     Rule(
-        "Children block the deletion of their owner: some clusters demand this right.",
+        "Children block the deletion of their owner: some clusters require this right.",
         KERAS_MODEL,
         "finalizers",
         ("update",),

@@ -8,7 +8,7 @@
 - apiGroups: [keras-operator.dev]
   resources: [kerasmodels/status]
   verbs: [patch]
-# Children block the deletion of their owner: some clusters demand this right.
+# Children block the deletion of their owner: some clusters require this right.
 - apiGroups: [keras-operator.dev]
   resources: [kerasmodels/finalizers]
   verbs: [update]

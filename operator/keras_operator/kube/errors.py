@@ -1,4 +1,4 @@
-"""Errors of the Kubernetes API, and what an error with one child means for its model."""
+"""Errors of the Kubernetes API, and their form as reason and message of a condition."""
 
 from __future__ import annotations
 

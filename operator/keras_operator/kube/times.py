@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 
 def written(time: datetime) -> str:
-    """Such as ``2026-11-22T07:30:00Z``."""
+    """A time as text, such as ``2026-11-22T07:30:00Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

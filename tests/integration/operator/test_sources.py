@@ -464,7 +464,7 @@ def test_no_message_holds_a_credential_or_speaks_python(told: dict[str, Told], w
 def test_no_message_holds_a_credential_while_a_source_is_asked(scene: ModelFixture, places: dict[str, str]) -> None:
     scene.create(**_filled(http("silent"), places))
     ready = scene.wait_for("Ready", "False", "Resolving")
-    assert ready["message"] == f"asking {places['http']}/silent/m.keras for its version"
+    assert ready["message"] == f"polling {places['http']}/silent/m.keras for its version"
     assert PASSWORD not in str(scene.status()["conditions"])
 
 

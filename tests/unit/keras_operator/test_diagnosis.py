@@ -12,10 +12,10 @@ from keras_operator.cache.objects import Pod
 from keras_operator.diagnosis.pods import (
     cause_from_event,
     cause_of,
+    is_informative,
     readiness_timeout_at,
     spoken,
     startup_timeout_at,
-    tells,
 )
 from keras_operator.kube.evidence import LOG, Evidence
 from keras_operator.kube.kinds import POD, Object
@@ -197,7 +197,7 @@ def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str
     ],
 )
 def test_events_without_news_are_passed_over(event: Evidence, telling: bool) -> None:
-    assert tells(event) is telling
+    assert is_informative(event) is telling
 
 
 @pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])

@@ -158,7 +158,7 @@ def test_ready_reconciling_and_stalled(
 def test_an_address_is_reported_without_its_query() -> None:
     status = say(resolution=SourceResolution(), source={"uri": "https://host/m.keras?signature=p4ssw0rd"})
     ready = next(each for each in status.conditions if each.type == ConditionType.READY)
-    assert (ready.reason, ready.message) == ("Resolving", "asking https://host/m.keras for its version")
+    assert (ready.reason, ready.message) == ("Resolving", "polling https://host/m.keras for its version")
     assert [each for each in status.conditions if "p4ssw0rd" in each.message] == []
 
 

@@ -308,7 +308,7 @@ def test_a_job_at_its_deadline_is_reported_with_its_activity(states: list[Object
             "Job x took longer than its deadline: downloading",
             "longer than its deadline: downloading",
         ),
-        ("Preparing", "Job x is running", "its pod does not exist any more"),
+        ("Preparing", "Job x is running", "its pod no longer exists"),
     ],
 )
 def test_the_obstacle_of_a_job_at_its_deadline_is_remembered_when_its_pod_is_gone(
