@@ -34,7 +34,7 @@ def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
 
 
 @contextmanager
-def store_down() -> Iterator[None]:
+def stopped_store() -> Iterator[None]:
     """The store has no pod."""
     k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
     try:
@@ -45,40 +45,40 @@ def store_down() -> Iterator[None]:
 
 
 @contextmanager
-def store_silent(image: str) -> Iterator[None]:
+def unresponsive_store(image: str) -> Iterator[None]:
     """The store's Service leads to a pod that takes connections, and never answers."""
     service = k8s.get("service", "keras-store", SYSTEM)
     assert service
     own = service["spec"]["selector"]
     run_fault_source(SYSTEM, image)
-    lead_store_to({**dict.fromkeys(own), "app": "strange-source"})
+    route_store_to({**dict.fromkeys(own), "app": "fault-source"})
     try:
         yield
     finally:
-        lead_store_to({**own, "app": None})
-        k8s.kubectl("delete", "pod,service", "strange-source", "-n", SYSTEM)
+        route_store_to({**own, "app": None})
+        k8s.kubectl("delete", "pod,service", "fault-source", "-n", SYSTEM)
 
 
-def lead_store_to(selector: dict[str, Any]) -> None:
+def route_store_to(selector: dict[str, Any]) -> None:
     patch = json.dumps({"spec": {"selector": selector}})
     k8s.kubectl("patch", "service", "keras-store", "-n", SYSTEM, "-p", patch)
 
 
 @contextmanager
-def store_without_room() -> Iterator[None]:
+def full_store() -> Iterator[None]:
     """The store has a volume that is too little for anything, and its own again afterwards."""
     deployment = k8s.get("deployment", "keras-store", SYSTEM)
     assert deployment
     own = next(each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "data")
     little = {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
-    mount_in_store({**dict.fromkeys(own), **little})
+    set_store_volume({**dict.fromkeys(own), **little})
     try:
         yield
     finally:
-        mount_in_store({**dict.fromkeys(little), **own})
+        set_store_volume({**dict.fromkeys(little), **own})
 
 
-def mount_in_store(volume: dict[str, Any]) -> None:
+def set_store_volume(volume: dict[str, Any]) -> None:
     patch = json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})
     k8s.kubectl("patch", "deployment", "keras-store", "-n", SYSTEM, "--type=strategic", "-p", patch)
     k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
@@ -106,7 +106,7 @@ def labelled(namespace: str, key: str, value: str) -> Iterator[None]:
         k8s.kubectl("label", "namespace", namespace, f"{key}-")
 
 
-def little_memory_for_prepare() -> list[dict[str, Any]]:
+def prepare_memory_policy() -> list[dict[str, Any]]:
     """A policy: a namespace labelled `little-memory: for-prepare` gives the container `prepare` 24 MiB."""
     name = "little-memory-for-prepare"
     mutations = [
@@ -147,7 +147,7 @@ def little_memory_for_prepare() -> list[dict[str, Any]]:
     return [policy, binding]
 
 
-def as_applied(role: dict[str, Any]) -> dict[str, Any]:
+def applied_form(role: dict[str, Any]) -> dict[str, Any]:
     """What the chart says of a role, without what the API server adds."""
     metadata = {key: role["metadata"][key] for key in ("name", "labels", "annotations")}
     return {**{key: role[key] for key in ("apiVersion", "kind", "rules")}, "metadata": metadata}

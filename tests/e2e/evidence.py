@@ -1,4 +1,4 @@
-"""What the cluster shows of a model: its prepare Job and pods, events, and how soon trouble was told."""
+"""What the cluster shows of a model: its prepare Job and pods, events, and how soon fault was told."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import kubectl as k8s
 from environment_faults import SYSTEM
 from keras_models import Model, condition, until
 
-# A server may take this long to warm up before its being unready is trouble.
+# A server may take this long to warm up before its being unready is fault.
 UNREADY_SECONDS = 30
 
 
-def wanted_revision(model: Model) -> str:
+def desired_revision(model: Model) -> str:
     """The revision that the present spec asks for in place of the one that is served, once the source has told it."""
     found: list[str] = []
 
@@ -29,21 +29,21 @@ def wanted_revision(model: Model) -> str:
     return found[0]
 
 
-def of_wanted_revision(model: Model, kind: str) -> list[dict[str, Any]]:
+def of_desired_revision(model: Model, kind: str) -> list[dict[str, Any]]:
     labels = {
         "keras-operator.dev/model": model.name,
-        "keras-operator.dev/revision": wanted_revision(model),
+        "keras-operator.dev/revision": desired_revision(model),
         "app.kubernetes.io/component": "prepare",
     }
     return k8s.get_list(kind, model.namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
 
 
 def prepare_jobs(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "job")
+    return of_desired_revision(model, "job")
 
 
 def prepare_pods(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "pod")
+    return of_desired_revision(model, "pod")
 
 
 def is_failed(job: dict[str, Any]) -> bool:
@@ -56,7 +56,7 @@ def attempt(model: Model) -> int:
     return int(jobs[0]["metadata"]["annotations"]["keras-operator.dev/attempt"]) if jobs else 0
 
 
-def fetching(model: Model) -> str:
+def fetching_pod(model: Model) -> str:
     """The name of the prepare pod, once its container `fetch` runs."""
     found: list[str] = []
 
@@ -71,7 +71,7 @@ def fetching(model: Model) -> str:
     return found[0]
 
 
-def staying_server(model: Model) -> str:
+def remaining_server(model: Model) -> str:
     """The name of a serving pod, but none that an earlier change still ends."""
     pods = k8s.get_list("pod", model.namespace, model.status["selector"])
     return next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
@@ -105,14 +105,14 @@ def uids(namespace: str) -> set[str]:
     return {obj["metadata"]["uid"] for kind in ("pod", "event") for obj in k8s.get_list(kind, namespace)}
 
 
-def seconds_to_tell(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
-    """From the first sign of trouble in the cluster to its being on the KerasModel, by the API's own clock."""
-    signs = list(signs_of_trouble(model, before))
-    assert signs, "nothing in the cluster tells of trouble"
+def seconds_until_reported(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
+    """From the first sign of fault in the cluster to its being on the KerasModel, by the API's own clock."""
+    signs = list(symptoms(model, before))
+    assert signs, "nothing in the cluster tells of fault"
     return (datetime.fromisoformat(failure["time"]) - min(signs)).total_seconds()
 
 
-def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
+def symptoms(model: Model, before: set[str]) -> Iterator[datetime]:
     """When something new became visible: a container that ended badly, a warning, a server unready for too long."""
     for pod in k8s.get_list("pod", model.namespace, f"keras-operator.dev/model={model.name}"):
         if pod["metadata"]["uid"] in before:

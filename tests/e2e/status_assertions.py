@@ -22,28 +22,28 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A test that fails, or whose fixture does, prints what explains it."""
     report = yield
     if report.failed and (namespaces := namespaces_of(item)):
-        report.sections.append(("what the cluster says", explain(namespaces)))
+        report.sections.append(("what the cluster says", describe(namespaces)))
     return report
 
 
-def explain(namespaces: Sequence[str]) -> str:
+def describe(namespaces: Sequence[str]) -> str:
     """Resources, events and last log lines of the namespaces, and the operator's."""
     logs = ("logs", "--prefix", "--all-containers")
-    questions: list[tuple[str, ...]] = []
+    commands: list[tuple[str, ...]] = []
     for name in namespaces:
-        questions += [
+        commands += [
             ("get", "kerasmodels", "-n", name, "-o", "yaml", "--show-managed-fields=false"),
             ("get", "all,pvc,servicemonitors", "-n", name, "-o", "wide"),
             ("get", "events", "-n", name, "--sort-by=.lastTimestamp"),
             (*logs, "--tail=30", "--ignore-errors", "-n", name, "-l", "app.kubernetes.io/managed-by=keras-operator"),
         ]
-    questions.append((*logs, "--tail=60", "-n", "keras-system", "-l", "app.kubernetes.io/part-of=keras-operator"))
-    return "\n\n".join(f"$ kubectl {' '.join(question)}\n{_answer(question)}" for question in questions)
+    commands.append((*logs, "--tail=60", "-n", "keras-system", "-l", "app.kubernetes.io/part-of=keras-operator"))
+    return "\n\n".join(f"$ kubectl {' '.join(command)}\n{_output(command)}" for command in commands)
 
 
-def _answer(question: tuple[str, ...]) -> str:
+def _output(command: tuple[str, ...]) -> str:
     """What kubectl says, or why it says nothing: the test's own failure must not be lost over it."""
     try:
-        return k8s.kubectl(*question, check=False)
+        return k8s.kubectl(*command, check=False)
     except (k8s.CommandError, OSError, UnicodeDecodeError) as error:
         return f"no answer: {error}"

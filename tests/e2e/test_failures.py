@@ -20,32 +20,32 @@ import pytest
 import s3
 from environment_faults import (
     SYSTEM,
+    applied_form,
     apply_as_helm,
-    as_applied,
     evict,
     foreign_service,
+    full_store,
     labelled,
     limit_range,
-    little_memory_for_prepare,
+    prepare_memory_policy,
     quota,
     rule,
-    store_down,
-    store_silent,
-    store_without_room,
+    stopped_store,
     unbound_claim,
+    unresponsive_store,
 )
 from evidence import (
     attempt,
-    fetching,
+    desired_revision,
+    fetching_pod,
     is_failed,
     operator_pod,
     prepare_jobs,
     prepare_pods,
+    remaining_server,
     restarts,
-    seconds_to_tell,
-    staying_server,
+    seconds_until_reported,
     uids,
-    wanted_revision,
     warnings,
 )
 from fault_source import run_fault_source
@@ -55,7 +55,7 @@ sys.path.append(str(Path(__file__).parents[1] / "unit/keras_pipeline"))
 import test_model_file as model_files
 
 # The issue's promise: what is visible in the cluster stands on the KerasModel this many seconds later.
-SECONDS_TO_TELL = 10
+REPORT_SECONDS = 10
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -84,7 +84,7 @@ def client(served) -> Iterator[Client]:
 
 
 @pytest.fixture
-def unharmed(served, client) -> Iterator[None]:
+def uninterrupted(served, client) -> Iterator[None]:
     """During the test the old revision answers every request, and status says that it is there."""
     revision, answered = served.status["servingRevision"], client.answers
     yield
@@ -139,7 +139,7 @@ def tampered(image: str) -> dict[str, Any]:
     return pod_spec(initContainers=[container], containers=[{"name": "server", "env": [path]}])(image)
 
 
-TROUBLES = {
+ROLLOUT_FAULTS = {
     "an image that cannot be pulled": Fault(
         server(image="127.0.0.1:5000/keras-operator/server:forgotten"),
         "ImagePullFailed",
@@ -199,27 +199,27 @@ def server_image() -> str:
 
 
 @pytest.fixture(scope="module")
-def strange(new_namespace, server_image) -> Callable[[str], str]:
+def fault_address(new_namespace, server_image) -> Callable[[str], str]:
     """Addresses of a source that `hangs` or `floods`, each of another file."""
     namespace = new_namespace()
     run_fault_source(namespace, server_image)
-    return lambda how: f"http://strange-source.{namespace}.svc:8080/{how}/{uuid.uuid4().hex[:6]}.keras"
+    return lambda how: f"http://fault-source.{namespace}.svc:8080/{how}/{uuid.uuid4().hex[:6]}.keras"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def little_memory() -> Iterator[None]:
+def memory_policy() -> Iterator[None]:
     """A namespace labelled `little-memory: for-prepare` gives the container `prepare` 24 MiB, whatever it asks for."""
-    policy = little_memory_for_prepare()
+    policy = prepare_memory_policy()
     k8s.apply(*policy)
     yield
     for each in policy:
         k8s.kubectl("delete", each["kind"], each["metadata"]["name"])
 
 
-def test_a_service_that_is_not_ours_is_named_and_never_taken_over(namespace, bucket, strange):
+def test_a_service_of_another_owner_is_reported_and_never_taken_over(namespace, bucket, fault_address):
     model = Model("taken", namespace, bucket)
     k8s.apply(foreign_service("taken"), namespace=namespace)
-    model.apply(strange("hangs"))
+    model.apply(fault_address("hangs"))
     failure = model.wait_failure("NameConflict")
     assert "Service taken exists and was not created by this operator: rename the KerasModel" in failure["message"]
     service = k8s.get("service", "taken", model.namespace)
@@ -230,7 +230,7 @@ def test_a_service_that_is_not_ours_is_named_and_never_taken_over(namespace, buc
     model.delete()
 
 
-@pytest.mark.usefixtures("unharmed")
+@pytest.mark.usefixtures("uninterrupted")
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -238,87 +238,87 @@ def test_a_service_that_is_not_ours_is_named_and_never_taken_over(namespace, buc
         ("unbound", "unbound immediate PersistentVolumeClaims"),
     ],
 )
-def test_a_claim_that_is_missing_or_never_bound_is_told(served, name, words):
+def test_a_missing_or_unbound_claim_is_reported(served, name, words):
     k8s.apply(unbound_claim("unbound"), namespace=served.namespace)
-    before = lead_to(served, f"pvc://{name}/model.keras")
+    before = change_source(served, f"pvc://{name}/model.keras")
     failure = served.wait_failure("VolumeUnavailable")
     assert words in failure["message"]
     assert "create that claim, with a volume that it can be bound to, or correct its name" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_prepare_pod_that_is_deleted_is_told_and_tried_again(served, strange):
-    before = lead_to(served, strange("hangs"))
-    k8s.kubectl("delete", "pod", fetching(served), "-n", served.namespace)
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_deleted_prepare_pod_is_reported_and_the_job_is_retried(served, fault_address):
+    before = change_source(served, fault_address("hangs"))
+    k8s.kubectl("delete", "pod", fetching_pod(served), "-n", served.namespace)
     failure = served.wait_failure("PrepareFailed")
-    assert f"Job digits-prepare-{wanted_revision(served)}" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert f"Job digits-prepare-{desired_revision(served)}" in failure["message"]
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
     assert served.condition("Reconciling")["status"] == "True"
     until(lambda: attempt(served) == 2, "another attempt")
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_prepare_pod_that_is_drained_is_replaced_without_a_word(served, strange):
-    lead_to(served, strange("hangs"))
-    pod, failure = fetching(served), served.status.get("lastFailure")
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_drained_prepare_pod_is_replaced_without_a_failure(served, fault_address):
+    change_source(served, fault_address("hangs"))
+    pod, failure = fetching_pod(served), served.status.get("lastFailure")
     (job,) = prepare_jobs(served)
     evict(pod, served.namespace)
-    until(lambda: fetching(served) != pod, "another pod")
+    until(lambda: fetching_pod(served) != pod, "another pod")
     assert [each["metadata"]["uid"] for each in prepare_jobs(served)] == [job["metadata"]["uid"]]
     assert served.condition("Ready")["reason"] == "Preparing"
     assert served.status.get("lastFailure") == failure
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_prepare_job_past_its_deadline_is_told_with_what_it_waited_for(served, strange):
-    before = lead_to(served, strange("hangs"))
-    fetching(served)
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_prepare_job_past_its_deadline_is_reported_with_its_last_activity(served, fault_address):
+    before = change_source(served, fault_address("hangs"))
+    fetching_pod(served)
     (job,) = prepare_jobs(served)
     patch = json.dumps({"spec": {"activeDeadlineSeconds": 1}})
     k8s.kubectl("patch", "job", job["metadata"]["name"], "-n", served.namespace, "--type=merge", "-p", patch)
     failure = served.wait_failure("DeadlineExceeded", kind="Stalled")
     assert "container fetch" in failure["message"]
-    assert "was still downloading http://strange-source" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert "was still downloading http://fault-source" in failure["message"]
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
     until(lambda: prepare_pods(served) == [], "the Job's pod is gone")
     until(lambda: is_failed(prepare_jobs(served)[0]), "the Job has ended")
     assert served.status["lastFailure"] == failure, "it is remembered when the pod is gone"
 
 
-@pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
-def test_a_rollout_that_cannot_work_is_explained_while_the_old_pods_serve(served, server_image, trouble):
+@pytest.mark.usefixtures("uninterrupted")
+@pytest.mark.parametrize("fault", ROLLOUT_FAULTS.values(), ids=ROLLOUT_FAULTS)
+def test_the_cause_of_a_failed_rollout_is_reported_while_the_old_pods_serve(served, server_image, fault):
     before = uids(served.namespace)
-    served.apply(served.address(), serving={"replicas": 1, **trouble.serving(server_image)})
-    failure = served.wait_failure(trouble.reason)
+    served.apply(served.address(), serving={"replicas": 1, **fault.serving(server_image)})
+    failure = served.wait_failure(fault.reason)
     assert failure["step"] == "serve"
-    for words in trouble.words:
+    for words in fault.words:
         assert words in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_quota_that_refuses_the_new_pod_is_told_while_the_old_one_serves(served):
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_quota_that_rejects_the_new_pod_is_reported_while_the_old_one_serves(served):
     with rule(quota(pods=1), served.namespace):
         until(lambda: k8s.get("resourcequota", "pods", served.namespace)["status"].get("used"), "the quota counts")
-        refuses_the_next_pod(served, "exceeded quota: pods, requested: pods=1")
+        assert_next_pod_is_rejected(served, "exceeded quota: pods, requested: pods=1")
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_limit_range_that_refuses_the_new_pod_is_told_while_the_old_one_serves(served):
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_limit_range_that_rejects_the_new_pod_is_reported_while_the_old_one_serves(served):
     with rule(limit_range(min={"cpu": "2"}), served.namespace):
-        refuses_the_next_pod(served, "minimum cpu usage per Container is 2, but request is 100m")
+        assert_next_pod_is_rejected(served, "minimum cpu usage per Container is 2, but request is 100m")
 
 
-def refuses_the_next_pod(served: Model, words: str) -> None:
+def assert_next_pod_is_rejected(served: Model, words: str) -> None:
     before = uids(served.namespace)
     labels = {"because": f"{crc32(words.encode()):x}"}
     served.apply(served.address(), serving={"replicas": 1, "podTemplate": {"metadata": {"labels": labels}}})
     failure = served.wait_failure("PodRefused")
     assert words in failure["message"]
     assert "change that rule or quota" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
 
 
 OTHER_DIGEST = f"sha256:{'0' * 64}"
@@ -356,9 +356,9 @@ WRONG_SOURCES = {
 }
 
 
-@pytest.mark.usefixtures("unharmed")
+@pytest.mark.usefixtures("uninterrupted")
 @pytest.mark.parametrize(("source", "reason", "words"), WRONG_SOURCES.values(), ids=WRONG_SOURCES)
-def test_a_wrong_source_is_named_while_the_old_file_is_served(served, source, reason, words):
+def test_a_source_failure_is_reported_while_the_old_file_is_served(served, source, reason, words):
     keyless = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keyless"}, "stringData": {"user": "jane"}}
     k8s.apply(keyless, namespace=served.namespace)
     uri = source["uri"].format(own=served.address())
@@ -368,7 +368,7 @@ def test_a_wrong_source_is_named_while_the_old_file_is_served(served, source, re
         assert each in failure["message"]
 
 
-HOSTILE = {
+REJECTED_FILES = {
     "cut in half": ("ModelUnreadable", model_files.UNREADABLE["cut in half"][0], "the upload was cut off"),
     "HDF5 called .keras": ("ModelUnreadable", model_files.UNREADABLE["HDF5 called .keras"][0], "the ending .h5"),
     "a bomb": ("ModelUnsafe", model_files.UNSAFE["a bomb for weights"][0], "would unpack to"),
@@ -382,17 +382,17 @@ HOSTILE = {
 }
 
 
-@pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize(("reason", "file", "words"), HOSTILE.values(), ids=HOSTILE)
-def test_a_file_that_must_not_be_served_is_refused_by_name_while_the_old_one_is_served(served, reason, file, words):
+@pytest.mark.usefixtures("uninterrupted")
+@pytest.mark.parametrize(("reason", "file", "words"), REJECTED_FILES.values(), ids=REJECTED_FILES)
+def test_a_rejected_file_is_reported_while_the_old_one_is_served(served, reason, file, words):
     served.apply(served.upload(file, f"{crc32(file):x}.keras"), serving={"replicas": 1})
     failure = served.wait_failure(reason, kind="Stalled")
     assert failure["step"] == "prepare"
     assert words in failure["message"]
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_model_below_its_bound_is_refused_with_the_figures_while_the_old_one_is_served(served, files):
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_model_below_its_bound_is_rejected_with_the_figures_while_the_old_one_is_served(served, files):
     data = served.upload(files / "digits-test.csv", "digits-test.csv")
     require = [{"metric": "accuracy", "min": "0.9999"}]
     served.apply(served.address(), serving={"replicas": 1}, validation={"data": data, "require": require})
@@ -401,38 +401,38 @@ def test_a_model_below_its_bound_is_refused_with_the_figures_while_the_old_one_i
     assert "0.9999" in failure["message"]
 
 
-@pytest.mark.usefixtures("unharmed")
+@pytest.mark.usefixtures("uninterrupted")
 @pytest.mark.parametrize("kind", ["a quota", "a limit range"])
-def test_a_rule_that_refuses_the_prepare_pod_is_told(served, strange, kind):
+def test_a_rule_that_rejects_the_prepare_pod_is_reported(served, fault_address, kind):
     obj, words = {
         "a quota": (quota(pods=1), "exceeded quota: pods"),
         "a limit range": (limit_range(min={"cpu": "2"}), "minimum cpu usage per Container is 2, but request is 50m"),
     }[kind]
     with rule(obj, served.namespace):
-        before = lead_to(served, strange("hangs"))
+        before = change_source(served, fault_address("hangs"))
         failure = served.wait_failure("PodRefused")
     assert words in failure["message"]
     assert "change that rule or quota" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_prepare_pod_evicted_by_the_kubelet_is_told_and_tried_again(served, strange):
+@pytest.mark.usefixtures("uninterrupted")
+def test_an_evicted_prepare_pod_is_reported_and_the_job_is_retried(served, fault_address):
     room = {"ephemeral-storage": "20Mi"}
     with rule(limit_range(default=room, defaultRequest=room), served.namespace):
-        before = lead_to(served, strange("floods"))
+        before = change_source(served, fault_address("floods"))
         until(lambda: attempt(served) >= 2, "another attempt", timeout=120)
     (first, *_) = [each for each in warnings(served) if each["reason"] == "Evicted"]
     assert "ephemeral" in first["message"]
     assert "20Mi" in first["message"]
     assert "raise that limit" in first["message"]
-    assert seconds_to_tell(served, {"time": first["firstTimestamp"]}, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, {"time": first["firstTimestamp"]}, before) <= REPORT_SECONDS
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_prepare_pod_out_of_memory_is_tried_again_with_twice_as_much_and_then_waits_for_a_human(served, files):
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_prepare_pod_out_of_memory_is_retried_once_with_twice_the_memory_and_then_stalls(served, files):
     with labelled(served.namespace, "little-memory", "for-prepare"):
-        lead_to(served, served.upload(files / "digits.keras", "large.keras"))
+        change_source(served, served.upload(files / "digits.keras", "large.keras"))
         failure = served.wait_failure("OutOfMemory", kind="Stalled")
     assert "container prepare" in failure["message"]
     assert "spec.serving.runtime tensorflow" in failure["message"]
@@ -442,13 +442,13 @@ def test_a_prepare_pod_out_of_memory_is_tried_again_with_twice_as_much_and_then_
     assert any("container prepare" in each and "retries once with twice the memory" in each for each in told)
 
 
-def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, strange, bucket):
+def test_the_operator_survives_the_deletion_of_a_models_namespace(new_namespace, fault_address, bucket):
     namespace = new_namespace()
     # It stays for a while, so that the operator meets refusals.
     holder = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "holder", "finalizers": ["e2e.test/hold"]}}
     k8s.apply(holder, namespace=namespace)
     model = Model("leaving", namespace, bucket)
-    model.apply(strange("hangs"))
+    model.apply(fault_address("hangs"))
     until(lambda: attempt(model) == 1, "there is a Job")
     before = operator_pod()
     k8s.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -464,10 +464,10 @@ def test_a_namespace_goes_with_its_model_and_the_operator_stays(new_namespace, s
     assert "an error of the operator itself" not in log
 
 
-def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(namespace, strange, bucket):
+def test_a_missing_right_is_reported_and_used_once_granted(namespace, fault_address, bucket):
     model = Model("powerless", namespace, bucket)
-    source = strange("hangs")
-    role = as_applied(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
+    source = fault_address("hangs")
+    role = applied_form(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
     with_less = deepcopy(role)
     for granted in with_less["rules"]:
         if "jobs" in granted["resources"]:
@@ -487,19 +487,21 @@ def test_a_right_that_the_operator_lacks_is_named_and_used_once_it_is_there(name
     model.delete()
 
 
-@pytest.mark.usefixtures("unharmed")
+@pytest.mark.usefixtures("uninterrupted")
 @pytest.mark.parametrize("fails", ["is down", "never answers"])
-def test_a_store_that_fails_is_told_by_all_who_need_it_and_missed_by_nobody_else(served, bucket, server_image, fails):
+def test_a_failed_store_is_reported_by_the_models_that_need_it_and_affects_no_other(
+    served, bucket, server_image, fails
+):
     waiting = Model(f"store-{fails.replace(' ', '-')}", served.namespace, bucket)
     before = uids(served.namespace)
-    with store_down() if fails == "is down" else store_silent(server_image):
+    with stopped_store() if fails == "is down" else unresponsive_store(server_image):
         served.apply(served.address(), serving={"replicas": 2})
         waiting.apply(waiting.upload(model_files.UNREADABLE["an HTML page"][0]))
         for model, step in ((served, "serve"), (waiting, "prepare")):
             failure = model.wait_failure("StoreUnavailable")
             assert failure["step"] == step
             assert "keras-store" in failure["message"]
-            assert seconds_to_tell(model, failure, before) <= SECONDS_TO_TELL
+            assert seconds_until_reported(model, failure, before) <= REPORT_SECONDS
     waiting.wait_failure("ModelUnreadable", kind="Stalled")
     served.wait_ready()
     waiting.delete()
@@ -507,31 +509,31 @@ def test_a_store_that_fails_is_told_by_all_who_need_it_and_missed_by_nobody_else
     served.wait_ready()
 
 
-@pytest.mark.usefixtures("unharmed")
-def test_a_bundle_that_lost_a_file_is_told_by_who_needs_it_and_written_anew(served):
+@pytest.mark.usefixtures("uninterrupted")
+def test_a_bundle_that_lost_a_file_is_reported_and_prepared_again(served):
     served.apply(served.address(), serving={"replicas": 2})
     revision = served.wait_ready()["servingRevision"]
     before = uids(served.namespace)
     lose = f"import os; os.remove('/data/{served.namespace}/digits/{revision}/model.onnx')"
     k8s.kubectl("exec", "deployment/keras-store", "-n", SYSTEM, "--", "python", "-c", lose)
-    k8s.kubectl("delete", "pod", staying_server(served), "-n", served.namespace)
+    k8s.kubectl("delete", "pod", remaining_server(served), "-n", served.namespace)
     failure = served.wait_failure("BundleInvalid")
     assert f"{served.namespace}/digits/{revision}/model.onnx" in failure["message"]
     assert "the operator prepares it again" in failure["message"]
-    assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+    assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
     served.wait_ready()
 
 
-def test_a_full_store_is_told_and_used_once_it_has_room(served, client):
+def test_a_full_store_is_reported_and_used_once_it_has_space(served, client):
     first, before = served.wait_ready()["servingRevision"], uids(served.namespace)
-    with store_without_room():
+    with full_store():
         served.apply(served.address(), serving={"replicas": 2, "runtime": "onnxruntime"})
         failure = served.wait_failure("StoreUnavailable")
         assert failure["step"] == "prepare"
         assert "has no room for" in failure["message"]
         assert f"of {served.namespace}/digits/{served.status['desiredRevision']}/" in failure["message"]
         assert "enlarge the store's volume, or delete old bundles" in failure["message"]
-        assert seconds_to_tell(served, failure, before) <= SECONDS_TO_TELL
+        assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS
         assert served.status["servingRevision"] == first
         assert served.condition("Available")["status"] == "True"
     served.wait_ready()
@@ -541,7 +543,7 @@ def test_a_full_store_is_told_and_used_once_it_has_room(served, client):
     assert client.failures == []
 
 
-def lead_to(model: Model, uri: str) -> set[str]:
+def change_source(model: Model, uri: str) -> set[str]:
     """Have another source in place of the one that is served. Returns the pods and events that were there before."""
     before = uids(model.namespace)
     model.apply(uri, serving={"replicas": 1})

@@ -20,7 +20,7 @@ print(json.dumps({"found": found, "base": sys.base_prefix}))
 
 @pytest.mark.parametrize("python", ["python", "python3 of the base"])
 @pytest.mark.parametrize("image", ["operator", "server", "pipeline"])
-def test_an_image_holds_no_tools_to_install_or_build(namespace: str, image: str, python: str) -> None:
+def test_an_image_contains_no_tools_to_install_or_build(namespace: str, image: str, python: str) -> None:
     name = f"look-{uuid.uuid4().hex[:6]}"
     settings = dict(line.split("=", 1) for line in (k8s.ROOT / ".build/images.env").read_text().splitlines())
     # The base's own Python is found where the environment's is not in front of it.

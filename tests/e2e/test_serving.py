@@ -67,7 +67,7 @@ def test_open_inference_protocol_gives_the_same_answers(served, files):
     assert output["data"] == pytest.approx(flat, abs=1e-6)
 
 
-def test_every_claim_in_status_is_there_and_true(served):
+def test_every_field_of_status_is_set_and_true(served):
     status = served.status
     assert status["url"] == f"http://digits.{served.namespace}.svc:8080"
     assert status["servingRevision"] == status["desiredRevision"] == status["history"][0]["revision"]
@@ -88,7 +88,7 @@ def test_every_claim_in_status_is_there_and_true(served):
     }
 
 
-def test_kubectl_get_shows_it_in_a_line(served):
+def test_kubectl_get_prints_one_line(served):
     heading, line = k8s.kubectl("get", "km", "-n", served.namespace).splitlines()
     assert heading.split() == ["NAME", "READY", "STATUS", "REVISION", "RUNTIME", "REPLICAS", "URL", "AGE"]
     assert line.split()[:3] == ["digits", "True", "Serving"]
@@ -117,7 +117,7 @@ def test_prometheus_scrapes_the_model_through_its_service_monitor(served, files)
 
 
 @pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs metrics-server, which not every cluster has")
-def test_kubectl_top_shows_what_the_servers_use(served):
+def test_kubectl_top_shows_the_memory_of_the_servers(served):
     def shown() -> bool:
         lines = k8s.kubectl("top", "pods", "-n", served.namespace, "--no-headers", check=False).splitlines()
         return sum(line.startswith("digits-") and line.endswith("Mi") for line in map(str.strip, lines)) >= 2
@@ -152,7 +152,7 @@ def test_a_new_file_is_rolled_out_without_a_failed_request(served, files):
 def test_the_operator_is_upgraded_under_load_without_a_failed_request(served, files):
     """The next revision is being prepared when the new operator takes over, which then brings other images, too."""
     first, old = served.status["servingRevision"], operator_pods()
-    tag = tagged_again()
+    tag = retag_images()
     images, _ = read_digits(files / "digits-test.csv", count=1)
     with served.node_port() as url, Client(served, url, images) as client:
         spec = {"spec": {"serving": {"runtime": "onnxruntime"}}}
@@ -194,7 +194,7 @@ def images_of(model: Model) -> list[str]:
     return [pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods]
 
 
-def tagged_again() -> str:
+def retag_images() -> str:
     """Another tag of the images that are installed."""
     operator = k8s.get("deployment", "keras-operator", "keras-system")
     assert operator
@@ -213,7 +213,7 @@ def tagged_again() -> str:
     return again
 
 
-def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served, files):
+def test_a_rejected_model_never_replaces_the_served_one(served, files):
     before = served.status["servingRevision"]
     images, _ = read_digits(files / "digits-test.csv", count=1)
     with served.forward() as url, Client(served, url, images) as client:
@@ -228,7 +228,7 @@ def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served
     assert client.failures == []
 
 
-def test_a_service_monitor_goes_and_comes_with_its_definition(served):
+def test_a_service_monitor_is_removed_and_created_with_its_crd(served):
     name = "servicemonitors.monitoring.coreos.com"
     definition = json.loads(k8s.kubectl("get", "crd", name, "-o", "json"))
     for field in ("uid", "resourceVersion", "creationTimestamp", "generation"):

@@ -68,7 +68,7 @@ def printed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(result.stdout)
 
 
-def test_every_namespace_of_the_module_is_explained(printed: str):
+def test_a_failure_prints_every_namespace_of_its_module(printed: str):
     fixture, test = printed.split("the test broke", 1)
     for name in ("first", "second"):
         assert f"$ kubectl get kerasmodels -n {name}" in fixture
@@ -79,7 +79,7 @@ def test_every_namespace_of_the_module_is_explained(printed: str):
     assert fixture.count("OF keras-system") == 1, "the operator's log is printed once"
 
 
-def test_a_kubectl_that_fails_hides_nothing(printed: str):
+def test_a_failing_kubectl_does_not_hide_the_failure_of_the_test(printed: str):
     assert "RuntimeError: the fixture broke" in printed
     assert "$ kubectl get events -n first --sort-by=.lastTimestamp\nno answer: it did not end within 120 s" in printed
     assert "INTERNALERROR" not in printed

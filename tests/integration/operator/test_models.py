@@ -53,7 +53,7 @@ class Case:
 
     make: Callable[[], bytes]
     reason: str
-    says: list[str]
+    message_parts: list[str]
     suffix: str = ".keras"
     late: bool = False
     csv: bytes | None = None
@@ -326,7 +326,7 @@ class Preparer:
         with contextlib.redirect_stderr(io.StringIO()) as log:
             report = step_report(request, source.parent)
         message = encode_report(report).decode()
-        scene.kubelet.hands_over(scene.name, "prepare", 0 if report.failure is None else 1, message)
+        scene.kubelet.end_container(scene.name, "prepare", 0 if report.failure is None else 1, message)
         return log.getvalue()
 
 
@@ -345,14 +345,14 @@ def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     scenes = {what: preparer.create(f"model-{number}") for number, what in enumerate(CASES)}
     running = RunningPods(preparer.kube, preparer.namespace, tmp_path_factory.mktemp("pods"))
     for scene in scenes.values():
-        scene.kubelet.prepares(scene.name)
+        scene.kubelet.complete_prepare(scene.name)
     for scene in scenes.values():
-        for pod in scene.kubelet.serves(scene.name):
+        for pod in scene.kubelet.make_servers_ready(scene.name):
             running.start(pod)
     made = {what: case.make() for what, case in CASES.items()}
     CANARY.unlink(missing_ok=True)
     with running:
-        asked = running.all_asked()
+        asked = running.wait_for_answers()
         served = {}
         for what, scene in scenes.items():
             scene.wait_for("Ready", "True")
@@ -367,7 +367,7 @@ def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
             with contextlib.suppress(AssertionError):  # the test of this case will fail, and no other
                 wait_until(partial(_failed, scene), f"{scene.name} to fail")
             status[what] = scene.status()
-        answers = running.all_asked() - asked
+        answers = running.wait_for_answers() - asked
     return {
         what: Told(status[what], logs[what], served[what], answers[scene.name], running.failures.get(scene.name, ""))
         for what, scene in scenes.items()
@@ -382,7 +382,7 @@ def _failed(scene: ModelFixture) -> bool:
 def test_a_wrong_model_is_refused_with_culprit_and_remedy(told: dict[str, Told], what: str) -> None:
     case, ready = CASES[what], told[what].condition("Ready")
     assert (ready["status"], ready["reason"]) == ("False", case.reason), ready["message"]
-    assert [words for words in case.says if words not in ready["message"]] == [], ready["message"]
+    assert [words for words in case.message_parts if words not in ready["message"]] == [], ready["message"]
     assert told[what].status["lastFailure"]["message"] == ready["message"], told[what].log
 
 

@@ -1,4 +1,4 @@
-"""The chart's roles beside what the operator really asks for, as the API server's own audit log has it."""
+"""The chart's roles, compared with the operator's requests in the audit log of the API server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from chart import ACCOUNT, NAMESPACE, login, roles
 from cluster.apiserver import SERVICE_MONITOR_CRD, ApiServer
-from fault_source import Source
+from fault_source import FaultSource
 from kube import Kube, Object, wait_until
 from model_fixture import ModelFixture
 from operator_process import OperatorProcess
@@ -20,7 +20,7 @@ from keras_api.crd import custom_resource_definition
 from keras_store.sources.registry import SCHEMES
 
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-OURS = {"app.kubernetes.io/managed-by": None}
+MANAGED = {"app.kubernetes.io/managed-by": None}
 CHILDREN = ("serviceaccounts", "services", "deployments", "servicemonitors")
 
 
@@ -31,17 +31,17 @@ class Right(NamedTuple):
     verb: str
 
 
-# Granted although no scene below makes the operator ask for it, and why.
-NOT_ASKED_FOR_HERE = {
-    # A cluster may want it of whoever makes children that block their owner's deletion; it is no request.
+# Rights that are granted, and not used in this test, with the reason.
+NOT_EXERCISED = {
+    # Some clusters require it of clients that create children that block their owner's deletion; it is no request.
     Right("keras-operator.dev", "kerasmodels/finalizers", "update"),
-    # When a status is refused, to tell whether the model is gone: tests/integration/operator/test_interruptions.py.
+    # After a rejected status, to check whether the model exists: tests/integration/operator/test_interruptions.py.
     Right("keras-operator.dev", "kerasmodels", "get"),
 }
 
 
-class Audited:
-    """A new API server that writes down what one account asks for."""
+class AuditedApiServer:
+    """A new API server that logs the requests of one account."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "audit.log"
@@ -51,30 +51,30 @@ class Audited:
         flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self._log}"]
         self.server = ApiServer(folder / "api", controller_manager=True, flags=flags)
 
-    def asked(self) -> set[Right]:
-        """What was asked for and granted. Applying what is not there yet takes the right to create it, too."""
+    def used(self) -> set[Right]:
+        """The rights that were used. To apply an object that does not exist needs the right to create it, too."""
         found = set()
         for code, right in self._requests():
             if code != 403:
                 found |= {right, right._replace(verb="create")} if (right.verb, code) == ("patch", 201) else {right}
         return found
 
-    def refused(self) -> set[Right]:
-        """What was asked for in vain."""
+    def denied(self) -> set[Right]:
+        """The rights of requests that were denied."""
         return {right for code, right in self._requests() if code == 403}
 
     def _requests(self) -> Iterator[tuple[int, Right]]:
         for line in self._log.read_text().splitlines():
             event = json.loads(line)
-            about = event.get("objectRef", {})  # none: discovery, which everybody may do
+            about = event.get("objectRef", {})  # none: discovery, which every account may do
             if "resource" in about and "responseStatus" in event:
                 resource = "/".join(part for part in (about["resource"], about.get("subresource")) if part)
                 yield event["responseStatus"]["code"], Right(about.get("apiGroup", ""), resource, event["verb"])
 
 
 @pytest.fixture
-def audited(tmp_path: Path) -> Iterator[Audited]:
-    audited = Audited(tmp_path)
+def audited(tmp_path: Path) -> Iterator[AuditedApiServer]:
+    audited = AuditedApiServer(tmp_path)
     with audited.server as server:
         kube = Kube(server.kubeconfig)
         kube.create(custom_resource_definition(SCHEMES))
@@ -86,7 +86,7 @@ def audited(tmp_path: Path) -> Iterator[Audited]:
 
 
 def _granted(objects: Iterable[Object]) -> set[Right]:
-    """What the roles allow that are bound to the operator's account."""
+    """The rights in the roles that are bound to the operator's account."""
     bound = {
         (obj["roleRef"]["kind"], obj["roleRef"]["name"])
         for obj in objects
@@ -104,12 +104,12 @@ def _granted(objects: Iterable[Object]) -> set[Right]:
 
 
 @pytest.mark.parametrize(
-    ("options", "works_elsewhere"),
+    ("options", "is_cluster_wide"),
     [((), True), (("--set=watchNamespaces={team-a}",), False)],
     ids=["cluster-wide", "one namespace"],
 )
-def test_the_chart_grants_what_the_operator_asks_for_and_nothing_else(
-    audited: Audited, source: Source, tmp_path: Path, options: tuple[str, ...], works_elsewhere: bool
+def test_the_chart_grants_exactly_the_rights_that_the_operator_uses(
+    audited: AuditedApiServer, source: FaultSource, tmp_path: Path, options: tuple[str, ...], is_cluster_wide: bool
 ) -> None:
     kube = Kube(audited.server.kubeconfig)
     objects = roles(*options)
@@ -117,65 +117,65 @@ def test_the_chart_grants_what_the_operator_asks_for_and_nothing_else(
         kube.create(obj)
     account = login(kube, audited.server, tmp_path)
     settings = {"lease": f"{NAMESPACE}/keras-operator"}
-    settings |= {} if works_elsewhere else {"watch_namespaces": "team-a"}
+    settings |= {} if is_cluster_wide else {"watch_namespaces": "team-a"}
     with OperatorProcess(account, tmp_path / "log", pod_name="before", **settings):
         pass
     with OperatorProcess(account, tmp_path / "log", pod_name="after", **settings):
         here, elsewhere = ModelFixture(kube, "team-a"), ModelFixture(kube, "team-b")
         elsewhere.create(source.url)
-        _live(here, source, audited)
+        _exercise(here, source, audited)
         lease = kube.get("leases", NAMESPACE, "keras-operator")
         assert lease is not None
         assert lease["spec"]["holderIdentity"] == "after"
-        assert bool(elsewhere.status()) is works_elsewhere
-    assert audited.refused() == set()
-    assert sorted(_granted(objects) - audited.asked()) == sorted(NOT_ASKED_FOR_HERE)
+        assert bool(elsewhere.status()) is is_cluster_wide
+    assert audited.denied() == set()
+    assert sorted(_granted(objects) - audited.used()) == sorted(NOT_EXERCISED)
 
 
-def _live(scene: ModelFixture, source: Source, audited: Audited) -> None:
-    """Let one model meet everything that makes the operator ask for something."""
+def _exercise(model: ModelFixture, source: FaultSource, audited: AuditedApiServer) -> None:
+    """Bring a model into every situation in which the operator sends another kind of request."""
     source.token = "s3cret"
     data = {"HTTP_BEARER_TOKEN": base64.b64encode(source.token.encode()).decode()}
-    metadata = {"name": "reader", "namespace": scene.namespace}
-    scene.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
-    first = scene.serve(source.url, source={"secretRef": {"name": "reader"}})
+    metadata = {"name": "reader", "namespace": model.namespace}
+    model.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    first = model.serve(source.url, source={"secretRef": {"name": "reader"}})
 
-    # Children that are lost from sight, or gone.
+    # Children without the label of the watch, and a deleted child.
     for plural in CHILDREN:
-        scene.kube.patch(plural, scene.namespace, "digits", {"metadata": {"labels": OURS}})
-        wait_until(lambda plural=plural: _is_labelled(scene.child(plural)), f"the label of the {plural}")
-    scene.kube.delete("deployments", scene.namespace, "digits")
-    scene.wait_for_child("deployments")
-    scene.kubelet.serves("digits")
+        model.kube.patch(plural, model.namespace, "digits", {"metadata": {"labels": MANAGED}})
+        wait_until(lambda plural=plural: _is_labelled(model.child(plural)), f"the label of the {plural}")
+    model.kube.delete("deployments", model.namespace, "digits")
+    model.wait_for_child("deployments")
+    model.kubelet.make_servers_ready("digits")
 
-    # A next revision: its Job is lost from sight, its pods are silent, and its server does not turn ready.
-    scene.change(serving={"runtime": "onnxruntime"})
-    second = wait_until(lambda: (found := scene.status()["desiredRevision"]) != first and found, "a next revision")
+    # Another revision: its Job loses the label, its pod does not start, and its server does not become ready.
+    model.change(serving={"runtime": "onnxruntime"})
+    second = wait_until(lambda: (found := model.status()["desiredRevision"]) != first and found, "another revision")
     job = f"digits-prepare-{second}"
-    scene.wait_for_child("jobs", job)
-    scene.kube.patch("jobs", scene.namespace, job, {"metadata": {"labels": OURS}})
-    wait_until(lambda: _is_labelled(scene.child("jobs", job)), "the label of the Job")
-    wait_until(lambda: Right("", "events", "list") in audited.asked(), "a look at the silent pod's events")
-    scene.kubelet.prepares("digits", second)
-    (server,) = scene.kubelet.server_pods("digits", revision=second)
+    model.wait_for_child("jobs", job)
+    model.kube.patch("jobs", model.namespace, job, {"metadata": {"labels": MANAGED}})
+    wait_until(lambda: _is_labelled(model.child("jobs", job)), "the label of the Job")
+    wait_until(lambda: Right("", "events", "list") in audited.used(), "a lookup of the stuck pod's Events")
+    model.kubelet.complete_prepare("digits", second)
+    (server,) = model.kubelet.server_pods("digits", revision=second)
     running = {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "ready": False, "restartCount": 0}
-    scene.kubelet.says(
+    model.kubelet.set_status(
         server, phase="Running", containerStatuses=[{"name": "server", "image": "i", "imageID": "i", **running}]
     )
-    scene.wait_for("Ready", "False", "NotReady")
-    scene.kubelet.turns_ready(server)
-    scene.wait_for("Ready", "True")
+    model.wait_for("Ready", "False", "NotReady")
+    model.kubelet.make_ready(server)
+    model.wait_for("Ready", "True")
 
-    # The pods of a next template are refused.
-    scene.rule("ResourceQuota", {"hard": {"pods": "0"}})
-    scene.change(serving={"podTemplate": {"metadata": {"labels": {"try": "again"}}}})
-    scene.wait_for("Ready", "False", "PodRefused")
+    # The pods of another template are rejected.
+    model.rule("ResourceQuota", {"hard": {"pods": "0"}})
+    model.change(serving={"podTemplate": {"metadata": {"labels": {"try": "again"}}}})
+    model.wait_for("Ready", "False", "PodRefused")
 
-    # What has had its time is deleted.
-    wait_until(lambda: scene.child("jobs", f"digits-prepare-{first}") is None, "the first revision's Job to go")
-    scene.change(monitoring={"serviceMonitor": {"enabled": False}})
-    wait_until(lambda: scene.child("servicemonitors") is None, "the ServiceMonitor to go")
+    # Obsolete objects are deleted.
+    wait_until(lambda: model.child("jobs", f"digits-prepare-{first}") is None, "the first revision's Job to be deleted")
+    model.change(monitoring={"serviceMonitor": {"enabled": False}})
+    wait_until(lambda: model.child("servicemonitors") is None, "the ServiceMonitor to be deleted")
 
 
 def _is_labelled(child: Object | None) -> bool:
-    return child is not None and OURS.keys() <= child["metadata"].get("labels", {}).keys()
+    return child is not None and MANAGED.keys() <= child["metadata"].get("labels", {}).keys()

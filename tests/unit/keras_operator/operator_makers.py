@@ -33,7 +33,7 @@ from keras_store.sources.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"
-REFUSED_UID = "uid-of-refused-deployment"
+REJECTED_UID = "uid-of-refused-deployment"
 KEY = Key("team-a", "digits")
 FOUND = SourceResolution(Fingerprint("etag-1", 100_000))
 SETTINGS = Settings(
@@ -90,9 +90,9 @@ def model(status: Object | None = None, **spec: Any) -> KerasModel:
 
 def live(kind: Kind, rendered: Object, status: Object | None = None, version: int = 10, **metadata: Any) -> Object:
     """A child as the API server sends it back after we applied what was rendered."""
-    wanted, _ = annotated(rendered)
+    desired, _ = annotated(rendered)
     return {
-        **wanted,
+        **desired,
         "metadata": {
             "uid": f"uid-{kind.name}-{version}",
             "creationTimestamp": ago(3600),
@@ -101,7 +101,7 @@ def live(kind: Kind, rendered: Object, status: Object | None = None, version: in
             "managedFields": [
                 {"manager": MANAGER, "operation": "Apply", "time": ago(60), "fieldsV1": {"f:spec": {}}},
             ],
-            **wanted["metadata"],
+            **desired["metadata"],
             **metadata,
         },
         "status": status or {},
@@ -223,13 +223,13 @@ def deployment_status(replicas: int = 1, ready: int = 1, *, generation: int = 1,
 NOT_ADMITTED = {"type": "ReplicaFailure", "status": "True", "message": "of then", "lastTransitionTime": ago(30)}
 
 
-def refused_deployment(revision: str, **metadata: Any) -> Object:
+def rejected_deployment(revision: str, **metadata: Any) -> Object:
     """A Deployment that says that pods were not admitted."""
     rendered = deployment(model(), revision, summary(), SETTINGS)
-    return live(DEPLOYMENT, rendered, deployment_status(0, 0, conditions=[NOT_ADMITTED]), uid=REFUSED_UID, **metadata)
+    return live(DEPLOYMENT, rendered, deployment_status(0, 0, conditions=[NOT_ADMITTED]), uid=REJECTED_UID, **metadata)
 
 
-def replica_set(count: int, revision: str, *, refused: bool = True, owner: str = REFUSED_UID) -> Object:
+def replica_set(count: int, revision: str, *, refused: bool = True, owner: str = REJECTED_UID) -> Object:
     """The ReplicaSet of that Deployment's template with that count."""
     return {
         "metadata": {
@@ -243,7 +243,7 @@ def replica_set(count: int, revision: str, *, refused: bool = True, owner: str =
     }
 
 
-def scene(
+def observed_state(
     subject: KerasModel,
     *children: tuple[Kind, Object],
     pods: tuple[Object, ...] = (),

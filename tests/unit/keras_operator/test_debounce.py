@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from operator_makers import CONFIG, NOW, SETTINGS, ago, deployment_status, live, model, pod, scene, summary
+from operator_makers import CONFIG, NOW, SETTINGS, ago, deployment_status, live, model, observed_state, pod, summary
 
 from keras_api.reasons import ConditionType
 from keras_operator.components.deployment import deployment
@@ -19,7 +19,7 @@ from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import DEPLOYMENT, Object
 from keras_operator.state.source_resolution import SourceResolution
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 PREPARED: Object = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 NO_POD_YET = deployment_status(0, 0, conditions=[])
 
@@ -32,7 +32,7 @@ def ready(status: str, reason: str) -> Object:
 PREPARING = ready("False", "Preparing")
 
 
-def hold(
+def seconds(
     before: Object | None,
     *,
     age: float = 1,
@@ -46,16 +46,16 @@ def hold(
     rendered = deployment(subject, REVISION, summary(), SETTINGS)
     child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
     evidence = {child["metadata"]["uid"]: evidence} if evidence else None
-    observed = scene(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
+    observed = observed_state(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
     return debounce_seconds(
         subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
     )
 
 
-def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
-    assert hold(PREPARING) == FIRST_PODS_SECONDS - 1
-    assert hold(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
-    assert hold(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
+def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
+    assert seconds(PREPARING) == FIRST_PODS_SECONDS - 1
+    assert seconds(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
+    assert seconds(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
         ),
     ],
 )
-def test_what_is_news_is_said_at_once(situation: dict[str, Any]) -> None:
-    assert hold(**situation) is None
+def test_a_status_with_new_information_is_written_at_once(situation: dict[str, Any]) -> None:
+    assert seconds(**situation) is None
 
 
-def test_a_source_gets_a_moment_to_answer_before_anything_is_said() -> None:
-    def hold_first(asked_ago: float | None, before: Object | None = None) -> float | None:
+def test_the_first_status_waits_for_the_answer_of_the_source() -> None:
+    def seconds_first(asked_ago: float | None, before: Object | None = None) -> float | None:
         subject = model(before)
         asked = None if asked_ago is None else NOW - timedelta(seconds=asked_ago)
-        observed = scene(subject, resolution=replace(SourceResolution(), asked=asked))
+        observed = observed_state(subject, resolution=replace(SourceResolution(), asked=asked))
         return debounce_seconds(
             subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
         )
 
-    assert hold_first(1) == FIRST_ANSWER_SECONDS - 1
-    assert hold_first(FIRST_ANSWER_SECONDS) is None
-    assert hold_first(None) is None
-    assert hold_first(1, PREPARING) is None
+    assert seconds_first(1) == FIRST_ANSWER_SECONDS - 1
+    assert seconds_first(FIRST_ANSWER_SECONDS) is None
+    assert seconds_first(None) is None
+    assert seconds_first(1, PREPARING) is None

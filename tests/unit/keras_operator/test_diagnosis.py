@@ -151,7 +151,7 @@ def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, 
     assert cause is None or words in cause.message
 
 
-def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
+def test_a_ready_pod_has_no_failure_whatever_its_history() -> None:
     past = ready_pod("r")
     past["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
     assert cause_of(observed(past), NOW) is None
@@ -166,7 +166,7 @@ def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
         (Evidence("Failed", 'Error: secret "reader" not found', "server"), Reason.SECRET_NOT_FOUND),
     ],
 )
-def test_an_event_speaks_for_a_silent_pod(evidence: Evidence, reason: Reason) -> None:
+def test_an_event_explains_a_pod_whose_status_does_not(evidence: Evidence, reason: Reason) -> None:
     cause = cause_of(observed(pod("server", "r")), NOW, evidence)
     assert cause is not None
     assert (cause.reason, evidence.message.removeprefix("Error: ") in cause.message) == (reason, True)
@@ -182,7 +182,7 @@ def test_an_event_speaks_for_a_silent_pod(evidence: Evidence, reason: Reason) ->
         ('Error: secret "reader" not found', ("CreateContainerConfigError", 'secret "reader" not found')),
     ],
 )
-def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str, str]) -> None:
+def test_an_event_gives_the_same_cause_as_the_later_status(event: str, waiting: tuple[str, str]) -> None:
     early = cause_of(observed(pod("server", "r")), NOW, Evidence("Failed", event, "server"))
     late = cause_of(observed(pod("server", "r", containerStatuses=[_waiting(*waiting)])), NOW)
     assert early == late
@@ -196,13 +196,13 @@ def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str
         (Evidence("FailedScheduling", "0/1 nodes are available"), False),
     ],
 )
-def test_events_without_news_are_passed_over(event: Evidence, telling: bool) -> None:
+def test_uninformative_events_are_ignored(event: Evidence, telling: bool) -> None:
     assert is_informative(event) is telling
 
 
 @pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
 @pytest.mark.parametrize("prefix", ["", "(combined from similar events): "])
-def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attempt: str) -> None:
+def test_a_repeated_rejection_always_has_the_same_message(prefix: str, attempt: str) -> None:
     evidence = Evidence(
         "FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q'
     )
@@ -210,7 +210,7 @@ def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attemp
     assert told.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
 
 
-def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:
+def test_the_startup_timeout_begins_when_the_pod_is_scheduled() -> None:
     placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
     found = startup_timeout_at(observed(pod("server", "r", conditions=[placed])))
     assert found is not None
@@ -227,7 +227,7 @@ def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:
         ),
     ],
 )
-def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, words: str) -> None:
+def test_a_server_that_does_not_become_ready_is_reported_with_its_last_log_line(line: str, words: str) -> None:
     cause = cause_of(observed(pod("server", "r", **_running(31))), NOW, Evidence(LOG, line))
     assert cause is not None
     assert words in cause.message
@@ -241,7 +241,7 @@ def test_a_server_that_does_not_turn_ready_is_told_in_its_own_words(line: str, w
         (121, f"container server of pod pod-a runs for more than 120 s and is not ready and says: {DOWNLOADING}"),
     ],
 )
-def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, words: str | None) -> None:
+def test_a_server_has_more_time_while_it_downloads_its_bundle(seconds: float, words: str | None) -> None:
     line = f'{{"level":"info","message":"{DOWNLOADING}"}}'
     cause = cause_of(observed(pod("server", "r", **_running(seconds))), NOW, Evidence(LOG, line))
     assert (cause is None) if words is None else (cause is not None and words in cause.message)
@@ -250,7 +250,7 @@ def test_a_server_is_given_more_time_while_it_gets_its_bundle(seconds: float, wo
 SILENT = f"{TRYING_AGAIN} in 0.5 s (attempt 1 failed): http://store: no answer in time (not a byte for 25 s)"
 
 
-def test_a_store_that_is_silent_is_told_before_the_server_gives_up() -> None:
+def test_a_store_that_does_not_answer_is_reported_before_the_server_gives_up() -> None:
     cause = cause_of(observed(pod("server", "r", **_running(31))), NOW, Evidence(LOG, f'{{"message":"{SILENT}"}}'))
     assert cause is not None
     assert cause.reason is Reason.STORE_UNAVAILABLE
@@ -270,7 +270,7 @@ def test_a_store_that_is_silent_is_told_before_the_server_gives_up() -> None:
     ],
     ids=["begins again", "is silent again", "no answer yet", "got its bundle"],
 )
-def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
+def test_store_unavailable_is_reported_until_the_store_has_answered(
     seconds: float, line: str | None, reason: Reason
 ) -> None:
     status = _running(seconds)
@@ -281,13 +281,13 @@ def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
     assert cause.reason is reason
 
 
-def test_a_server_that_was_ready_since_has_no_trouble_with_the_store() -> None:
+def test_store_unavailable_is_not_reported_after_the_server_was_ready() -> None:
     status = _running(5)
     status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.STORE_UNAVAILABLE)
     assert cause_of(observed(pod("server", "r", **status)), NOW) is None
 
 
-def test_a_server_that_crashed_may_turn_ready_when_it_runs_again() -> None:
+def test_a_crash_is_not_reported_while_the_server_runs_again() -> None:
     status = _running(5)
     status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.CRASH_LOOP)
     status["conditions"][0]["lastTransitionTime"] = ago(100)
@@ -300,7 +300,7 @@ def _ended_ago(seconds: float, reason: Reason) -> Object:
     return end
 
 
-def test_a_log_line_without_end_is_cut() -> None:
+def test_a_long_log_line_is_cut() -> None:
     assert len(spoken("x" * 10_000)) == 300
 
 
@@ -315,7 +315,7 @@ def test_a_log_line_without_end_is_cut() -> None:
         ({"phase": "Running"}, False),
     ],
 )
-def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, silent: bool) -> None:
+def test_only_a_pod_that_is_stuck_without_a_cause_has_a_startup_timeout(status: Object, silent: bool) -> None:
     assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is silent
 
 
@@ -327,6 +327,6 @@ def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, sil
         ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
     ],
 )
-def test_only_a_server_that_runs_is_asked_for_its_log(status: Object, container: str | None) -> None:
+def test_only_a_running_container_of_a_server_has_a_readiness_timeout(status: Object, container: str | None) -> None:
     unready = readiness_timeout_at(observed(pod("server", "r", **status)))
     assert (unready and unready[1]) == container

@@ -45,5 +45,5 @@ REMEMBERED: dict[str, tuple[Object, SourceResolution]] = {
 
 
 @pytest.mark.parametrize(("said", "known"), REMEMBERED.values(), ids=REMEMBERED)
-def test_status_remembers(said: Object, known: SourceResolution) -> None:
+def test_the_resolution_is_restored_from_status(said: Object, known: SourceResolution) -> None:
     assert remembered(parse_model(body(said))) == known
