@@ -97,8 +97,8 @@ def test_the_operator_survives_an_api_outage(
         model.kubelet.make_servers_ready("digits", 2)
         model.wait_for("Ready", "True", "Serving")
         applied = operator.applies() - before
-        # Deleted children are created again: a garbage collector that starts before the API serves KerasModels may treat
-        # them as deleted. Children that exist are not applied again.
+        # Deleted children are created again: a garbage collector that starts before the API serves KerasModels may
+        # treat them as deleted. Children that exist are not applied again.
         needless = {kind: count for kind, count in applied.items() if kind[1] != "missing"}
         assert needless == {("Deployment", "changed"): 1}
 
