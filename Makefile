@@ -1,12 +1,12 @@
 # Every target runs one script. `make` without a target lists them.
 SHELL := /bin/bash
-PYTEST := .venv/bin/python -m pytest
+PYTEST := .venv/bin/coverage run -m pytest
 # Integration tests mostly wait, so three workers share two cores. A worker runs whole files, which start their API
 # servers and models once, in the order of the folders: the longest ones first.
 WORKERS ?= 3
 SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-unit test-integration test-e2e cluster cluster-down down images generate golden lock verify fmt bench
+.PHONY: help demo test test-unit test-integration coverage test-e2e cluster cluster-down down images generate golden lock verify fmt bench
 
 help: ## list all targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -14,7 +14,7 @@ help: ## list all targets
 demo: .venv/ready ## serve a model on a new single-node Kubernetes (CLUSTER=current: on your cluster, with IMAGE_REGISTRY)
 	.venv/bin/python hack/demo.py
 
-test: verify test-unit test-integration test-e2e ## run all checks and tests, as in CI
+test: verify test-unit test-integration coverage test-e2e ## run all checks and tests, as in CI
 
 test-unit: .venv/ready ## run the unit tests, which take seconds and need only Python
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
@@ -22,6 +22,9 @@ test-unit: .venv/ready ## run the unit tests, which take seconds and need only P
 test-integration: .venv/ready ## run the integration tests with a real etcd, kube-apiserver and servers
 	@python3 hack/cluster build apiserver helm s3
 	$(PYTEST) tests/integration hack/cluster/tests $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+coverage: ## print the coverage of the last unit and integration tests
+	hack/coverage.sh
 
 test-e2e: .venv/ready ## run the end-to-end tests on the cluster, with the images and the chart
 	hack/e2e.sh $(PYTEST_ARGS)
@@ -42,10 +45,10 @@ generate: .venv/ready ## generate the CRD, the reference pages, and tables in th
 	.venv/bin/python hack/generate.py
 
 golden: .venv/ready ## update the golden files of the rendering tests, for review in the diff
-	UPDATE_GOLDEN=1 $(PYTEST) tests/unit $(PYTEST_ARGS)
+	UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/unit $(PYTEST_ARGS)
 
 lock: .venv/ready ## lock the dependencies of pyproject.toml in requirements/ (UPGRADE=1: with the newest versions)
-	.venv/bin/python hack/lock.py $(if $(UPGRADE),--upgrade)
+	PATH="$$(dirname "$$(hack/uv.sh)"):$$PATH" .venv/bin/python hack/lock.py $(if $(UPGRADE),--upgrade)
 
 verify: .venv/ready ## check lint, types, package dependencies, generated files, chart and examples
 	hack/verify.sh

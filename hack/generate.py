@@ -252,7 +252,11 @@ def chart_values_page() -> str:
 
 def with_tables(path: str) -> str:
     """The text of a page in which every table between markers is new."""
-    tables: dict[str, Callable[[str], str]] = {"values": lambda _: values_table(), "results": results_table}
+    tables: dict[str, Callable[[str], str]] = {
+        "values": lambda _: values_table(),
+        "permissions": lambda _: permissions_table(),
+        "results": results_table,
+    }
     return re.sub(
         r"(<!-- table of (\w+)(?: of (\S+))? -->\n).*?(<!-- end -->)",
         lambda found: found[1] + tables[found[2]](found[3]) + found[4],
@@ -265,6 +269,13 @@ def values_table() -> str:
     """The values of the chart, without their types."""
     lines = ["| Value | Default | Meaning |", "|---|---|---|"]
     lines += [table_row(f"`{each.path}`", f"`{each.default}`", each.description) for each in chart_values.values()]
+    return "\n".join(lines) + "\n"
+
+
+def permissions_table() -> str:
+    """The permissions of the operator in the namespaces of its models."""
+    lines = ["| Resource | Verbs | Purpose |", "|---|---|---|"]
+    lines += [table_row(f"`{rule.resource}`", ", ".join(rule.verbs), rule.why) for rule in rules(COMPONENTS)]
     return "\n".join(lines) + "\n"
 
 

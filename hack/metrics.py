@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from keras_operator.kube.metrics import Metrics as OperatorMetrics
 from keras_server.metrics import Metrics as ServerMetrics
-from keras_store.server import StoreServer
-from keras_store.tokens import TokenReviews
+from keras_store.server.app import StoreApp
+from keras_store.server.tokens import TokenReviewer
 
 # Collectors of prometheus_client itself.
 STANDARD = ("process_", "python_")
@@ -49,8 +49,8 @@ def _store() -> CollectorRegistry:
     disk: Any = SimpleNamespace(free_bytes=int)
     api_server: Any = None  # no request is made
     registry = CollectorRegistry()
-    StoreServer(disk, None, registry)
-    TokenReviews(api_server, registry)
+    StoreApp(disk, None, registry)
+    TokenReviewer(api_server, registry)
     return registry
 
 

@@ -19,6 +19,7 @@ from row import Row
 
 from keras_api.manifest import SourceRecord
 from keras_api.prepare_request import PrepareRequest, encode_request
+from keras_api.work_folder import WorkFolder
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -55,16 +56,17 @@ def measure() -> list[Row]:
     ]
 
 
-def prepare(source: Path, work: Path) -> float:
+def prepare(source: Path, folder: Path) -> float:
     """Duration of the prepare step as a process, in seconds."""
-    (work / "source").mkdir(parents=True)
-    (work / "source/model.keras").write_bytes(source.read_bytes())
+    work = WorkFolder(folder)
+    work.source.mkdir(parents=True)
+    work.model(".keras").write_bytes(source.read_bytes())
     digest = f"sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}"
     record = SourceRecord(
         uri="file:///digits.keras", fingerprint="bench", digest=digest, size_bytes=source.stat().st_size
     )
     request = PrepareRequest(namespace="bench", model="digits", revision="bench", fingerprint="bench", uri=record.uri)
-    (work / "source/record.json").write_bytes(msgspec.json.encode(record))
+    work.record.write_bytes(msgspec.json.encode(record))
     command = [
         sys.executable,
         "-m",
@@ -73,7 +75,7 @@ def prepare(source: Path, work: Path) -> float:
         "--request",
         encode_request(request),
         "--work",
-        str(work),
+        str(folder),
     ]
     return timed(command)
 

@@ -25,10 +25,10 @@ class Rule(NamedTuple):
 
 # For every cluster-wide or namespaced installation, whatever the components are.
 BASE_RULES = (
-    Rule("The models.", KERAS_MODEL, "", ("get", "list", "watch")),
-    Rule("Their status.", KERAS_MODEL, "status", ("patch",)),
+    Rule("The desired state of the models.", KERAS_MODEL, "", ("get", "list", "watch")),
+    Rule("The status of the models.", KERAS_MODEL, "status", ("patch",)),
     Rule(
-        "Children block the deletion of their owner: some clusters require this right.",
+        "Some clusters require this to create children that block the deletion of their owner.",
         KERAS_MODEL,
         "finalizers",
         ("update",),

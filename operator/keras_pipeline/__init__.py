@@ -1,4 +1,4 @@
 """Steps that run to completion: `prepare` turns a Keras file into a verified bundle.
 
-The only package that imports Keras.
+No other package imports Keras.
 """

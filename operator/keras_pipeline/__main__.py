@@ -14,19 +14,20 @@ from keras_api.prepare_request import RequestError, decode_request
 from keras_api.reasons import Reason
 from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
+from keras_api.work_folder import WorkFolder
 from keras_pipeline import environment
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.progress import Progress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a step; 0 when it succeeded, 1 when it failed for a reason that is in the report."""
+    """Run a step. Returns 0 if it succeeds, and 1 if it fails with a report."""
     parser = argparse.ArgumentParser(prog="keras_pipeline", description="Steps that run to completion.")
     steps = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("prepare", help="turn WORK/source into WORK/bundle")
     step.add_argument("--request", required=True, help="the prepare request, as JSON")
     step.add_argument("--work", required=True, type=Path, help="folder that the steps share")
-    step.add_argument("--custom-objects", type=Path, help="folder with the code of the model's own classes")
+    step.add_argument("--custom-objects", type=Path, help="folder with the code of the custom layers and functions")
     options = parser.parse_args(arguments)
 
     environment.configure()
@@ -39,26 +40,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def step_report(request_text: str, work: Path, code: Path | None = None) -> StepReport:
-    """Run the step, and say how it ended whatever happened."""
+def step_report(request_text: str, work: Path, custom_objects: Path | None = None) -> StepReport:
+    """Run the step and report its outcome, whatever it is."""
     revision = ""
     try:
         request = decode_request(request_text)
         revision = request.revision
-        # Only now: numpy and TensorFlow start threads, which must find the environment and the signal mask set.
-        from keras_pipeline.prepare import prepare
+        # numpy and TensorFlow start threads when imported: the environment and the signal mask must be set before.
+        from keras_pipeline import prepare_step
 
-        model = prepare(request, work, Progress(), code)
+        model = prepare_step.run(request, WorkFolder(work), custom_objects, Progress())
     except PrepareError as error:
         failure = StepFailure(reason=error.reason, message=error.message)
     except RequestError as error:
         failure = StepFailure(reason=Reason.PREPARE_FAILED, message=str(error))
     except MemoryError as error:
         limit = memory_limit()
-        allowed = f" within its limit of {limit >> 20} MiB" if limit else ""
-        message = f"the prepare step cannot get the memory that the model needs{allowed} ({error})"
-        failure = StepFailure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model, or its inputs, smaller")
-    except Exception as error:  # what was not foreseen is reported as it is
+        within = f" within its limit of {limit >> 20} MiB" if limit else ""
+        message = f"the prepare step cannot allocate the memory that the model needs{within} ({error})"
+        failure = StepFailure(reason=Reason.OUT_OF_MEMORY, message=f"{message}: make the model or its inputs smaller")
+    except Exception as error:
         traceback.print_exc()
         message = f"the prepare step failed unexpectedly ({type(error).__name__}: {error}): see the Job's log"
         failure = StepFailure(reason=Reason.PREPARE_FAILED, message=message)
@@ -71,5 +72,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # TensorFlow's threads and destructors have nothing left to do, and take their time.
+    # Skip the end of TensorFlow's threads and its destructors: they take time and have no effect.
     os._exit(code)

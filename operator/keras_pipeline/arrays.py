@@ -1,4 +1,4 @@
-"""Named arrays, the form in which inputs and outputs travel between the modules; strings are numpy unicode arrays."""
+"""Named arrays: the form of inputs and outputs in all modules. Strings are numpy unicode arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Arrays = dict[str, Array]
 
 
 def rows_of(arrays: Arrays) -> int:
-    """Number of rows: the first axis of any of the arrays."""
+    """Number of rows: the size of the first axis, which all arrays share."""
     return int(next(iter(arrays.values())).shape[0])
 
 
@@ -22,12 +22,12 @@ def take(arrays: Arrays, start: int, stop: int) -> Arrays:
 
 
 def concatenate(parts: list[Arrays]) -> Arrays:
-    """The parts' rows, one after another."""
+    """The rows of all parts, in order."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def to_numpy(value: Any) -> Array:
-    """A runtime's answer as a numpy array; byte strings and Python strings become unicode."""
+    """An output of a runtime as a numpy array. Byte strings and Python strings become unicode."""
     array = np.asarray(value)
     if array.dtype.kind in "OS":
         texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.flat]

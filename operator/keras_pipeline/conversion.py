@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from keras_api.reasons import Reason
 from keras_pipeline import onnx_graph, saved_model
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.errors import ConversionError, ParityError, PrepareError
-from keras_pipeline.inspection import Facts
-from keras_pipeline.loading import Model, first_lines
-from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, Case, check
-from keras_pipeline.progress import Progress
+from keras_pipeline.inspection import ModelProperties
+from keras_pipeline.loading import LoadedModel, first_lines
+from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
 from keras_pipeline.runtimes import OnnxRuntime, Runtime, TensorFlow
 
 CANDIDATES = {"auto": ("onnxruntime", "tensorflow"), "onnxruntime": ("onnxruntime",), "tensorflow": ("tensorflow",)}
@@ -53,9 +52,17 @@ class Converted:
 class Converter:
     """Converts one model, in a scratch folder."""
 
-    def __init__(self, model: Model, facts: Facts, cases: Sequence[Case], scratch: Path, say: Progress) -> None:
-        self._model, self._facts, self._cases, self._scratch, self._say = model, facts, cases, scratch, say
-        self._tolerance = HALF_PRECISION if facts.half_precision else FULL_PRECISION
+    def __init__(
+        self,
+        model: LoadedModel,
+        properties: ModelProperties,
+        cases: Sequence[ReferenceCase],
+        scratch: Path,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._model, self._properties, self._cases, self._scratch = model, properties, cases, scratch
+        self._progress = progress
+        self._tolerance = HALF_PRECISION if properties.half_precision else FULL_PRECISION
 
     def convert(self, wanted: str, bundle: Path) -> Converted:
         """Try the runtimes that the spec allows, and move the files of the one taken into the bundle.
@@ -63,7 +70,7 @@ class Converter:
         Raises:
             PrepareError: CONVERSION_FAILED or PARITY_FAILED with every candidate's reason and figures.
         """
-        self._say("exporting a SavedModel")
+        self._progress("exporting a SavedModel")
         try:
             bindings = saved_model.export(self._model, self._scratch / SAVED_MODEL)
         except Exception as error:  # TensorFlow raises whatever a layer makes it stumble over
@@ -78,10 +85,10 @@ class Converter:
                 else:
                     good.append(self._tensorflow(bindings))
             except (ConversionError, ParityError) as error:
-                self._say(f"{name} not taken: {error}")
+                self._progress(f"{name} not taken: {error}")
                 failed[name] = error
             # The order is the order of speed, but for quantised models, which are measured.
-            if good and not self._facts.quantized:
+            if good and not self._properties.quantized:
                 break
         if not good:
             reason = list(failed.values())[-1].reason
@@ -101,28 +108,30 @@ class Converter:
         return f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
 
     def _onnxruntime(self, bindings: dict[str, str], wanted: str) -> Converted:
-        needed, limit = TF2ONNX_BASE_BYTES + TF2ONNX_FACTOR * self._facts.weight_bytes, memory_limit()
-        if wanted == "auto" and limit and needed > limit and self._facts.weight_bytes > SMALL_WEIGHTS:
+        needed, limit = TF2ONNX_BASE_BYTES + TF2ONNX_FACTOR * self._properties.weight_bytes, memory_limit()
+        if wanted == "auto" and limit and needed > limit and self._properties.weight_bytes > SMALL_WEIGHTS:
             raise ConversionError(
                 f"converting needs about {needed >> 20} MiB of memory, the limit is {limit >> 20} MiB"
             )
-        self._say("converting to ONNX")
+        self._progress("converting to ONNX")
         file = self._scratch / ONNX_FILE
         onnx_graph.convert(self._scratch / SAVED_MODEL, bindings, file)
-        self._say("comparing ONNX Runtime with Keras")
+        self._progress("comparing ONNX Runtime with Keras")
         runtime = OnnxRuntime(file, self._model.inputs, self._model.outputs)
-        return Converted("onnxruntime", runtime, check(runtime, self._cases, self._tolerance), ONNX_FILE)
+        return Converted("onnxruntime", runtime, check_parity(runtime, self._cases, self._tolerance), ONNX_FILE)
 
     def _tensorflow(self, bindings: dict[str, str]) -> Converted:
-        self._say("comparing TensorFlow with Keras")
+        self._progress("comparing TensorFlow with Keras")
         runtime = TensorFlow(self._scratch / SAVED_MODEL, self._model.inputs, bindings)
-        return Converted("tensorflow", runtime, check(runtime, self._cases, self._tolerance), SAVED_MODEL, bindings)
+        return Converted(
+            "tensorflow", runtime, check_parity(runtime, self._cases, self._tolerance), SAVED_MODEL, bindings
+        )
 
     def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
         """The fastest, and the others with their times; without measuring when there is no choice."""
         if len(good) == 1:
             return good[0], []
-        self._say("measuring")
+        self._progress("measuring")
         inputs = self._cases[0].inputs
         times = {converted.name: _milliseconds(converted.runtime, inputs) for converted in good}
         first, *others = sorted(good, key=lambda converted: times[converted.name])

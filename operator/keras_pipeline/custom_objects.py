@@ -1,7 +1,7 @@
-"""The code of a model's own classes and functions: imported from where the user has put it, and from nowhere else.
+"""Imports the code of a model's custom layers and functions from the user's folder.
 
-A name in the model file that neither Keras nor this code has is refused before Keras looks for it, so that a file
-cannot have anything else imported.
+A model file may contain names that neither Keras nor this code defines. They are rejected before Keras looks for them,
+so that a model file cannot cause any other import.
 """
 
 from __future__ import annotations
@@ -16,42 +16,45 @@ from typing import Any
 from keras_api.reasons import Reason
 from keras_pipeline.errors import PrepareError
 
-# Enough to find them by; a model may be made of its own layers only.
+# Names listed in a message: a model may consist of custom layers only.
 MAX_NAMES = 10
 
 
-def refuse_without_code(custom: Mapping[str, str]) -> None:
-    """Refuse a model that needs code where none is given.
-
-    Raises:
-        PrepareError: MODEL_UNSUPPORTED, naming the classes and functions and their layers.
-    """
-    if custom:
-        what = f"the model needs classes that are not part of Keras: {_named(custom)}"
-        remedy = "put it as Python files into a ConfigMap and name that in spec.source.customObjects.configMapRef"
-        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{what}. Their code is not in the file: {remedy}")
-
-
-def load(folder: Path, custom: Mapping[str, str]) -> dict[str, Any]:
-    """Import the code, and see that it has what the model needs. Imports Keras.
+def reject_custom_objects(required: Mapping[str, str]) -> None:
+    """Reject a model that needs custom objects, because no code is given.
 
     Args:
-        folder: holds Python files, each a module of its name; they may import each other.
-        custom: what the model needs, and the layer that needs it.
-
-    Returns:
-        The classes and functions that the files define, by name: what `load_model` takes as ``custom_objects``.
+        required: the layer that needs each class or function, by its name.
 
     Raises:
-        PrepareError: MODEL_UNSUPPORTED, naming the file that cannot be imported or the name that no file defines.
+        PrepareError: MODEL_UNSUPPORTED, with the names and their layers.
+    """
+    if required:
+        cause = f"the model needs classes or functions that are not part of Keras: {_listed(required)}"
+        remedy = "put it into a ConfigMap as Python files, and set spec.source.customObjects.configMapRef"
+        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{cause}. The model file does not contain their code: {remedy}")
+
+
+def load_custom_objects(folder: Path, required: Mapping[str, str]) -> dict[str, Any]:
+    """Import the code, and check that it defines the required names. Imports Keras.
+
+    Args:
+        folder: contains Python files, each a module with the file's name. They may import each other.
+        required: the layer that needs each class or function, by its name.
+
+    Returns:
+        The classes and functions that the files define, by name: the ``custom_objects`` of Keras's `load_model`.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED, with the file that cannot be imported or the name that no file defines.
     """
     files = sorted(folder.glob("*.py"))
     if not files:
-        raise _error("holds no Python file: each key must be the name of one, such as layers.py")
+        raise _invalid_code("contains no Python file: each key must be the name of one, such as layers.py")
     for file in files:
         if not file.stem.isidentifier() or importlib.util.find_spec(file.stem) is not None:
-            raise _error(f"has a file {file.name}, whose name is taken by Python or not one of its names: rename it")
-    # Only now: what is wrong with the names of files costs no seconds.
+            raise _invalid_code(f"contains {file.name}, which is not a valid or free module name: rename the file")
+    # The import takes seconds, so the names of the files are checked before.
     import keras
 
     sys.path.append(str(folder))
@@ -59,25 +62,23 @@ def load(folder: Path, custom: Mapping[str, str]) -> dict[str, Any]:
     for file in files:
         defined |= _definitions(_imported(file))
     known = {*defined, *keras.saving.get_custom_objects()}
-    missing = {name: layer for name, layer in custom.items() if not {name, name.rpartition(".")[2]} & known}
+    missing = {name: layer for name, layer in required.items() if not {name, name.rpartition(".")[2]} & known}
     if missing:
         names = ", ".join(file.name for file in files[:MAX_NAMES])
-        raise _error(f"({names}) does not define what the model needs: {_named(missing)}: add its code there")
+        raise _invalid_code(f"({names}) does not define {_listed(missing)}, which the model needs: add the code")
     return defined
 
 
 def _imported(file: Path) -> ModuleType:
     try:
         return importlib.import_module(file.stem)
-    except Exception as error:  # whatever the user's code makes of it
-        line = _line(error, file)
-        raise _error(
-            f"has a file that cannot be imported: {file.name}{line}: {type(error).__name__}: {error}"
-        ) from error
+    except Exception as error:  # the user's code may raise any
+        cause = f"{file.name}{_line(error, file)}: {type(error).__name__}: {error}"
+        raise _invalid_code(f"contains a file that cannot be imported: {cause}") from error
 
 
 def _line(error: BaseException, file: Path) -> str:
-    """Where in a file an error came up, as far as it did there."""
+    """The line of a file in which an error was raised, if it was raised there."""
     numbers = []
     trace = error.__traceback__
     while trace is not None:
@@ -97,12 +98,12 @@ def _definitions(module: ModuleType) -> dict[str, Any]:
     }
 
 
-def _named(custom: Mapping[str, str]) -> str:
+def _listed(names: Mapping[str, str]) -> str:
     return ", ".join(
         f"{name!r} ({f'layer {layer!r}' if layer else 'the model itself'})"
-        for name, layer in sorted(custom.items())[:MAX_NAMES]
+        for name, layer in sorted(names.items())[:MAX_NAMES]
     )
 
 
-def _error(what: str) -> PrepareError:
-    return PrepareError(Reason.MODEL_UNSUPPORTED, f"the ConfigMap of spec.source.customObjects {what}")
+def _invalid_code(cause: str) -> PrepareError:
+    return PrepareError(Reason.MODEL_UNSUPPORTED, f"the ConfigMap of spec.source.customObjects {cause}")

@@ -1,16 +1,18 @@
-"""What can go wrong in the prepare step, as far as it is foreseen."""
+"""Errors of the prepare step that have a known cause, and the messages that several modules share."""
 
 from __future__ import annotations
 
 from keras_api.reasons import Reason
 
+SAVE_AGAIN = "save the model again with model.save('name.keras') and upload the complete file"
+
 
 class PrepareError(Exception):
-    """The model cannot be prepared, and why is known.
+    """The model cannot be prepared, for a known cause.
 
     Args:
-        reason: constant for the resource's status.
-        message: what is wrong, naming the layer, file, row or column, and what would help.
+        reason: reason for the status of the resource.
+        message: the cause, with the layer, file, row or column, and the remedy.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -20,12 +22,22 @@ class PrepareError(Exception):
 
 
 class ConversionError(Exception):
-    """A runtime cannot run the model; the text says why. Another runtime may."""
+    """A runtime cannot run the model. The message contains the cause. Another runtime may run the model."""
 
     reason = Reason.CONVERSION_FAILED
 
 
 class ParityError(Exception):
-    """A runtime runs the model but gives other answers than Keras; the text holds the figures. Another may be right."""
+    """The outputs of a runtime differ from those of Keras. The message contains the figures."""
 
     reason = Reason.PARITY_FAILED
+
+
+def unreadable_file(cause: str) -> PrepareError:
+    """The error for a model file that is not a complete Keras model."""
+    return PrepareError(Reason.MODEL_UNREADABLE, f"the model file cannot be read: {cause}")
+
+
+def unsafe_file(cause: str, remedy: str = SAVE_AGAIN) -> PrepareError:
+    """The error for a model file that must not be loaded."""
+    return PrepareError(Reason.MODEL_UNSAFE, f"the model file was not loaded: {cause}; {remedy}")

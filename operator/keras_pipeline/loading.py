@@ -1,8 +1,8 @@
-"""Loads a checked model file with Keras, and says what goes in and what comes out, under which names.
+"""Loads a checked model file with Keras, and determines the names, types and shapes of its inputs and outputs.
 
-Names: an input is called as its Keras input layer (`keras.Input(name=...)`). An output is called by its key when the
-model's outputs are a dict, else as the layer that makes it; when two would share a name, or one is an input's name,
-all are called output_0, output_1, ...
+An input has the name of its Keras input layer (`keras.Input(name=...)`). An output has the name of its key if the
+model's outputs are a dict, else that of the layer that produces it. If two names are equal, or an output has the name
+of an input, the outputs are named output_0, output_1, ...
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import tensorflow as tf
 from keras_api.manifest import Dtype, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, to_numpy
-from keras_pipeline.errors import PrepareError
+from keras_pipeline.errors import SAVE_AGAIN, PrepareError
 from keras_pipeline.inspection import MAX_ROW_VALUES
 
 FIRST_SUPPORTED_MAJOR = 3
 
 
 @dataclass(frozen=True)
-class Model:
+class LoadedModel:
     """A loaded Keras model, as a function of named tensors."""
 
     keras: Any
@@ -37,11 +37,11 @@ class Model:
 
     @property
     def free_inputs(self) -> list[str]:
-        """Names of the inputs that leave more than the batch's size free."""
+        """Names of the inputs with a free axis besides the batch."""
         return [tensor.name for tensor in self.inputs if -1 in tensor.shape[1:]]
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
-        """Inference on TensorFlow tensors in the order of `inputs`; a dict of tensors by output name."""
+        """Run inference on TensorFlow tensors in the order of `inputs`. Returns the output tensors by name."""
         answers = self.keras(keras.tree.pack_sequence_as(self.keras.input, list(tensors)), training=False)
         return {
             output.name: tf.cast(answer, output.dtype) if answer.dtype == tf.bfloat16 else answer
@@ -49,11 +49,11 @@ class Model:
         }
 
     def run(self, arrays: Arrays) -> Arrays:
-        """Inference on named arrays: the reference that every converted model is compared with.
+        """Run inference on named arrays. Its outputs are the reference for every converted model.
 
         Raises:
-            PrepareError: MODEL_UNSUPPORTED when Keras itself fails on them.
-            MemoryError: they need more memory than there is.
+            PrepareError: MODEL_UNSUPPORTED, if Keras fails on the inputs.
+            MemoryError: the inputs need more memory than is available.
         """
         try:
             answers = self(*(tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs))
@@ -64,18 +64,18 @@ class Model:
             raise PrepareError(
                 Reason.MODEL_UNSUPPORTED,
                 f"Keras cannot run the model on inputs of shape {shapes}: {first_lines(error)}. "
-                "A model must take any number of rows",
+                "A model must accept any number of rows",
             ) from error
         return {name: to_numpy(answer) for name, answer in answers.items()}
 
 
-def load(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> Model:
-    """Load a model file that `inspection` found nothing wrong with.
+def load_model(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> LoadedModel:
+    """Load a model file that passed the inspection.
 
     Args:
         path: the file, ending in .keras or .h5.
-        saved_by: Keras version that saved it, for the message when loading fails.
-        custom_objects: the model's own classes and functions, by name.
+        saved_by: Keras version that saved the file, for error messages.
+        custom_objects: the model's custom classes and functions, by name.
 
     Raises:
         PrepareError: MODEL_UNSUPPORTED, MODEL_UNSAFE or MODEL_UNREADABLE.
@@ -84,40 +84,40 @@ def load(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> Model:
         model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False, safe_mode=True)
     except MemoryError:
         raise
-    except Exception as error:  # Keras raises whatever the file makes it stumble over
+    except Exception as error:  # Keras may raise any
         raise _load_error(error, saved_by) from error
     if not getattr(model, "inputs", None):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            "the model does not say what its inputs are: give it a keras.Input and save it again",
+            "the model does not declare its inputs: add a keras.Input and save the model again",
         )
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs)  # the same layers, with the names and structure of a graph
-    _refuse_huge_tensors(model)
+        model = keras.Model(model.inputs, model.outputs)  # adds the names and structure of a graph
+    _reject_huge_tensors(model)
     inputs = [_tensor(tensor.name, tensor, "input") for tensor in model.inputs]
     names = _output_names(model, [tensor.name for tensor in inputs])
     outputs = [_tensor(name, tensor, "output") for name, tensor in zip(names, model.outputs, strict=True)]
-    return Model(model, inputs, outputs, model.count_params())
+    return LoadedModel(model, inputs, outputs, model.count_params())
 
 
-def _refuse_huge_tensors(model: Any) -> None:
-    """A layer's output may be of any size, however small its weights: refused before anything is computed."""
+def _reject_huge_tensors(model: Any) -> None:
+    """Reject a layer with an output that would exhaust memory, which needs no large weights, before it is run."""
     pending = [*getattr(model, "operations", [])]
     while pending:
         operation = pending.pop()
-        pending += getattr(operation, "operations", [])  # of a model within the model
+        pending += getattr(operation, "operations", [])  # a nested model
         for tensor in (tensor for node in operation._inbound_nodes for tensor in node.output_tensors):
             values = math.prod(size for size in tensor.shape[1:] if size is not None)
             if values > MAX_ROW_VALUES:
                 raise PrepareError(
                     Reason.MODEL_UNSAFE,
-                    f"the model was not run: layer {operation.name!r} makes {values:,} numbers of a row, more than the "
-                    f"{MAX_ROW_VALUES:,} allowed; make its output smaller and save the model again",
+                    f"the model was not run: layer {operation.name!r} produces {values:,} values per row, "
+                    f"more than the {MAX_ROW_VALUES:,} allowed; make its output smaller and save the model again",
                 )
 
 
 def first_lines(error: BaseException | str, limit: int = 400) -> str:
-    """The beginning of an error's text, on one line: TensorFlow's go on for pages."""
+    """The beginning of an error message, on one line: those of TensorFlow have many lines."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
@@ -125,7 +125,7 @@ def first_lines(error: BaseException | str, limit: int = 400) -> str:
 def _output_names(model: Any, input_names: list[str]) -> list[str]:
     made = model.output
     names = sorted(map(str, made)) if isinstance(made, dict) else list(model.output_names)
-    # A nested structure, two outputs of one layer, an input handed through: then numbers are the honest names.
+    # A nested structure, two outputs of one layer, or an input that is also an output.
     if len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
         return [f"output_{index}" for index in range(len(model.outputs))]
     return names
@@ -134,37 +134,41 @@ def _output_names(model: Any, input_names: list[str]) -> list[str]:
 def _tensor(name: str, tensor: Any, role: str) -> Tensor:
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if role == "output" and dtype == "bfloat16":
-        dtype = "float32"  # no protocol and no numpy has bfloat16; float32 holds every bfloat16 exactly
+        dtype = "float32"  # neither the protocols nor numpy have bfloat16; float32 represents its values exactly
     if dtype not in get_args(Dtype):
-        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has type {dtype}, which no protocol can carry")
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has type {dtype}, which no inference protocol supports"
+        )
     if tensor.sparse or getattr(tensor, "ragged", False):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED, f"{role} {name!r} is sparse or ragged: make it dense and save the model again"
         )
     if not tensor.shape:
-        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has no batch axis")
-    # The first axis is the batch, whatever size the model was built with.
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has no batch axis: add one and save the model again"
+        )
+    # The first axis is the batch, which has any size although the model may be built with a fixed one.
     shape = [-1, *(-1 if size is None else size for size in tensor.shape[1:])]
     return Tensor(name=name, dtype=cast(Dtype, dtype), shape=shape)
 
 
 def _load_error(error: Exception, saved_by: str) -> PrepareError:
-    # Keras wraps errors in the configuration of every layer around, and adds its objects as Python shows them; what
-    # happened stands last, or in between.
-    said = str(error).rsplit("Exception encountered: ", 1)[-1].partition("Full object config:")[0]
-    text = first_lines(said)
+    # Keras adds the configuration of all enclosing layers before the cause, and the object's configuration after it.
+    text = first_lines(str(error).rsplit("Exception encountered: ", 1)[-1].partition("Full object config:")[0])
     if "Lambda" in text or "safe_mode" in text or "disallowed" in text:
-        return PrepareError(Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}: find out who made the file")
+        return PrepareError(
+            Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}: find out who created the file"
+        )
     if unfit := re.search(r"could not be loaded\. Example error message for object <\w+ name=([^,>]+)", text):
         return PrepareError(
             Reason.MODEL_UNREADABLE,
-            f"the weights of layer {unfit[1]!r} are missing from the file, or are not of the shape that its "
-            "configuration says: save it again with model.save('name.keras') and upload the whole file",
+            f"the weights of layer {unfit[1]!r} are missing from the file, or do not have the shape in its "
+            f"configuration: {SAVE_AGAIN}",
         )
     if "Could not locate" in text or "Unknown " in text:
         return PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            f"the model needs something that Keras {keras.__version__} does not have{_age(saved_by)}: {text}",
+            f"the model needs a class or function that Keras {keras.__version__} does not have{_age(saved_by)}: {text}",
         )
     return PrepareError(
         Reason.MODEL_UNSUPPORTED,

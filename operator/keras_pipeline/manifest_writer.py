@@ -1,4 +1,4 @@
-"""Finishes a bundle folder: hashes what lies in it and writes the manifest last, so a bundle is whole or absent."""
+"""Writes the manifest of a bundle folder, with the hashes of its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("keras-operator", "keras", "numpy", "onnx", "onnxruntime", "tensorfl
 def write_manifest(
     folder: Path, revision: str, source: SourceRecord, model: ModelSummary, entry: str, input_bindings: dict[str, str]
 ) -> None:
-    """Write manifest.json for the files in a folder."""
+    """Write manifest.json for the files in the folder."""
     manifest = Manifest(
         revision=revision,
         source=source,

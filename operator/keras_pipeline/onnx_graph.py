@@ -1,4 +1,4 @@
-"""Converts a SavedModel to ONNX, under the model's own input and output names."""
+"""Converts a SavedModel to ONNX, with the names of the model's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from keras_pipeline.loading import first_lines
 from keras_pipeline.saved_model import SIGNATURE
 
 OPSET = 18
-# Of tf2onnx's graph optimisers only the one without which loops are not valid ONNX: ONNX Runtime optimises anyway, and
-# all of them together double the memory that a conversion needs.
+# The only graph optimiser of tf2onnx that is required: without it loops are not valid ONNX. ONNX Runtime optimises the
+# graph itself, and all optimisers together double the memory of a conversion.
 OPTIMIZERS = {"remove_identity": optimizer.identity_optimizer.IdentityOptimizer}
 
 
 @tf_op("Erfc")
 class Erfc:
-    """Erfc, which exact GELU becomes in TensorFlow's optimiser and which ONNX lacks, as 1 - Erf."""
+    """Converts Erfc, which ONNX lacks, to 1 - Erf. TensorFlow's optimiser makes Erfc from exact GELU."""
 
     @classmethod
     def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
-        """Rewrite the node; tf2onnx calls this by its name."""
+        """Rewrite the node. tf2onnx requires this name."""
         shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
         ctx.remove_node(node.name)
         erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
@@ -41,14 +41,14 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
 
     Args:
         saved_model: folder of the SavedModel.
-        input_bindings: the signature's argument for each input that is called otherwise (see `saved_model.export`).
-        file: where to write the ONNX model.
+        input_bindings: the signature's argument for each input with another name (see `saved_model.export`).
+        file: the ONNX file to write.
 
     Raises:
-        ConversionError: saying which operation has no counterpart.
+        ConversionError: an operation cannot be converted.
     """
     log = logging.getLogger("tf2onnx")
-    log.setLevel(logging.CRITICAL)  # what it cannot convert, ONNX Runtime names when it opens the file
+    log.setLevel(logging.CRITICAL)  # ONNX Runtime reports unknown operations when it opens the file
     own_names = {argument: name for name, argument in input_bindings.items()}
     try:
         graph_def, inputs, outputs, tables, names = tf_loader.from_saved_model(
@@ -76,5 +76,5 @@ def convert(saved_model: Path, input_bindings: dict[str, str], file: Path) -> No
         file.write_bytes(proto.SerializeToString())
     except MemoryError:
         raise
-    except Exception as error:  # tf2onnx raises whatever the graph makes it stumble over
+    except Exception as error:  # tf2onnx may raise any
         raise ConversionError(f"tf2onnx: {type(error).__name__}: {first_lines(error)}") from error

@@ -1,7 +1,8 @@
-"""The rule by which a converted model counts as the same: it gives Keras's answers, whatever the batch.
+"""Compares a converted model with Keras: the outputs must agree for every batch size.
 
-Measured on some twenty families of models: right conversions differ by about 1e-6, wrong ones by far more than these
-bounds, though often with the right argmax. So both are asked for, besides names, types, shapes and the absence of NaN.
+Measured on about twenty families of models: correct conversions differ by about 1e-6, wrong ones by far more than the
+tolerance, but often with the same argmax. Therefore values and argmax must agree, besides names, types and shapes, and
+no output may be NaN.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from keras_api.manifest import Parity
 from keras_pipeline.arrays import Array, Arrays, rows_of
 from keras_pipeline.errors import ParityError
 
-if TYPE_CHECKING:  # the rule itself needs no TensorFlow
+if TYPE_CHECKING:  # the comparison itself needs no TensorFlow
     from keras_pipeline.runtimes import Runtime
 
 MIN_AGREEMENT = 0.995
-# Two values nearer to each other than this share of the tolerance are a tie: rounding may decide it either way.
+# Values that differ by less than this fraction of the tolerance are a tie, because rounding may change their order.
 TIE = 0.1
 
 
@@ -37,18 +38,18 @@ HALF_PRECISION = Tolerance(relative=1e-2, absolute=1e-3)
 
 
 @dataclass(frozen=True)
-class Case:
-    """Inputs, and what Keras answers to them. Cases differ in size: a conversion may have fixed one."""
+class ReferenceCase:
+    """Inputs, and the outputs of Keras for them. Cases differ in size, because a conversion may have fixed one."""
 
     inputs: Arrays
     expected: Arrays
 
 
-def check(runtime: Runtime, cases: Sequence[Case], tolerance: Tolerance) -> Parity:
+def check_parity(runtime: Runtime, cases: Sequence[ReferenceCase], tolerance: Tolerance) -> Parity:
     """Compare a runtime with Keras.
 
     Raises:
-        ParityError: naming the output, the batch size and the figures.
+        ParityError: the outputs differ. The message contains the output, the batch size and the figures.
         ConversionError: the runtime fails on an input.
     """
     errors: list[float] = []
@@ -76,7 +77,7 @@ def check(runtime: Runtime, cases: Sequence[Case], tolerance: Tolerance) -> Pari
 
 def _check_form(expected: Arrays, actual: Arrays) -> None:
     if actual.keys() != expected.keys():
-        raise ParityError(f"the outputs are called {sorted(actual)}, not {sorted(expected)}")
+        raise ParityError(f"the outputs are named {sorted(actual)}, not {sorted(expected)}")
     for name, want in expected.items():
         got = actual[name]
         if got.shape != want.shape:
@@ -84,11 +85,11 @@ def _check_form(expected: Arrays, actual: Arrays) -> None:
         if got.dtype.kind != want.dtype.kind or (want.dtype.kind != "U" and got.dtype != want.dtype):
             raise ParityError(f"output {name!r} has type {got.dtype}, not {want.dtype}")
         if got.dtype.kind == "f" and not np.isfinite(got).all():
-            raise ParityError(f"output {name!r} holds NaN or infinity where Keras has numbers")
+            raise ParityError(f"output {name!r} contains NaN or infinity where Keras returns numbers")
 
 
 def _compare(want: Array, got: Array, tolerance: Tolerance) -> tuple[float, bool]:
-    """Largest absolute difference, and whether all are within tolerance; what is not a float must be equal."""
+    """Largest absolute difference, and whether all are within the tolerance. Values of other types must be equal."""
     if want.dtype.kind != "f":
         different = want != got
         return float(different.any()), not different.any()
@@ -99,7 +100,7 @@ def _compare(want: Array, got: Array, tolerance: Tolerance) -> tuple[float, bool
 
 
 def _same_argmax(want: Array, got: Array, tolerance: Tolerance) -> Array:
-    """For each row (and step): is the largest value in the same place? Either place of a tie will do."""
+    """Whether the argmax is the same, for each row (and step). In a tie either argmax is correct."""
     if want.dtype.kind != "f" or want.ndim < 2 or want.shape[-1] < 2:
         return np.ones(max(1, len(want)), dtype=bool)
     want = want.astype(np.float64)

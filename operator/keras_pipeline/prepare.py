@@ -1,112 +1,128 @@
-"""The prepare step: a fetched model file in, a verified bundle out. No network, no credentials, no cluster."""
+"""Prepares a model: turns a Keras file into a verified bundle. Needs no network, no credentials and no cluster."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
-from keras_api.manifest import GOLDEN_NAME, MANIFEST_NAME, ModelSummary, SourceRecord, decode_manifest
-from keras_api.prepare_request import PrepareRequest
-from keras_api.reasons import Reason
-from keras_pipeline import custom_objects
-from keras_pipeline.errors import PrepareError
+from keras_api.manifest import GOLDEN_NAME, ModelSummary, SourceRecord
+from keras_api.revision import REVISION_LENGTH
+from keras_pipeline.custom_objects import load_custom_objects, reject_custom_objects
 from keras_pipeline.inspection import inspect
 from keras_pipeline.model_file import read_model_file
-from keras_pipeline.progress import Progress
-
-MODEL_NAMES = ("model.keras", "model.h5")
-VALIDATION_NAME = "validation.csv"
+from keras_pipeline.validation import ValidationFile, compute_metrics, read_validation_set
 
 
-def prepare(request: PrepareRequest, work: Path, say: Progress, code: Path | None = None) -> ModelSummary:
-    """Turn `work/source` into `work/bundle` (layout: keras_api.prepare_request, keras_api.manifest).
+def prepare(
+    model_path: Path,
+    output: Path,
+    *,
+    runtime: str = "auto",
+    validation: ValidationFile | None = None,
+    custom_objects: Path | None = None,
+    source: SourceRecord | None = None,
+    revision: str = "",
+    progress: Callable[[str], None] = lambda _: None,
+) -> ModelSummary:
+    """Make a bundle from a model file.
 
-    A bundle of the same revision that is there already is only reported: same inputs, no second run.
+    The bundle is complete or absent: it is made in a folder beside the output and moved at the end. Call
+    `keras_pipeline.environment.configure` before, to limit TensorFlow's threads to the CPUs of the container.
 
     Args:
-        request: what to prepare.
-        work: the folder that the steps share.
-        say: told of every step.
-        code: a folder with the code of the model's own classes, where the request says that it has such.
+        model_path: the Keras file (.keras, or legacy .h5).
+        output: folder of the bundle (`keras_api.manifest`). It must not exist, or must be empty.
+        runtime: one of `keras_pipeline.conversion.CANDIDATES`.
+        validation: rows that the model must pass; they also replace the synthetic inputs of the comparison with Keras.
+        custom_objects: folder with the code of the model's custom layers and functions.
+        source: origin of the file, for the manifest. Default: the file itself.
+        revision: name of the revision, for the manifest. Default: the first digits of the file's digest.
+        progress: called with a line of text at the start of each stage.
 
     Raises:
-        PrepareError: the model cannot be prepared, and why.
+        PrepareError: the model cannot be prepared.
+        FileExistsError: the output is not empty.
     """
-    source, bundle, scratch = work / "source", work / "bundle", work / "scratch"
-    if (bundle / MANIFEST_NAME).exists():
-        manifest = decode_manifest((bundle / MANIFEST_NAME).read_bytes())
-        if manifest.revision == request.revision:
-            say(f"revision {request.revision} is prepared already")
-            return manifest.model
-    for folder in (bundle, scratch):  # what a killed run left
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"{output} is not empty")
+    source = source or _local_source(model_path)
+    progress(f"reading {model_path.name} ({source.size_bytes:,} bytes)")
+    properties = inspect(read_model_file(model_path))
+    if custom_objects is None:
+        reject_custom_objects(properties.custom_objects)
 
-    record, path = _source(source)
-    say(f"reading {path.name} ({path.stat().st_size:,} bytes)")
-    facts = inspect(read_model_file(path))
-    if code is None:
-        custom_objects.refuse_without_code(facts.custom)
-
-    say("importing TensorFlow")
-    # Only now: a file that is refused costs no seconds and no memory.
-    from keras_pipeline import cases, golden, loading, validation
+    # The import takes seconds and much memory: a file that is rejected before costs neither.
+    progress("importing TensorFlow")
+    from keras_pipeline import golden
     from keras_pipeline.conversion import Converter
+    from keras_pipeline.loading import load_model
     from keras_pipeline.manifest_writer import write_manifest
+    from keras_pipeline.reference_cases import golden_case, reference_cases, run_in_batches
 
-    own = {}
-    if code is not None:
-        say("importing the model's own classes")
-        own = custom_objects.load(code, facts.custom)
-
-    say("loading the model")
-    model = loading.load(path, facts.keras_version, own)
+    definitions = {}
+    if custom_objects is not None:
+        progress("importing the custom objects")
+        definitions = load_custom_objects(custom_objects, properties.custom_objects)
+    progress("loading the model")
+    model = load_model(model_path, properties.keras_version, definitions)
     rows = None
-    if request.validation:
-        say("reading the validation data")
-        rows = validation.read(source / VALIDATION_NAME, request.validation.label, model.inputs)
+    if validation is not None:
+        progress("reading the validation data")
+        rows = read_validation_set(validation, model.inputs)
 
-    say("asking Keras for reference answers")
-    references = cases.reference_cases(model, rows)
-    converted = Converter(model, facts, references, scratch, say).convert(request.runtime, bundle)
+    with _partial_folder(output) as (bundle, scratch):
+        progress("computing reference outputs with Keras")
+        cases = reference_cases(model, rows)
+        converted = Converter(model, properties, cases, scratch, progress).convert(runtime, bundle)
 
-    metrics: dict[str, str] = {}
-    if request.validation and rows:
-        say(f"computing metrics on {len(rows.labels)} rows")
-        outputs = cases.run_in_batches(converted.runtime, rows.inputs)
-        metrics = validation.metrics(rows.labels, outputs, request.validation.require)
+        metrics: dict[str, str] = {}
+        if validation is not None and rows is not None:
+            progress(f"computing metrics on {len(rows.labels)} rows")
+            outputs = run_in_batches(converted.runtime, rows.inputs)
+            metrics = compute_metrics(rows.labels, outputs, validation.require)
 
-    say("writing the bundle")
-    example = cases.golden_case(model, rows)
-    golden.write(bundle / GOLDEN_NAME, example.inputs, example.expected)
-    summary = ModelSummary(
-        digest=record.digest,
-        size_bytes=record.size_bytes,
-        keras_version=facts.keras_version,
-        parameters=model.parameters,
-        inputs=model.inputs,
-        outputs=model.outputs,
-        runtime=converted.name,
-        parity=converted.parity,
-        metrics=metrics,
-        rejected_runtimes=converted.rejected_runtimes,
-    )
-    write_manifest(bundle, request.revision, record, summary, converted.entry, converted.input_bindings)
-    shutil.rmtree(scratch)
-    say(f"prepared for {converted.name}")
+        progress("writing the bundle")
+        example = golden_case(model, rows)
+        golden.write(bundle / GOLDEN_NAME, example.inputs, example.expected)
+        summary = ModelSummary(
+            digest=source.digest,
+            size_bytes=source.size_bytes,
+            keras_version=properties.keras_version,
+            parameters=model.parameters,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            runtime=converted.name,
+            parity=converted.parity,
+            metrics=metrics,
+            rejected_runtimes=converted.rejected_runtimes,
+        )
+        revision = revision or source.digest.removeprefix("sha256:")[:REVISION_LENGTH]
+        write_manifest(bundle, revision, source, summary, converted.entry, converted.input_bindings)
+        bundle.rename(output)
+    progress(f"prepared for {converted.name}")
     return summary
 
 
-def _source(folder: Path) -> tuple[SourceRecord, Path]:
-    """What fetch left: the record, and the model file that it is of."""
+def _local_source(path: Path) -> SourceRecord:
+    """The record of a file that was not fetched from elsewhere."""
+    with path.open("rb") as file:
+        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    uri = path.resolve().as_uri()
+    return SourceRecord(uri=uri, fingerprint=digest, digest=digest, size_bytes=path.stat().st_size)
+
+
+@contextmanager
+def _partial_folder(output: Path) -> Iterator[tuple[Path, Path]]:
+    """Empty folders for the bundle and for temporary files, on the file system of the output; deleted at the end."""
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    folders = partial / "bundle", partial / "scratch"
+    for folder in folders:
+        folder.mkdir(parents=True)
     try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=SourceRecord)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        message = f"{folder / 'record.json'} cannot be read ({error}): fetch first"
-        raise PrepareError(Reason.PREPARE_FAILED, message) from error
-    for name in MODEL_NAMES:
-        if (folder / name).is_file():
-            return record, folder / name
-    raise PrepareError(Reason.PREPARE_FAILED, f"{folder} holds none of {', '.join(MODEL_NAMES)}: fetch first")
+        yield folders
+    finally:
+        shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""Writes a loaded model as a TensorFlow SavedModel that runs without Keras: signature `serve`, inference only."""
+"""Writes a loaded model as a TensorFlow SavedModel with the signature `serve`, which runs without Keras."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import keras
 import tensorflow as tf
 
 from keras_api.manifest import Tensor
-from keras_pipeline.loading import Model
+from keras_pipeline.loading import LoadedModel
 
 SIGNATURE = "serve"
 
 
-def export(model: Model, folder: Path) -> dict[str, str]:
+def export(model: LoadedModel, folder: Path) -> dict[str, str]:
     """Write the SavedModel.
 
-    `training=False` (see `loading.Model`) keeps dropout's and augmentation's random operations out of the graph.
+    `training=False` (see `LoadedModel`) keeps the random operations of dropout and augmentation out of the graph.
 
     Returns:
-        The signature's argument for each input whose own name cannot be one; outputs keep their names.
+        The signature's argument for each input whose name cannot be an argument. Outputs keep their names.
     """
     arguments = argument_names([tensor.name for tensor in model.inputs])
     signature = [_spec(tensor, argument) for tensor, argument in zip(model.inputs, arguments, strict=True)]
@@ -33,7 +33,7 @@ def export(model: Model, folder: Path) -> dict[str, str]:
 
 
 def argument_names(names: list[str]) -> list[str]:
-    """The names themselves where TensorFlow keeps them as arguments of a signature, else input_0, input_1, ..."""
+    """The names, if TensorFlow keeps all of them as arguments of a signature; else input_0, input_1, ..."""
 
     def kept(name: str) -> bool:
         is_identifier = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None

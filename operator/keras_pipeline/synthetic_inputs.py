@@ -1,7 +1,8 @@
-"""Inputs to compare a converted model with Keras on, where a user gave none: random, but of the kind the model knows.
+"""Synthetic inputs, to compare a converted model with Keras if the user provides no validation rows.
 
-A lookup fed with unknown words, or an embedding fed with ids out of range, says nothing about a conversion. So each
-input is followed to the first layer that tells what it takes. Seeded: the same model gets the same probes.
+Unknown words for a lookup, or ids out of the range of an embedding, would not test a conversion. Therefore each input
+is traced to the first layer that determines its values. The random generator is seeded: a model always gets the same
+inputs.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import numpy as np
 
 from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Array, Arrays
-from keras_pipeline.loading import Model
+from keras_pipeline.loading import LoadedModel
 
 SEED = 20_240
 WORDS = [f"word{index}" for index in range(100)]
 DEFAULT_IDS = 10
-# Sizes of a free axis: of a picture's sides, and of anything else (a sequence).
+# Sizes of a free axis: of an image, and of any other input (a sequence).
 FREE_SIDE, FREE_LENGTH = 64, 32
 
-# Layers and operations that hand on values of the same kind.
+# Layers and operations whose output has values of the same kind as their input.
 TRANSPARENT = {
     *("InputLayer", "Identity", "Activation", "Cast", "Masking", "Reshape", "Flatten", "Permute", "RepeatVector"),
     *("GetItem", "ExpandDims", "Squeeze", "Transpose", "Slice", "Split", "Concatenate", "Stack"),
@@ -37,15 +38,15 @@ Shape = tuple[int, ...]
 
 
 class Domain(Protocol):
-    """The values that an input takes."""
+    """The values that an input accepts."""
 
     def sample(self, random: np.random.Generator, shape: Shape) -> Array:
-        """Values of the given shape, of any type that can be cast to the input's."""
+        """Random values of a shape, of any type that can be cast to that of the input."""
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Numbers around a mean; mean and deviation are broadcast over the shape."""
+    """Normally distributed numbers. Mean and deviation are broadcast over the shape."""
 
     mean: Any = 0.0
     deviation: Any = 1.0
@@ -69,7 +70,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Ids:
-    """Whole numbers below count; sequences of them end in zeros, as padded ones do."""
+    """Integers below count. Sequences end in zeros, like padded sequences."""
 
     count: int
 
@@ -77,7 +78,7 @@ class Ids:
         """See Domain."""
         ids = random.integers(0, max(1, self.count), shape)
         if len(shape) == 2 and shape[1] > 1:
-            ids[ids == 0] = min(1, self.count - 1)  # inside a sequence zero would be padding
+            ids[ids == 0] = min(1, self.count - 1)  # zero inside a sequence would be padding
             lengths = random.integers(1, shape[1] + 1, shape[0])
             ids[np.arange(shape[1]) >= lengths[:, None]] = 0
         return ids
@@ -85,7 +86,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values: the words or numbers of a vocabulary, and one that is not in it."""
+    """Values of a vocabulary, and one that is not in it."""
 
     values: Array
 
@@ -107,9 +108,9 @@ class Sentences:
 
 
 class SyntheticInputs:
-    """Makes probes for a model."""
+    """Generates inputs for a model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: LoadedModel) -> None:
         self._inputs = model.inputs
         self._domains = {
             tensor.name: _domain(model.keras, keras_tensor, tensor)
@@ -117,11 +118,11 @@ class SyntheticInputs:
         }
 
     def batch(self, rows: int, stretch: float = 1.0) -> Arrays:
-        """Named input arrays.
+        """Input arrays by name.
 
         Args:
             rows: size of the batch axis.
-            stretch: factor for the axes that may have any size.
+            stretch: factor for the size of free axes.
         """
         random = np.random.default_rng([SEED, rows])
         return {tensor.name: self._sample(tensor, random, rows, stretch) for tensor in self._inputs}
@@ -147,7 +148,7 @@ def _domain(model: Any, keras_tensor: Any, tensor: Tensor) -> Domain:
 
 
 def _domains(model: Any, tensor: Any) -> Iterator[Domain]:
-    """Domains of the layers that take a tensor, directly or through layers that change none of its values."""
+    """Domains of the layers that consume a tensor, directly or after layers that keep the kind of its values."""
     pending, seen = [(model, tensor)], set()
     while pending:
         model, tensor = pending.pop(0)
@@ -168,7 +169,7 @@ def _domains(model: Any, tensor: Any) -> Iterator[Domain]:
 
 
 def _layer_domain(layer: Any, tensor: Any) -> Domain | None:
-    """What a layer takes; None when it does not tell. A new kind of layer is one more case here."""
+    """The values that a layer accepts; None if unknown. A new kind of layer is one more case here."""
     match type(layer).__name__:
         case "Embedding" | "ReversibleEmbedding":
             return Ids(layer.input_dim)
@@ -189,7 +190,7 @@ def _layer_domain(layer: Any, tensor: Any) -> Domain | None:
         case "Normalization" if layer.built and getattr(layer, "mean", None) is not None:
             return Normal(np.asarray(layer.mean), np.sqrt(np.asarray(layer.variance)))
         case "Rescaling" if np.ndim(layer.scale) == np.ndim(layer.offset) == 0 and layer.scale:
-            # Its output is meant to be 0..1, or -1..1: turned round, that is the range of the pictures.
+            # The output is usually 0..1 or -1..1. The inverse of this range is that of the images.
             low, high = (min(float(layer.offset), 0.0), 1.0)
             return Uniform((low - layer.offset) / layer.scale, (high - layer.offset) / layer.scale)
         case _:

@@ -1,7 +1,7 @@
-"""The validation set: a CSV file with a header, read as inputs and expected answers, and the metrics on it.
+"""The validation set: reads the inputs and labels from a CSV file with a header, and computes metrics.
 
-A model with one input takes all columns but the label's, in order, reshaped to the input's shape. A model with several
-inputs takes the columns `name` (one value per row) or `name.0`, `name.1`, ... of each.
+A model with one input takes all columns except the label, in order, reshaped to the shape of the input. A model with
+several inputs takes for each the column `name` (one value per row) or the columns `name.0`, `name.1`, ...
 """
 
 from __future__ import annotations
@@ -20,54 +20,68 @@ from keras_api.reasons import Reason
 from keras_api.resource import Requirement
 from keras_pipeline.arrays import Array, Arrays
 from keras_pipeline.errors import PrepareError
-from keras_pipeline.model_file import PLAIN_TEXT, identify
+from keras_pipeline.file_kind import identify
 
-MAX_FIELD = 1 << 20  # a long text; Python's own limit is an eighth of it
+MAX_FIELD = 1 << 20  # for long texts; Python's default is an eighth of it
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
+class ValidationFile:
+    """A CSV file with labelled rows, and the bounds that the metrics on them must meet."""
+
+    path: Path
+    label: str = "label"
+    """The column with the label."""
+    require: Sequence[Requirement] = ()
+
+
+@dataclass(frozen=True)
 class ValidationSet:
-    """Rows with known answers: named input arrays, and one label per row as float64."""
+    """Labelled rows: input arrays by name, and one label per row as float64."""
 
     inputs: Arrays
     labels: Array
 
 
-def read(path: Path, label: str, inputs: Sequence[Tensor]) -> ValidationSet:
-    """Read a CSV file as rows for a model.
+def read_validation_set(file: ValidationFile, inputs: Sequence[Tensor]) -> ValidationSet:
+    """Read the rows as inputs of a model.
 
     Raises:
-        PrepareError: VALIDATION_DATA_INVALID, naming the row (the first after the header is 1) and column.
+        PrepareError: VALIDATION_DATA_INVALID, with the row (the first after the header is 1) and column.
     """
-    kind = identify(path)
-    if not kind.startswith((PLAIN_TEXT, "empty", "of no", "a JSON")):  # a first column may well be called {x}
-        raise _invalid(f"it is {kind}, not CSV: let spec.validation.data lead to the rows")
+    kind = identify(file.path)
+    if not kind.may_be_csv:
+        raise _invalid(f"it is {kind.description}, not a CSV file: correct spec.validation.data")
     csv.field_size_limit(MAX_FIELD)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
+        with file.path.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.reader(lines, strict=True)
             header = next(rows, [])
-            columns = _Columns(header, label, inputs)
-            return columns.read(rows)
+            return _Columns(header, file.label, inputs).read(rows)
     except UnicodeDecodeError as error:
-        raise _invalid(f"its byte {error.start} is no UTF-8 text: save it as UTF-8") from error
+        raise _invalid(f"its byte {error.start} is not valid UTF-8: save it as UTF-8") from error
     except csv.Error as error:
-        raise _invalid(f"it is not CSV: {error}") from error
+        raise _invalid(f"it is not valid CSV: {error}") from error
 
 
-def metrics(labels: Array, outputs: Arrays, required: Sequence[Requirement]) -> dict[str, str]:
-    """The metrics that make sense for the model's output, as decimal strings, by their Keras names.
+def compute_metrics(labels: Array, outputs: Arrays, required: Sequence[Requirement]) -> dict[str, str]:
+    """Compute the metrics that apply to the output of the model.
 
-    accuracy: the argmax of two or more classes is the label, or one sigmoid unit is on the label's side of 0.5.
-    mean_absolute_error, mean_squared_error: for one number per row.
+    accuracy: fraction of rows where the argmax of two or more classes equals the label, or where the value of one
+    sigmoid unit, rounded, equals it.
+    mean_absolute_error, mean_squared_error: of one value per row.
+
+    Returns:
+        The values as decimal strings, by the metric's name in Keras.
 
     Raises:
-        PrepareError: VALIDATION_DATA_INVALID when a required metric has no meaning for this output or these labels;
-            VALIDATION_FAILED when one misses its bound.
+        PrepareError: VALIDATION_DATA_INVALID if a required metric does not apply to this output or these labels;
+            VALIDATION_FAILED if one is out of its bounds.
     """
     if len(outputs) != 1:
-        raise _invalid(f"the model has {len(outputs)} outputs ({', '.join(outputs)}); rows can be checked for one only")
+        names = ", ".join(outputs)
+        raise _invalid(f"the model has {len(outputs)} outputs ({names}), but metrics support one output only")
     name, values = next(iter(outputs.items()))
     figures: dict[str, float] = {}
     reasons: dict[str, str] = {}
@@ -76,8 +90,8 @@ def metrics(labels: Array, outputs: Arrays, required: Sequence[Requirement]) -> 
             figures[metric] = function(labels, values.astype(np.float64).reshape(len(labels), -1))
         except _NotApplicableError as error:
             reasons[metric] = str(error)
-    wanted = {requirement.metric for requirement in required} or METRICS.keys()
-    missing = [metric for metric in wanted if metric not in figures]
+    expected = {requirement.metric for requirement in required} or METRICS.keys()
+    missing = [metric for metric in expected if metric not in figures]
     if missing and (required or not figures):
         raise _invalid(f"{missing[0]} cannot be computed for output {name!r}: {reasons[missing[0]]}")
     for requirement in required:
@@ -86,7 +100,7 @@ def metrics(labels: Array, outputs: Arrays, required: Sequence[Requirement]) -> 
 
 
 class _NotApplicableError(ValueError):
-    """A metric has no meaning for these labels and outputs."""
+    """A metric does not apply to these labels and outputs."""
 
 
 def _accuracy(labels: Array, values: Array) -> float:
@@ -98,13 +112,13 @@ def _accuracy(labels: Array, values: Array) -> float:
     if values.shape[1] > 1:
         return float((values.argmax(axis=1) == labels).mean())
     if values.min(initial=0.0) < 0 or values.max(initial=0.0) > 1:
-        raise _NotApplicableError("its single value leaves the range 0 to 1, so it is not a sigmoid's")
+        raise _NotApplicableError("it has values outside 0 to 1, so it is not the output of a sigmoid")
     return float(((values[:, 0] >= 0.5) == labels).mean())
 
 
 def _single(values: Array) -> Array:
     if values.shape[1] != 1:
-        raise _NotApplicableError(f"it has {values.shape[1]} values per row, and the label is one number")
+        raise _NotApplicableError(f"it has {values.shape[1]} values per row, but the label is one number")
     return values[:, 0]
 
 
@@ -125,12 +139,12 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
 
 def _check_bounds(requirement: Requirement, figure: float, rows: int) -> None:
     value = Decimal(repr(figure))
-    said = f"{requirement.metric} is {figure:.6g} on {rows} rows"
+    result = f"{requirement.metric} is {figure:.6g} on {rows} rows"
     remedy = ": serve a better model, or change spec.validation.require"
     if requirement.min is not None and value < Decimal(requirement.min):
-        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, below the required {requirement.min}{remedy}")
+        raise PrepareError(Reason.VALIDATION_FAILED, f"{result}, below the required {requirement.min}{remedy}")
     if requirement.max is not None and value > Decimal(requirement.max):
-        raise PrepareError(Reason.VALIDATION_FAILED, f"{said}, above the allowed {requirement.max}{remedy}")
+        raise PrepareError(Reason.VALIDATION_FAILED, f"{result}, above the allowed {requirement.max}{remedy}")
 
 
 @dataclass(frozen=True)
@@ -143,16 +157,16 @@ class _Group:
 
 
 class _Columns:
-    """Which columns hold what."""
+    """The columns of the label and of each input."""
 
     def __init__(self, header: list[str], label: str, inputs: Sequence[Tensor]) -> None:
         self._header = header
         if not any(header):
             raise _invalid("it is empty")
         if repeated := next((name for name in header if header.count(name) > 1), None):
-            raise _invalid(f"column {repeated!r} stands in the header twice")
+            raise _invalid(f"its header contains the column {repeated!r} twice")
         if label not in header:
-            raise _invalid(f"it has no column {label!r} (its columns: {_some(header)}); set spec.validation.label")
+            raise _invalid(f"it has no column {label!r} (its columns: {_some(header)}): set spec.validation.label")
         self._label = header.index(label)
         if len(inputs) == 1:
             every = [index for index in range(len(header)) if index != self._label]
@@ -161,7 +175,7 @@ class _Columns:
             self._groups = [self._group(tensor, self._named(tensor.name)) for tensor in inputs]
             used = {self._label, *(column for group in self._groups for column in group.columns)}
             if unused := [name for index, name in enumerate(header) if index not in used]:
-                raise _invalid(f"no input is called like the columns {_some(unused)}")
+                raise _invalid(f"the model has no inputs for the columns {_some(unused)}")
 
     def read(self, rows: Iterator[list[str]]) -> ValidationSet:
         """Convert every row."""
@@ -172,7 +186,7 @@ class _Columns:
                 continue
             row = len(labels) + 1
             if len(cells) != len(self._header):
-                raise _invalid(f"row {row} has {len(cells)} values, the header {len(self._header)}")
+                raise _invalid(f"row {row} has {len(cells)} values, but the header has {len(self._header)}")
             labels.append(float(self._numbers(row, cells, [self._label], "float64")[0]))
             for group, converted in zip(self._groups, values, strict=True):
                 converted.append(self._values(row, cells, group))
@@ -189,7 +203,7 @@ class _Columns:
         while (column := f"{name}.{len(columns)}") in places:
             columns.append(places[column])
         if not columns:
-            raise _invalid(f"it has no column {name!r}, and no {name + '.0'!r}, for the input {name!r}")
+            raise _invalid(f"it has neither a column {name!r} nor {name + '.0'!r} for the input {name!r}")
         return columns
 
     def _group(self, tensor: Tensor, columns: list[int]) -> _Group:
@@ -199,7 +213,7 @@ class _Columns:
         if free > 1 or (fixed and len(columns) % fixed) or (not free and len(columns) != fixed):
             raise _invalid(
                 f"input {tensor.name!r} takes rows of shape {sizes} ({fixed}{' x n' if free else ''} values), "
-                f"but there are {len(columns)} columns for it: give a column for each value"
+                f"but the data has {len(columns)} columns for it: provide one column for each value"
             )
         return _Group(tensor, columns, tuple(len(columns) // fixed if size < 0 else size for size in sizes))
 
@@ -213,18 +227,20 @@ class _Columns:
         try:
             return _parse(texts, dtype)
         except (ValueError, OverflowError):
-            # Look for the culprit only now: the common case stays fast.
+            # Find the invalid value only after an error, to keep the common case fast.
             for column, text in zip(columns, texts, strict=True):
                 try:
                     _parse([text], dtype)
                 except (ValueError, OverflowError):
                     where = f"row {row}, column {self._header[column]!r}"
-                    raise _invalid(f"{where}: {text[:40]!r} is not a finite {dtype} number: correct it") from None
+                    raise _invalid(
+                        f"{where}: {text[:40]!r} is not a finite {dtype} number: correct the value"
+                    ) from None
             raise
 
 
 def _parse(texts: list[str], dtype: str) -> Array:
-    """Numbers of a type from their texts; ValueError or OverflowError when one is none, or has no place in the type."""
+    """Parse numbers of a type. Raises ValueError or OverflowError if a text is not a number or is out of range."""
     if dtype == "bool":
         try:
             return np.array([BOOLEANS[text.strip().lower()] for text in texts])
@@ -236,7 +252,7 @@ def _parse(texts: list[str], dtype: str) -> Array:
     if np.dtype(dtype).kind == "f":
         return numbers.astype(dtype)
     if all(text.strip().lstrip("+-").isdigit() for text in texts):
-        return np.array([int(text) for text in texts], dtype=dtype)  # exact beyond 2**53, where float is not
+        return np.array([int(text) for text in texts], dtype=dtype)  # exact beyond 2**53, unlike float
     if (numbers != np.floor(numbers)).any():
         raise ValueError("not whole")
     return np.array([int(number) for number in numbers], dtype=dtype)
@@ -247,5 +263,5 @@ def _some(names: list[str]) -> str:
     return text if len(names) <= 8 else f"{text}, ... ({len(names)} in all)"
 
 
-def _invalid(what: str) -> PrepareError:
-    return PrepareError(Reason.VALIDATION_DATA_INVALID, f"the validation data cannot be used: {what}")
+def _invalid(cause: str) -> PrepareError:
+    return PrepareError(Reason.VALIDATION_DATA_INVALID, f"the validation data is invalid: {cause}")

@@ -11,8 +11,10 @@ from keras_api.manifest import ManifestError
 from keras_api.step_report import DOWNLOADING
 from keras_server import logs
 from keras_store.atomic_file import is_full
-from keras_store.bundle_store import STORE_PREFIX, bundle_store, read_bundle
+from keras_store.bundles.folder import read_bundle
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import no_space
+from keras_store.store_access import STORE_PREFIX
 
 
 async def download(url: str, path: str, folder: Path) -> None:

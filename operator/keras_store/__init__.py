@@ -1,1 +1,1 @@
-"""Where files live: sources are fingerprinted and fetched, bundles put and got; and the embedded artifact store."""
+"""Files outside the process: sources of models, bundles in the artifact store, and the embedded artifact store."""

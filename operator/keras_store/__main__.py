@@ -15,10 +15,10 @@ from keras_api.scalars import quantity
 from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
 from keras_store.atomic_file import is_full
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError, no_space
 from keras_store.fetch import fetch
-from keras_store.http_storage import public_text
+from keras_store.redaction import public_text
 from keras_store.sources.base import VOLUMES
 
 log = logging.getLogger("keras_store")
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.command == "serve":
-        # Only here: the steps begin every pod, and the web server doubles the time that their imports take.
-        from keras_store.serve import serve
+        # Imported here: every pod begins with a step, and the web server doubles the time of its imports.
+        from keras_store.server.serve import serve
 
         return serve(options)
     return _step(options)
@@ -52,12 +52,14 @@ def _step(options: argparse.Namespace) -> int:
     except StepError as error:
         return _failed(step, revision, error.reason, error.message)
     except RequestError as error:
-        return _failed(step, revision, Reason.PREPARE_FAILED, f"{error}: operator and image must be of one release")
+        return _failed(
+            step, revision, Reason.PREPARE_FAILED, f"{error}: operator and image must be of the same release"
+        )
     except Exception as error:
         if isinstance(error, OSError) and is_full(error):
             full = no_space(error)
             return _failed(step, revision, full.reason, full.message)
-        # Nobody foresaw it: the log gets the whole story, and status its end.
+        # Unexpected: the log gets the traceback, the status its last line.
         log.exception("%s failed", step)
         reason = Reason.CRASH_LOOP if step == "get" else Reason.PREPARE_FAILED
         return _failed(step, revision, reason, f"{step} failed: {type(error).__name__}: {public_text(str(error))}")
@@ -81,7 +83,7 @@ async def _fetch(options: argparse.Namespace) -> int | None:
 async def _put(options: argparse.Namespace) -> None:
     request = decode_request(options.request)
     if not (options.work / "source").exists():
-        log.info("nothing to put: %s was in the store already", request.bundle_path)
+        log.info("%s was in the store already; there is nothing to put", request.bundle_path)
         return
     async with bundle_store(options.store) as store:
         stored = await store.put(request.bundle_path, options.work / "bundle")
@@ -98,15 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keras_store", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    fetch_command = commands.add_parser("fetch", help="the source of a prepare request into the work folder")
-    put_command = commands.add_parser("put", help="the work folder's bundle into the store")
+    fetch_command = commands.add_parser("fetch", help="download the source of a prepare request into the work folder")
+    put_command = commands.add_parser("put", help="upload the bundle in the work folder to the store")
     for command in (fetch_command, put_command):
         command.add_argument("--request", required=True, help="the prepare request, as JSON")
         command.add_argument("--work", required=True, type=Path, help="the work folder")
     fetch_command.add_argument("--max-bytes", required=True, type=_bytes, help="largest model file, such as 8Gi")
-    fetch_command.add_argument("--volumes", type=Path, default=VOLUMES, help="where claims are mounted")
+    fetch_command.add_argument("--volumes", type=Path, default=VOLUMES, help="folder under which claims are mounted")
 
-    get_command = commands.add_parser("get", help="a bundle from the store into a folder")
+    get_command = commands.add_parser("get", help="download a bundle from the store into a folder")
     get_command.add_argument("--path", required=True, help="<namespace>/<model>/<revision>")
     get_command.add_argument("--into", required=True, type=Path, help="the folder")
 
@@ -118,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default=None, help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, default=8080)
     serve.add_argument(
-        "--audience", help="audience of the tokens that it takes, those for reading end in -read (default: keras-store)"
+        "--audience",
+        help="audience of tokens that may write; that of read-only tokens has the suffix -read (default: keras-store)",
     )
     serve.add_argument(
         "--reader",
@@ -127,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--kubernetes-url", help="the API server (default: the pod's)")
     serve.add_argument("--kubernetes-ca", type=Path, help="its CA certificate")
     serve.add_argument("--kubernetes-token-file", type=Path, help="the store's own token")
-    serve.add_argument("--insecure-no-auth", action="store_true", help="let everybody do everything; for laptops")
+    serve.add_argument(
+        "--insecure-no-auth", action="store_true", help="let every client read and write everything; for laptops"
+    )
     return parser
 
 
@@ -138,6 +143,6 @@ def _bytes(text: str) -> int:
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    # A thread of obstore's that is still at work while the interpreter takes itself apart aborts the process (exit code
-    # 134), now and then, after all has gone well.
+    # A thread of obstore that still runs while the interpreter shuts down sometimes aborts the process (exit code 134)
+    # after a successful run.
     os._exit(code)

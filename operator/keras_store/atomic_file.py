@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a hidden name, hashed on the way, synced, then renamed."""
+"""Atomic file writes: a file is written under a temporary name, hashed, synced and then renamed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from contextlib import asynccontextmanager
 from io import FileIO
 from pathlib import Path
 
-from keras_store.storage import CHUNK_BYTES
-
-TEMP_PREFIX = ".draft-"
+CHUNK_BYTES = 1 << 20
+"""Size of the chunks in which files are read and sent."""
+TEMP_PREFIX = ".tmp-"
+"""Prefix of the name of a file that is not complete."""
 
 
 class AtomicFile:
-    """A file being written. Disk work runs in threads, so a slow disk stops nothing else."""
+    """A file that is being written. Disk I/O runs in threads, so that a slow disk does not block the event loop."""
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
-        self.size = 0  # bytes so far
+        self.size = 0  # bytes written
         self._file = file
         self._hash = hashlib.sha256()
-        # A cancelled task leaves its thread at work: nothing may close the file under it.
+        # The thread of a cancelled task continues: the file must not be closed under it.
         self._busy = threading.Lock()
 
     @property
     def sha256(self) -> str:
-        """Hex sha256 of what was written so far."""
+        """Hex sha256 of the content so far."""
         return self._hash.hexdigest()
 
     async def write(self, chunk: bytes) -> None:
@@ -43,17 +44,17 @@ class AtomicFile:
         await asyncio.to_thread(self._append, chunk)
 
     async def commit(self, target: Path) -> None:
-        """Give the file its name, replacing what stands there; when this returns it survives a power cut."""
+        """Rename the file, replacing an existing one. After this the file survives a power failure."""
         await asyncio.to_thread(self._commit, target)
 
     def _append(self, chunk: bytes) -> None:
         with self._busy:
             rest = memoryview(chunk)
             try:
-                while rest:  # unbuffered, so that a full disk is told here and not by close
+                while rest:  # unbuffered, so that a full disk fails here and not in close
                     rest = rest[self._file.write(rest) :]
             except OSError as error:
-                error.filename = str(self.path.parent)  # writes do not name their file
+                error.filename = str(self.path.parent)  # an error of write does not name the file
                 raise
             self._hash.update(chunk)
             self.size += len(chunk)
@@ -66,7 +67,7 @@ class AtomicFile:
             sync_folder(target.parent)
 
     def close(self) -> None:
-        """Forget the file, unless it was committed."""
+        """Close the file, and delete it unless it was committed."""
         with self._busy:
             self._file.close()
             self.path.unlink(missing_ok=True)
@@ -74,7 +75,7 @@ class AtomicFile:
 
 @asynccontextmanager
 async def atomic_file(folder: Path) -> AsyncIterator[AtomicFile]:
-    """A new draft in a folder on the target's file system; removed unless committed."""
+    """A new temporary file in a folder on the target's file system; deleted unless it is committed."""
     path = folder / f"{TEMP_PREFIX}{uuid.uuid4().hex}"
     made = AtomicFile(path, _create(path))
     try:
@@ -89,7 +90,7 @@ def _create(path: Path) -> FileIO:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, and sync each new entry."""
+    """Create a folder and its parents, and sync each new entry."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -97,7 +98,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's entries to the disk."""
+    """Sync the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -106,7 +107,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:
-    """A file's content in pieces."""
+    """The content of a file, in chunks."""
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

@@ -1,4 +1,4 @@
-"""What can go wrong with files elsewhere: troubles that a storage has, and the reasons that status shows for them."""
+"""Errors of storages, and the reasons and remedies with which the status of a resource reports them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from keras_api.reasons import Reason
 
 
 class StorageErrorKind(StrEnum):
-    """Kinds of failure that every storage has, whatever its protocol."""
+    """Kinds of error that every storage can have."""
 
-    MISSING = "missing"  # it answers, and the file or bucket is not there
-    DENIED = "denied"  # it wants other credentials
-    UNREACHABLE = "unreachable"  # no name, no connection
-    TIMEOUT = "timeout"  # it is connected, and for too long not a byte moves
-    UNTRUSTED = "untrusted"  # TLS failed
-    UNAVAILABLE = "unavailable"  # it answers that it cannot now, or breaks off
-    INVALID_REQUEST = "invalid-request"  # it says that the request is wrong
-    CONFLICT = "conflict"  # something else stands there
-    FULL = "full"  # no space left
-    CHANGED = "changed"  # not the file that was seen before
+    MISSING = "missing"  # the file or the bucket does not exist
+    DENIED = "denied"  # the credentials are not accepted
+    UNREACHABLE = "unreachable"  # DNS or the connection fails
+    TIMEOUT = "timeout"  # the idle timeout of a connection has expired
+    UNTRUSTED = "untrusted"  # TLS fails
+    UNAVAILABLE = "unavailable"  # the service reports an error of its own, or closes the connection
+    INVALID_REQUEST = "invalid-request"  # the service rejects the request
+    CONFLICT = "conflict"  # another file has this path
+    FULL = "full"  # no space is left
+    CHANGED = "changed"  # the file differs from the expected one
     TOO_LARGE = "too large"
 
 
-# What can pass by itself within seconds, so that the same request is worth repeating.
 _TRANSIENT = {StorageErrorKind.UNREACHABLE, StorageErrorKind.TIMEOUT, StorageErrorKind.UNAVAILABLE}
 
 
 class StorageError(Exception):
-    """A storage could not do what it was asked; the text begins with the address and holds no credentials."""
+    """A storage cannot do what it was asked for. The text begins with the address and contains no credentials."""
 
     def __init__(self, kind: StorageErrorKind, message: str) -> None:
         super().__init__(message)
@@ -37,12 +36,12 @@ class StorageError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may succeed in a moment."""
+        """Whether a retry within seconds can succeed."""
         return self.kind in _TRANSIENT
 
 
 class StepError(Exception):
-    """A step's failure as the resource's status shows it: a reason, and a text that names culprit and remedy."""
+    """A failed step as the status of the resource reports it: a reason, and a text with culprit and remedy."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -50,22 +49,22 @@ class StepError(Exception):
         self.message = message
 
 
-_CHECK_SOURCE = "check the host, DNS and network policies; the operator tries again"
+_CHECK_SOURCE = "check the host, DNS and network policies; the operator retries"
 _SOURCE: dict[StorageErrorKind, tuple[Reason, str]] = {
     StorageErrorKind.MISSING: (Reason.SOURCE_NOT_FOUND, "correct the address, or put the file there"),
     StorageErrorKind.DENIED: (
         Reason.SOURCE_ACCESS_DENIED,
-        "let spec.source.secretRef name a Secret with credentials that may read it",
+        "set spec.source.secretRef to a Secret with credentials that may read it",
     ),
     StorageErrorKind.UNREACHABLE: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     StorageErrorKind.TIMEOUT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     StorageErrorKind.UNTRUSTED: (
         Reason.SOURCE_UNREACHABLE,
-        "give the server a valid certificate of an authority that the images know, or write http:// if it has none",
+        "give the server a valid certificate of an authority that the images trust, or use http:// if it has none",
     ),
     StorageErrorKind.UNAVAILABLE: (
         Reason.SOURCE_UNREACHABLE,
-        "the operator tries again; if it stays, look at the server",
+        "the operator retries; if the error persists, check the server",
     ),
     StorageErrorKind.INVALID_REQUEST: (
         Reason.SOURCE_UNREACHABLE,
@@ -73,12 +72,12 @@ _SOURCE: dict[StorageErrorKind, tuple[Reason, str]] = {
     ),
     StorageErrorKind.CONFLICT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     StorageErrorKind.FULL: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
-    StorageErrorKind.CHANGED: (Reason.SOURCE_CHANGED, "the operator looks again and prepares the new file"),
+    StorageErrorKind.CHANGED: (Reason.SOURCE_CHANGED, "the operator polls the source again and prepares the new file"),
     StorageErrorKind.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
 }
 
-PREPARED_AGAIN = "the operator prepares it again while the spec asks for it"
-_CHECK_STORE = "check that the store runs; what is served already is not affected"
+PREPARED_AGAIN = "the operator prepares it again while it is the desired revision"
+_CHECK_STORE = "check that the store runs; models that are being served are not affected"
 _STORE: dict[StorageErrorKind, tuple[Reason, str]] = {
     StorageErrorKind.MISSING: (
         Reason.STORE_UNAVAILABLE,
@@ -86,16 +85,16 @@ _STORE: dict[StorageErrorKind, tuple[Reason, str]] = {
     ),
     StorageErrorKind.DENIED: (
         Reason.STORE_UNAVAILABLE,
-        "check the credentials that the chart gives the store's clients",
+        "check the credentials that the chart gives to the store's clients",
     ),
     StorageErrorKind.UNREACHABLE: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
     StorageErrorKind.TIMEOUT: (
         Reason.STORE_UNAVAILABLE,
-        "look whether the store, its volume or the network hangs; what is served already is not affected",
+        "check the store, its volume and the network; models that are being served are not affected",
     ),
     StorageErrorKind.UNTRUSTED: (
         Reason.STORE_UNAVAILABLE,
-        "give the store a certificate of an authority that the images know",
+        "give the store a certificate of an authority that the images trust",
     ),
     StorageErrorKind.UNAVAILABLE: (Reason.STORE_UNAVAILABLE, _CHECK_STORE),
     StorageErrorKind.INVALID_REQUEST: (
@@ -104,7 +103,7 @@ _STORE: dict[StorageErrorKind, tuple[Reason, str]] = {
     ),
     StorageErrorKind.CONFLICT: (
         Reason.STORE_UNAVAILABLE,
-        "another run writes the same bundle: the operator tries again",
+        "another run writes the same bundle; the operator retries",
     ),
     StorageErrorKind.FULL: (Reason.STORE_UNAVAILABLE, "enlarge the store's volume, or delete old bundles"),
     StorageErrorKind.CHANGED: (Reason.BUNDLE_INVALID, PREPARED_AGAIN),
@@ -113,18 +112,18 @@ _STORE: dict[StorageErrorKind, tuple[Reason, str]] = {
 
 
 def source_failure(error: StorageError) -> StepError:
-    """What a trouble with the source means for the resource."""
+    """An error of a source as the status reports it."""
     return _failure(error, *_SOURCE[error.kind])
 
 
 def store_failure(error: StorageError) -> StepError:
-    """What a trouble with the artifact store means for the resource."""
+    """An error of the artifact store as the status reports it."""
     return _failure(error, *_STORE[error.kind])
 
 
 def no_space(error: OSError) -> StepError:
-    """What a full disk means for the resource."""
-    return StepError(Reason.VOLUME_UNAVAILABLE, f"no space is left in {error.filename}: make room on the pod's node")
+    """A full disk of the pod as the status reports it."""
+    return StepError(Reason.VOLUME_UNAVAILABLE, f"no space is left in {error.filename}: free space on the pod's node")
 
 
 def _failure(error: StorageError, reason: Reason, remedy: str) -> StepError:

@@ -1,4 +1,4 @@
-"""Repeating what may pass by itself: a few times, with growing pauses."""
+"""Retries of transient storage errors, with exponential backoff."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from keras_store.errors import StorageError, StorageErrorKind
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-# To be silent takes a storage long enough: whoever waits should hear of it after a minute.
-SILENCES = 2
+MAX_TIMEOUTS = 2
+"""A timeout is long: with more of them, a failure would be reported after more than a minute."""
 
 T = TypeVar("T")
 
@@ -27,23 +27,23 @@ async def retrying(
     first_pause: float = 0.5,
     longest_pause: float = 8.0,
 ) -> T:
-    """The operation's result. Transient storage errors are repeated (silence once only), the last one is raised.
+    """The operation's result, after retries of transient storage errors. The last error is raised.
 
     Args:
-        operation: what to do; it starts from the beginning each time.
-        attempts: how often at most.
-        first_pause: seconds before the second attempt, give or take half; doubled each time.
+        operation: starts from the beginning in each attempt.
+        attempts: maximum number of attempts; `MAX_TIMEOUTS` applies too.
+        first_pause: seconds before the second attempt, plus or minus half of it; doubled for each further attempt.
         longest_pause: seconds.
     """
-    silences = 0
+    timeouts = 0
     for attempt in range(1, attempts + 1):
         try:
             return await operation()
         except StorageError as error:
-            silences += error.kind is StorageErrorKind.TIMEOUT
-            if not error.transient or attempt == attempts or silences == SILENCES:
+            timeouts += error.kind is StorageErrorKind.TIMEOUT
+            if not error.transient or attempt == attempts or timeouts == MAX_TIMEOUTS:
                 raise
-            # Jitter, so that the pods of one Deployment do not come back all at once.
+            # Jitter, so that the pods of one Deployment do not retry at the same time.
             pause = min(first_pause * 2 ** (attempt - 1), longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311
             log.warning("%s in %.1f s (attempt %d failed): %s", TRYING_AGAIN, pause, attempt, error.message)
             await asyncio.sleep(pause)

@@ -369,10 +369,10 @@ def test_a_source_failure_is_reported_while_the_old_file_is_served(served, sourc
 
 
 REJECTED_FILES = {
-    "cut in half": ("ModelUnreadable", model_files.UNREADABLE["cut in half"][0], "the upload was cut off"),
-    "HDF5 called .keras": ("ModelUnreadable", model_files.UNREADABLE["HDF5 called .keras"][0], "the ending .h5"),
+    "cut in half": ("ModelUnreadable", model_files.UNREADABLE["cut in half"][0], "the upload is incomplete"),
+    "HDF5 called .keras": ("ModelUnreadable", model_files.UNREADABLE["HDF5 called .keras"][0], "must end in .h5"),
     "a bomb": ("ModelUnsafe", model_files.UNSAFE["a bomb for weights"][0], "would unpack to"),
-    "a path upwards": ("ModelUnsafe", model_files.UNSAFE["a path upwards"][0], "outside of its folder"),
+    "a path upwards": ("ModelUnsafe", model_files.UNSAFE["a path upwards"][0], "outside its folder"),
     "os.system": ("ModelUnsafe", model_files.UNSAFE["os.system"][0], "'os.system'"),
     "a layer of one's own": (
         "ModelUnsupported",
@@ -530,7 +530,7 @@ def test_a_full_store_is_reported_and_used_once_it_has_space(served, client):
         served.apply(served.address(), serving={"replicas": 2, "runtime": "onnxruntime"})
         failure = served.wait_failure("StoreUnavailable")
         assert failure["step"] == "prepare"
-        assert "has no room for" in failure["message"]
+        assert "has no space left for" in failure["message"]
         assert f"of {served.namespace}/digits/{served.status['desiredRevision']}/" in failure["message"]
         assert "enlarge the store's volume, or delete old bundles" in failure["message"]
         assert seconds_until_reported(served, failure, before) <= REPORT_SECONDS

@@ -15,7 +15,7 @@ from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
 from keras_operator.components.deployment import DRAIN_DELAY_SECONDS, DRAIN_TIMEOUT_SECONDS
-from keras_pipeline import validation
+from keras_pipeline.validation import ValidationFile, read_validation_set
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "hack"))
@@ -140,15 +140,14 @@ def test_the_examples_of_validation_data_are_read_as_described(tmp_path):
     one, several = blocks(ROOT / "docs/guides/sources.md", "csv")
     file = tmp_path / "data.csv"
     file.write_text(one)
-    found = validation.read(file, "label", [Tensor(name="measures", dtype="float32", shape=[-1, 4])])
+    found = read_validation_set(ValidationFile(file), [Tensor(name="measures", dtype="float32", shape=[-1, 4])])
     assert found.inputs["measures"].shape == (2, 4)
     assert found.labels.tolist() == [0, 2]
 
     file.write_text(several)
     inputs = {"age": ("float32", [-1, 1]), "pixels": ("float32", [-1, 3]), "title": ("string", [-1])}
-    found = validation.read(
-        file, "label", [Tensor(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in inputs.items()]
-    )
+    tensors = [Tensor(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in inputs.items()]
+    found = read_validation_set(ValidationFile(file), tensors)
     assert found.inputs["age"].tolist() == [[37], [52]]
     assert found.inputs["pixels"].shape == (2, 3)
     assert found.inputs["title"].tolist() == ["A night, at sea", "Roses"]

@@ -31,7 +31,7 @@ from keras_operator.settings import Settings
 from keras_operator.state.conditions import ConditionUpdate
 from keras_operator.state.failure import Failure
 from keras_operator.state.observed import Observed
-from keras_store.tokens import AUDIENCE, READ_SUFFIX
+from keras_store.store_access import AUDIENCE, READ_SUFFIX
 
 BUNDLE_FOLDER = "/bundle"
 

@@ -34,7 +34,7 @@ from keras_operator.naming.names import service_url
 from keras_operator.state.conditions import ConditionUpdate, updated_conditions
 from keras_operator.state.failure import Failure
 from keras_operator.state.observed import Observed
-from keras_store.http_storage import public_url
+from keras_store.redaction import public_url
 
 HISTORY_LENGTH = 5
 

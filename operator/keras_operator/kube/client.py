@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -30,6 +30,24 @@ _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
+
+
+class _Call(NamedTuple):
+    """A request to the API server."""
+
+    method: str
+    verb: str
+    """For messages and metrics."""
+    kind: Kind
+    path: str
+    body: Any = None
+    content: str = _JSON
+    query: Sequence[tuple[str, str]] = ()
+
+    @property
+    def text(self) -> str:
+        """The request, for messages."""
+        return f"{self.verb} {self.path}"
 
 
 class _Answer(NamedTuple):
@@ -94,14 +112,14 @@ class KubeClient:
         metadata = obj["metadata"]
         query = [("fieldManager", MANAGER), ("force", "true")]
         path = kind.path(metadata["namespace"], metadata["name"])
-        return await self._request("PATCH", "apply", kind, path, obj, content=_APPLY, query=query)
+        return await self._request(_Call("PATCH", "apply", kind, path, obj, _APPLY, query))
 
     async def replace_spec(self, kind: Kind, obj: Object) -> None:
         """Merge an object's spec over the live one; unlike `apply` this replaces every list as a whole."""
         metadata = obj["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"])
         query = [("fieldManager", MANAGER)]
-        await self._request("PATCH", "patch", kind, path, {"spec": obj["spec"]}, content=_MERGE, query=query)
+        await self._request(_Call("PATCH", "patch", kind, path, {"spec": obj["spec"]}, _MERGE, query))
 
     async def replace_status(self, key: Key, uid: str, status: Object) -> Object:
         """Replace a KerasModel's status, unless the name belongs to another object by now (status 422)."""
@@ -111,14 +129,12 @@ class KubeClient:
         ]
         path = KERAS_MODEL.path(key.namespace, key.name, "status")
         query = [("fieldManager", MANAGER)]
-        return await self._request(
-            "PATCH", "patch status of", KERAS_MODEL, path, patch, content=_JSON_PATCH, query=query
-        )
+        return await self._request(_Call("PATCH", "patch status of", KERAS_MODEL, path, patch, _JSON_PATCH, query))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """An object; None when it does not exist."""
         try:
-            return await self._request("GET", "get", kind, kind.path(namespace, name))
+            return await self._request(_Call("GET", "get", kind, kind.path(namespace, name)))
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -128,7 +144,7 @@ class KubeClient:
         """Delete an object and what it owns, unless it does not exist or its name belongs to another object by now."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._request("DELETE", "delete", kind, kind.path(namespace, name), body)
+            await self._request(_Call("DELETE", "delete", kind, kind.path(namespace, name), body))
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -141,7 +157,7 @@ class KubeClient:
         token = ""
         while True:
             page_query = [*query, *([("continue", token)] if token else [])]
-            page = await self._request("GET", "list", kind, kind.path(namespace), query=page_query)
+            page = await self._request(_Call("GET", "list", kind, kind.path(namespace), query=page_query))
             token = page["metadata"].get("continue", "")
             items = page.get("items") or []
             # The items of a list have neither apiVersion nor kind: the list has them.
@@ -154,7 +170,7 @@ class KubeClient:
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster serves a kind."""
         try:
-            found = await self._request("GET", "discover", kind, kind.discovery_path)
+            found = await self._request(_Call("GET", "discover", kind, kind.discovery_path))
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -172,12 +188,12 @@ class KubeClient:
     async def create_event(self, event: Object) -> None:
         """Create an Event."""
         path = EVENT.path(event["metadata"]["namespace"])
-        await self._request("POST", "create", EVENT, path, event, query=[("fieldManager", MANAGER)])
+        await self._request(_Call("POST", "create", EVENT, path, event, query=[("fieldManager", MANAGER)]))
 
     async def warnings(self, namespace: str, uid: str) -> list[Evidence]:
         """Warning Events about an object, the latest last."""
         query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", str(PAGE))]
-        found = await self._request("GET", "list", EVENT, EVENT.path(namespace), query=query)
+        found = await self._request(_Call("GET", "list", EVENT, EVENT.path(namespace), query=query))
         events = sorted(found.get("items") or [], key=lambda each: int(each["metadata"]["resourceVersion"]))
         return [_evidence(each) for each in events]
 
@@ -185,60 +201,40 @@ class KubeClient:
         """The last line that a container has logged; empty when there is none."""
         query = [("container", container), ("tailLines", "5"), ("limitBytes", str(LOG_BYTES))]
         path = POD.path(namespace, pod, "log")
-        answer = await self._exchange("GET", "get", POD, path, query=query)
+        call = _Call("GET", "get", POD, path, query=query)
+        answer = await self._exchange(call)
         if answer.status >= 300:
-            _read(answer, f"get {path}")
+            _read(answer, call.text)
         lines = answer.data.decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    async def _request(
-        self,
-        method: str,
-        verb: str,
-        kind: Kind,
-        path: str,
-        body: Any = None,
-        *,
-        content: str = _JSON,
-        query: list[tuple[str, str]] | None = None,
-    ) -> Object:
-        answer = await self._exchange(method, verb, kind, path, body, content=content, query=query)
-        return _read(answer, f"{verb} {path}")
+    async def _request(self, call: _Call) -> Object:
+        return _read(await self._exchange(call), call.text)
 
-    async def _exchange(
-        self,
-        method: str,
-        verb: str,
-        kind: Kind,
-        path: str,
-        body: Any = None,
-        *,
-        content: str = _JSON,
-        query: list[tuple[str, str]] | None = None,
-    ) -> _Answer:
-        if self._permit is not None and method != "GET":
+    async def _exchange(self, call: _Call) -> _Answer:
+        if self._permit is not None and call.method != "GET":
             await self._permit()
         began = time.perf_counter()
         code = "none"
-        what = f"{verb} {path}"
         try:
-            call = await self._client.param_serialize(
-                method,
-                path,
-                query_params=query or [],
-                header_params={"Content-Type": content, "Accept": _JSON},
-                body=body,
+            request = await self._client.param_serialize(
+                call.method,
+                call.path,
+                query_params=list(call.query),
+                header_params={"Content-Type": call.content, "Accept": _JSON},
+                body=call.body,
                 auth_settings=["BearerToken"],
             )
-            response = await self._client.call_api(*call, _request_timeout=self._timeout)
+            response = await self._client.call_api(*request, _request_timeout=self._timeout)
             code = str(response.status)
             data = await response.read()
         except TimeoutError as error:
-            raise UnavailableError(f"{what}: no answer within {self._timeout.total:g} s") from error
+            raise UnavailableError(f"{call.text}: no answer within {self._timeout.total:g} s") from error
         except aiohttp.ClientError as error:
-            raise UnavailableError(f"{what}: {error}") from error
+            raise UnavailableError(f"{call.text}: {error}") from error
         finally:
-            self._metrics.api_request(verb.split()[0], kind.plural, code, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.api_request(call.verb.split()[0], call.kind.plural, code, seconds)
         return _Answer(response.status, data, _retry_after(response.headers))
 
 

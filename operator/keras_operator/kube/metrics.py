@@ -26,7 +26,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconcile = self._histogram(
-            "keras_operator_reconcile_duration_seconds", "Duration of one reconcile of a model.", ["result"]
+            "keras_operator_reconcile_duration_seconds",
+            "Duration of one reconcile of a model. `result` is ok, superseded or error.",
+            ["result"],
         )
         self._queue_wait = self._histogram(
             "workqueue_queue_duration_seconds", "Time that a model waits in the work queue.", ["name"]
@@ -39,12 +41,12 @@ class Metrics:
         ).labels(_QUEUE)
         self._requests = self._histogram(
             "keras_operator_api_request_duration_seconds",
-            "Duration of a request to the Kubernetes API.",
+            "Duration of a request to the Kubernetes API. `code` is none if there was no answer.",
             ["verb", "resource", "code"],
         )
         self._resolve = Counter(
             "keras_operator_source_requests_total",
-            "Requests to sources for their version.",
+            "Requests to sources for their version. `result` is ok, or the reason of the failure.",
             ["result"],
             registry=self.registry,
         )
@@ -52,7 +54,10 @@ class Metrics:
             "keras_operator_status_writes_total", "Status patches sent.", registry=self.registry
         )
         self._applies = Counter(
-            "keras_operator_applies_total", "Children applied, by cause.", ["kind", "cause"], registry=self.registry
+            "keras_operator_applies_total",
+            "Children applied. `cause` is missing, changed or drift.",
+            ["kind", "cause"],
+            registry=self.registry,
         )
         self._leading = Gauge(
             "keras_operator_leading", "Whether this operator is the leader: 1 or 0.", registry=self.registry

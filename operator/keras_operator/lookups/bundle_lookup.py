@@ -24,7 +24,8 @@ from keras_operator.settings import Settings
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.base import Task
 from keras_operator.tasks.state import may_be_stored
-from keras_store.bundle_store import BundleStore, bundle_store
+from keras_store.bundles.open import bundle_store
+from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
 
 # A lookup saves a Job of ten seconds. A slower answer saves little, and the Job reports the error.

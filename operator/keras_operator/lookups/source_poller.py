@@ -20,7 +20,7 @@ from keras_operator.kube.workqueue import jittered
 from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.source_resolution import SourceResolution, remembered
 from keras_store.errors import StepError
-from keras_store.http_storage import public_text, public_url
+from keras_store.redaction import public_text, public_url
 from keras_store.sources.fingerprint import Fingerprint, fingerprint
 from keras_store.sources.registry import all_credential_keys, credential_keys, fixed_fingerprint
 

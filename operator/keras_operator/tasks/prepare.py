@@ -18,9 +18,9 @@ from keras_operator.render.metadata import child
 from keras_operator.render.pods import container, pod_spec, store_part
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.base import Loss, Task, TaskInputs
-from keras_store.http_storage import public_url
+from keras_store.redaction import public_url
 from keras_store.sources.registry import source_parts
-from keras_store.tokens import AUDIENCE
+from keras_store.store_access import AUDIENCE
 
 WORK = "/work"
 CUSTOM_OBJECTS = "/custom-objects"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_api.pod_part import PodPart
 from keras_api.resource import AddressScheme, S3Options
-from keras_store.storage import Storage, Timeouts
+from keras_store.storage.base import Storage, Timeouts
 
 VOLUMES = Path("/volumes")
 """Folder of a fetch container under which the claims of pvc:// addresses are mounted by name."""

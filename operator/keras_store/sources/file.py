@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_store.folder_storage import FolderStorage
 from keras_store.sources.base import Access, Address, Scheme, SourceFile
+from keras_store.storage.folder import FolderStorage
 
 
 def _open(address: Address, access: Access) -> SourceFile:

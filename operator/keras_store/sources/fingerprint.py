@@ -1,4 +1,4 @@
-"""The fingerprint of a source: a short text that changes when the file does, had without fetching it."""
+"""The fingerprint of a source: its version, which changes when the file changes, without a download."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from keras_api.resource import S3Options
 from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
 from keras_store.retry import retrying
 from keras_store.sources.registry import fixed_fingerprint, open_source
-from keras_store.storage import Timeouts
+from keras_store.storage.base import Timeouts
 
-# The size of a file whose digest is pinned is worth little waiting.
+# With a pinned digest only the size is asked for, which is not worth a long wait.
 SIZE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies the content of a source, and its size where the source tells it."""
+    """Identifies the content of a source; with its size where that is known."""
 
     value: str
     size_bytes: int | None
@@ -31,17 +31,17 @@ async def fingerprint(
     credentials: Mapping[str, str] | None = None,
     *,
     digest: str | None = None,
-    timeout: float = 20.0,  # noqa: ASYNC109 - of the answer, with its own text
+    timeout: float = 20.0,  # noqa: ASYNC109 - the error has a message of its own
 ) -> Fingerprint:
-    """Ask a source what its file is now.
+    """The fingerprint of a source now.
 
     Args:
         uri: address of the file.
         s3: options for s3 addresses.
-        credentials: under their usual environment names.
-        digest: the pinned digest, which then is the fingerprint; the source is asked for the size only, and if it does
-            not answer the size is unknown.
-        timeout: seconds for everything, repeats included.
+        credentials: by their environment names.
+        digest: the pinned digest, which then is the fingerprint. The source is asked only for the size, which is
+            unknown when it does not answer.
+        timeout: seconds for all attempts together.
 
     Raises:
         StepError: with one of the Source... reasons, SecretNotFound or SpecInvalid.
@@ -53,13 +53,13 @@ async def fingerprint(
             found = await fingerprint(uri, s3, credentials, timeout=min(timeout, SIZE_SECONDS))
             return Fingerprint(digest, found.size_bytes)
         return Fingerprint(digest, None)
-    place = open_source(uri, s3, credentials or {}, timeouts=Timeouts(connect=min(5.0, timeout), silence=timeout))
+    source = open_source(uri, s3, credentials or {}, timeouts=Timeouts(connect=min(5.0, timeout), idle=timeout))
     try:
-        async with asyncio.timeout(timeout), place.storage:
-            # One repeat, for the blip; the operator's own queue knows how to be patient.
-            stat = await retrying(lambda: place.storage.stat(place.path), attempts=2)
+        async with asyncio.timeout(timeout), source.storage:
+            # One retry, for a short interruption; the operator polls again after a failure.
+            stat = await retrying(lambda: source.storage.stat(source.path), attempts=2)
     except TimeoutError as error:
-        late = StorageError(StorageErrorKind.UNREACHABLE, f"{place.address}: no answer within {timeout:g} s")
+        late = StorageError(StorageErrorKind.UNREACHABLE, f"{source.address}: no answer within {timeout:g} s")
         raise source_failure(late) from error
     except StorageError as error:
         raise source_failure(error) from error

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from keras_api.resource import cel, cel_string
 from keras_store.credentials import pair
-from keras_store.http_storage import HttpStorage, url_of
 from keras_store.sources.base import Access, Address, Scheme, SourceFile
+from keras_store.storage.https import HttpStorage, url_of
 
 _BEARER_TOKEN, _USERNAME, _PASSWORD = "HTTP_BEARER_TOKEN", "HTTP_USERNAME", "HTTP_PASSWORD"
 
@@ -21,7 +21,7 @@ _HOST_PATTERN = (
 
 def _open(address: Address, access: Access) -> SourceFile:
     if "@" in address.host:
-        raise ValueError("credentials belong into the Secret of spec.source.secretRef")
+        raise ValueError("it must not contain credentials: put them into the Secret of spec.source.secretRef")
     url_of(address.uri)  # raises ValueError
     headers = _authorization(access.credentials)
     storage = HttpStorage(address.uri, headers=lambda: headers, timeouts=access.timeouts, use_proxy=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from keras_api.pod_part import PodPart
 from keras_api.resource import cel
-from keras_store.folder_storage import FolderStorage
 from keras_store.sources.base import VOLUMES, Access, Address, Scheme, SourceFile
+from keras_store.storage.folder import FolderStorage
 
 
 def _open(address: Address, access: Access) -> SourceFile:

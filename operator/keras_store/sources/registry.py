@@ -1,4 +1,4 @@
-"""The schemes of source addresses, and what is asked of an address without knowing its scheme."""
+"""The list of schemes, and functions for an address of any scheme."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from keras_api.pod_part import PodPart
 from keras_api.reasons import Reason
 from keras_api.resource import S3Options, alternatives
 from keras_store.errors import StepError
-from keras_store.http_storage import public_url
+from keras_store.redaction import public_url
 from keras_store.sources.base import VOLUMES, Access, Scheme, SourceFile
 from keras_store.sources.file import FILE
 from keras_store.sources.https import HTTP
 from keras_store.sources.pvc import PVC
 from keras_store.sources.s3 import S3
-from keras_store.storage import Timeouts
+from keras_store.storage.base import Timeouts
 
 SCHEMES: tuple[Scheme, ...] = (S3, HTTP, PVC)
 """Schemes that a KerasModel can use."""
@@ -48,9 +48,9 @@ def open_source(
     scheme = _scheme_of(uri)
     address = scheme.address(uri) if scheme else None
     if scheme is None or address is None:
-        raise _invalid(uri, f"want {alternatives(form for each in SCHEMES for form in each.forms)}")
+        raise _invalid(uri, f"it must be {alternatives(form for each in SCHEMES for form in each.forms)}")
     if ".." in PurePosixPath(address.path).parts or address.host in {".", ".."}:
-        raise _invalid(uri, ". and .. are not allowed in it")
+        raise _invalid(uri, "it must not contain . or .. as a path segment")
     given = {name: value.strip() for name, value in credentials.items() if value.strip()}
     try:
         return scheme.open(address, Access(given, s3, timeouts, volumes))
@@ -102,5 +102,5 @@ def _scheme_of(uri: str) -> Scheme | None:
     return next((scheme for scheme in (*SCHEMES, *LOCAL_SCHEMES) if separator and scheme.has_name(name)), None)
 
 
-def _invalid(uri: str, want: str) -> StepError:
-    return StepError(Reason.SPEC_INVALID, f"{public_url(uri)} is no address of a source: {want}")
+def _invalid(uri: str, problem: str) -> StepError:
+    return StepError(Reason.SPEC_INVALID, f"{public_url(uri)} is not a valid source address: {problem}")

@@ -9,7 +9,7 @@ from keras_store.sources.base import Access, Address, Scheme, SourceFile
 
 def _open(address: Address, access: Access) -> SourceFile:
     # Imported here: obstore takes time and memory that a process without s3 addresses does not need.
-    from keras_store.s3_storage import S3Storage
+    from keras_store.storage.s3 import S3Storage
 
     options = access.s3 or S3Options()
     storage = S3Storage(

@@ -23,9 +23,9 @@ from keras_operator.settings import read_settings
 from keras_operator.state.conditions import ConditionUpdate
 from keras_operator.tasks import TASKS
 from keras_operator.tasks.base import Task, TaskInputs
-from keras_store.folder_storage import FolderStorage
 from keras_store.sources import registry
 from keras_store.sources.base import Access, Address, Scheme, SourceFile
+from keras_store.storage.folder import FolderStorage
 
 AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 DISKS = Path(os.environ.get("DISKS", "/disks"))

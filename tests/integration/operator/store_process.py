@@ -21,9 +21,9 @@ from keras_api.step_report import StepReport, decode_report
 # Runs a module with an idle timeout of 0.5 s for the store, instead of 25 s.
 _SHORT_TIMEOUT = """
 import runpy, sys
-import keras_store.bundle_store
-from keras_store.storage import Timeouts
-keras_store.bundle_store.STORE_TIMEOUTS = Timeouts(silence=0.5)
+import keras_store.bundles.open
+from keras_store.storage.base import Timeouts
+keras_store.bundles.open.STORE_TIMEOUTS = Timeouts(idle=0.5)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from api_servers import api_server_with
 from extended_operator import DISK
@@ -154,8 +153,3 @@ def test_a_source_scheme_is_polled_and_reaches_the_pod_of_its_job(model: ModelFi
 def test_an_address_of_the_scheme_is_valid_and_one_of_no_scheme_is_not(model: ModelFixture) -> None:
     with pytest.raises(Exception, match="disk://name/path"):
         model.create("unknown://shared/digits.keras")
-
-
-def test_a_result_of_another_task_survives_its_report() -> None:
-    report = StepReport(step="inspect", revision="r", result={"lines": 7})
-    assert msgspec.json.decode(encode_report(report))["result"] == {"lines": 7}

@@ -102,7 +102,7 @@ def test_a_file_replaced_before_its_download_is_polled_again_at_once(model: Mode
     model.create(source.url, source={"pollInterval": "1h"})
     first = wait_until(lambda: model.status().get("desiredRevision"), "a revision")
     source.content = b"a better model"
-    model.kubelet.fail_prepare("digits", Reason.SOURCE_CHANGED, "the file was replaced after it was looked at")
+    model.kubelet.fail_prepare("digits", Reason.SOURCE_CHANGED, "the file was replaced after it was polled")
     second = wait_until(
         lambda: (found := model.status()["desiredRevision"]) != first and found, "the new file to be detected"
     )

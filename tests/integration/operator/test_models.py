@@ -1,7 +1,7 @@
-"""Models of every wrong kind: what the status says of each, and that none of their code runs.
+"""Models that cannot be served: the status of each, and that none of their code runs.
 
-Every case is a KerasModel. The real prepare step runs here, in one process, with the request of the applied Job, and
-its termination message is handed over as a kubelet would.
+Every case is a KerasModel. The prepare step runs in the test's process, with the request of the applied Job. The test
+reports its termination message as the kubelet does.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ from running_pods import RunningPods  # noqa: E402
 
 from keras_api.manifest import SourceRecord  # noqa: E402
 from keras_api.step_report import encode_report  # noqa: E402
-from keras_pipeline import loading  # noqa: E402
+from keras_api.work_folder import WorkFolder  # noqa: E402
 from keras_pipeline.__main__ import step_report  # noqa: E402
 from keras_pipeline.errors import PrepareError  # noqa: E402
+from keras_pipeline.loading import load_model  # noqa: E402
 
-# What TensorFlow and tf2onnx do on their own, and nobody here can mend.
+# A warning within TensorFlow and tf2onnx.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
-# A file that only code of a model would create.
+# A file that only the code of a model would create.
 CANARY = Path(os.environ.get("TMPDIR", "/tmp"), f"canary-{os.getpid()}")
-SAVE_AGAIN = "save it again with model.save('name.keras')"
-NO_MODEL = "let spec.source.uri lead to a file that model.save('name.keras') wrote"
+SAVE_AGAIN = "save the model again with model.save('name.keras')"
+NO_MODEL = "set spec.source.uri to a file that model.save('name.keras') wrote"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong model: how to make its file, and what the status must say.
+    """A model that cannot be served: how to make its file, and the expected message in the status.
 
-    `late` is for what only Keras itself can find; everything else must be refused before TensorFlow is imported.
+    `late` marks a cause that only Keras can find. All others must be found before TensorFlow is imported.
     """
 
     make: Callable[[], bytes]
     reason: str
-    message_parts: list[str]
+    message: list[str]
     suffix: str = ".keras"
     late: bool = False
     csv: bytes | None = None
@@ -61,7 +62,7 @@ class Case:
 
 
 def dense(**changes: Any) -> Callable[[], bytes]:
-    """A small sound model, changed."""
+    """A small valid model with changes."""
     return lambda: wrong.changed(wrong.saved(wrong.dense()), **changes)
 
 
@@ -70,21 +71,21 @@ def activation(module: str, name: str) -> Object:
     return {"activation": {"module": module, "class_name": "function", "config": name, "registered_name": name}}
 
 
-def unreadable(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
-    return Case(make, "ModelUnreadable", list(says), **more)
+def unreadable(make: Callable[[], bytes], *message: str, **more: Any) -> Case:
+    return Case(make, "ModelUnreadable", list(message), **more)
 
 
-def unsafe(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
-    return Case(make, "ModelUnsafe", list(says), **more)
+def unsafe(make: Callable[[], bytes], *message: str, **more: Any) -> Case:
+    return Case(make, "ModelUnsafe", list(message), **more)
 
 
-def unsupported(make: Callable[[], bytes], *says: str, **more: Any) -> Case:
-    return Case(make, "ModelUnsupported", list(says), **more)
+def unsupported(make: Callable[[], bytes], *message: str, **more: Any) -> Case:
+    return Case(make, "ModelUnsupported", list(message), **more)
 
 
-def rows(make: Callable[[], bytes], reason: str, csv: bytes, *says: str, **validation: Any) -> Case:
+def rows(make: Callable[[], bytes], reason: str, csv: bytes, *message: str, **validation: Any) -> Case:
     spec = {"validation": {"data": "pvc://models/rows.csv", **validation}}
-    return Case(make, reason, list(says), late=True, csv=csv, spec=spec)
+    return Case(make, reason, list(message), late=True, csv=csv, spec=spec)
 
 
 def given(data: bytes) -> Callable[[], bytes]:
@@ -100,70 +101,72 @@ def legacy() -> bytes:
 
 
 CASES: dict[str, Case] = {
-    # No archive, or not a whole one
-    "a truncated archive": unreadable(lambda: sound()[:4000], "its 4,000 bytes end before", "the upload was cut off"),
+    # Not an archive, or an incomplete one
+    "a truncated archive": unreadable(lambda: sound()[:4000], "its 4,000 bytes end before", "the upload is incomplete"),
     "a truncated .h5": unreadable(lambda: legacy()[:4000], "truncated", SAVE_AGAIN, suffix=".h5"),
     "an HTML page": unreadable(given(b"<!DOCTYPE html><html>Sign in</html>"), "an HTML page (a login", NO_MODEL),
-    "an error of the storage": unreadable(given(b"<?xml version='1.0'?><Error/>"), "an XML document", NO_MODEL),
-    "a zip of something else": unreadable(lambda: wrong.zipped(readme=b""), "the zip has no config.json", SAVE_AGAIN),
+    "an error message of the storage": unreadable(given(b"<?xml version='1.0'?><Error/>"), "an XML document", NO_MODEL),
+    "a zip of something else": unreadable(
+        lambda: wrong.zipped(readme=b""), "a zip archive without config.json", SAVE_AGAIN
+    ),
     "a tar archive": unreadable(lambda: wrong.tar(sound()), "a tar archive (unpack it)", NO_MODEL),
     "a gzip file": unreadable(lambda: wrong.gzipped(sound()), "a gzip file (unpack it)", NO_MODEL),
-    "a picture": unreadable(wrong.png, "a PNG picture", NO_MODEL),
+    "an image": unreadable(wrong.png, "a PNG image", NO_MODEL),
     "a safetensors file": unreadable(wrong.safetensors, "a safetensors file", NO_MODEL),
-    "a Git LFS pointer": unreadable(
-        given(b"version https://git-lfs.github.com/spec/v1\n"), "was never pulled", NO_MODEL
-    ),
+    "a Git LFS pointer": unreadable(given(b"version https://git-lfs.github.com/spec/v1\n"), "was not pulled", NO_MODEL),
     "a pickle": unreadable(lambda: wrong.pickled(CANARY), "a Python pickle", NO_MODEL),
-    "an empty file": unreadable(given(b""), "it is empty", NO_MODEL),
-    "a log": unreadable(given(b"epoch,loss\n1,0.5\n"), "plain text", NO_MODEL),
+    "an empty file": unreadable(given(b""), "it is an empty file", NO_MODEL),
+    "a log": unreadable(given(b"epoch,loss\n1,0.5\n"), "a plain text file", NO_MODEL),
     "a zipped SavedModel": unreadable(lambda: wrong.zipped(m__saved_model_pb=b""), "a zipped SavedModel", SAVE_AGAIN),
     "a legacy file called .keras": unreadable(
-        legacy, "an HDF5 file (the legacy format)", "give its address the ending .h5"
+        legacy, "an HDF5 file (the legacy format)", "its address must end in .h5"
     ),
-    "an archive called .h5": unreadable(sound, "the .keras format", "give its address the ending .keras", suffix=".h5"),
-    "no weights": unreadable(dense(without=wrong.WEIGHTS), "no model.weights.h5", SAVE_AGAIN),
-    "no weights in a .h5": unreadable(lambda: wrong.without_weights(legacy()), "no weights", SAVE_AGAIN, suffix=".h5"),
+    "an archive called .h5": unreadable(sound, "the .keras format", "its address must end in .keras", suffix=".h5"),
+    "no weights": unreadable(dense(without=wrong.WEIGHTS), "does not contain model.weights.h5", SAVE_AGAIN),
+    "no weights in a .h5": unreadable(
+        lambda: wrong.without_weights(legacy()), "does not contain weights", SAVE_AGAIN, suffix=".h5"
+    ),
     "a layer's weights missing": unreadable(
         dense(weights=wrong.no_kernel), "the weights of layer 'y' are missing", SAVE_AGAIN, late=True
     ),
     "weights of another shape": unreadable(
-        dense(weights=wrong.another_shape), "the weights of layer 'y'", "not of the shape", SAVE_AGAIN, late=True
+        dense(weights=wrong.another_shape), "the weights of layer 'y'", "do not have the shape", SAVE_AGAIN, late=True
     ),
-    # What could do harm
+    # Malicious files
     "a path out of the archive": unsafe(
-        dense(extra=((f"assets/../../..{CANARY}", b""),)), str(CANARY), "outside of its"
+        dense(extra=((f"assets/../../..{CANARY}", b""),)), str(CANARY), "outside its folder"
     ),
-    "a bomb for a configuration": unsafe(
+    "a zip bomb as the configuration": unsafe(
         dense(config=lambda config: {**config, "x": " " * (100 << 20)}, compression=wrong.DEFLATED),
         "'config.json' of 102,",
         "would unpack to 104,8",
     ),
-    "a bomb of assets": unsafe(
+    "a zip bomb of assets": unsafe(
         dense(extra=tuple((f"assets/{i}", bytes(1 << 20)) for i in range(1100)), compression=wrong.DEFLATED),
         "its assets would unpack to 1,153,433,600 bytes",
     ),
     "a billion units": unsafe(
         dense(config=wrong.last_layer_config(units=10**9)), "declare at least 4,000,000,000 weights", "it stores 10"
     ),
-    "a billion numbers a row": unsafe(
-        dense(config=wrong.input_shape(None, 10**9)), "input 'x' takes 1,000,000,000 numbers a row", "a smaller shape"
+    "a billion values per row": unsafe(
+        dense(config=wrong.input_shape(None, 10**9)), "input 'x' takes 1,000,000,000 values per row", "a smaller shape"
     ),
-    "a layer that makes much of little": unsafe(
+    "a layer with a huge output": unsafe(
         lambda: wrong.saved(wrong.swelling()),
-        "layer 'swell' makes 4,000,016,000,016 numbers of a row",
+        "layer 'swell' produces 4,000,016,000,016 values per row",
         "make its output smaller",
         late=True,
     ),
     "a Lambda": unsafe(
-        lambda: wrong.saved(wrong.lambda_layer(CANARY)), "layer 'plus' is a Lambda", "a built-in layer or by keras.ops"
+        lambda: wrong.saved(wrong.lambda_layer(CANARY)), "layer 'plus' is a Lambda", "a built-in layer or keras.ops"
     ),
     "a Lambda in a .h5": unsafe(
         lambda: wrong.saved(wrong.lambda_layer(CANARY), ".h5"), "layer 'plus' is a Lambda", "keras.ops", suffix=".h5"
     ),
     "a lambda as activation": unsafe(
-        lambda: wrong.saved(wrong.lambda_activation(CANARY)), "layer 'y' holds a Python lambda", "built-in function"
+        lambda: wrong.saved(wrong.lambda_activation(CANARY)), "layer 'y' contains a Python lambda", "built-in function"
     ),
-    "a SavedModel of elsewhere": unsafe(
+    "another SavedModel": unsafe(
         dense(config=wrong.last_layer(class_name="TFSMLayer")), "layer 'y' is a TFSMLayer", "Rebuild the model"
     ),
     "a vocabulary that is a system file": unsafe(
@@ -175,20 +178,22 @@ CASES: dict[str, Case] = {
     ),
     "a class of os": unsafe(
         dense(config=wrong.last_layer(module="os", class_name="system", config=f"touch {CANARY}")),
-        "'os.system', which is no part of a model",
-        "Find out who made it",
+        "'os.system', which is not part of a model",
+        "find out who created the file",
     ),
     "a function of os": unsafe(
-        dense(config=wrong.last_layer_config(**activation("os", "system"))), "layer 'y' names 'os.system'", "Find out"
+        dense(config=wrong.last_layer_config(**activation("os", "system"))),
+        "layer 'y' refers to 'os.system'",
+        "find out",
     ),
     "a class of builtins": unsafe(
         dense(config=wrong.last_layer(module="builtins", class_name="exec", config=f"open('{CANARY}', 'w')")),
-        "'builtins.exec', which is no part of a model",
-        "Find out who made it",
+        "'builtins.exec', which is not part of a model",
+        "find out who created the file",
     ),
     "a switch of Keras's": unsafe(
         dense(config=wrong.last_layer_config(**activation("keras.config", "enable_unsafe_deserialization"))),
-        "layer 'y' names 'keras.config.enable_unsafe_deserialization'",
+        "layer 'y' refers to 'keras.config.enable_unsafe_deserialization'",
     ),
     "a download": unsafe(
         dense(config=wrong.last_layer_config(**activation("keras.utils", "get_file"))), "'keras.utils.get_file'"
@@ -197,19 +202,19 @@ CASES: dict[str, Case] = {
         dense(weights=wrong.link_to_another_file), "/layers/dense/vars/2 are a link", SAVE_AGAIN
     ),
     "data of another file": unsafe(
-        dense(weights=wrong.data_of_another_file), "/layers/dense/vars/2 lie in another file", SAVE_AGAIN
+        dense(weights=wrong.data_of_another_file), "/layers/dense/vars/2 are stored in another file", SAVE_AGAIN
     ),
-    # What is sound, perhaps, but not for here
-    "a layer of its author's own": unsupported(
+    # Valid files that cannot be served
+    "a custom layer without its code": unsupported(
         lambda: wrong.saved(wrong.with_layer(wrong.Doubled(name="twice"))),
         "'acme>Doubled' (layer 'twice')",
-        "Their code is not in the file",
-        "name that in spec.source.customObjects.configMapRef",
+        "does not contain their code",
+        "set spec.source.customObjects.configMapRef",
     ),
-    "NaN where no probe looks": unsupported(
-        lambda: wrong.changed(wrong.saved(wrong.embedding()), weights=wrong.nan_where_no_probe_looks),
+    "NaN that no synthetic input finds": unsupported(
+        lambda: wrong.changed(wrong.saved(wrong.embedding()), weights=wrong.nan_that_no_synthetic_input_finds),
         "weights of layer 'words' are NaN",
-        "Train the model again",
+        "train the model again",
     ),
     "a layer of a newer Keras": unsupported(
         dense(metadata={"keras_version": "9.1.0"}, config=wrong.last_layer(class_name="Denser")),
@@ -224,17 +229,17 @@ CASES: dict[str, Case] = {
         late=True,
     ),
     "no inputs": unsupported(
-        lambda: wrong.saved(wrong.unbuilt()), "does not say what its inputs are", "give it a keras.Input", late=True
+        lambda: wrong.saved(wrong.unbuilt()), "does not declare its inputs", "add a keras.Input", late=True
     ),
     "JAX": unsupported(dense(config=wrong.last_layer(class_name="JaxLayer")), "layer 'y' is a JaxLayer", "Rebuild it"),
-    "an operation that ONNX lacks, and no way round": Case(
+    "an operation that ONNX lacks, without fallback": Case(
         lambda: wrong.saved(wrong.text()),
         "ConversionFailed",
         ["onnxruntime: ONNX Runtime cannot open the model", "no operation", "spec.serving.runtime to auto"],
         late=True,
         spec={"serving": {"runtime": "onnxruntime"}},
     ),
-    "answers that differ, and no way round": Case(
+    "outputs that differ, without fallback": Case(
         lambda: wrong.saved(wrong.chaos()),
         "ParityFailed",
         [
@@ -246,7 +251,7 @@ CASES: dict[str, Case] = {
         late=True,
         spec={"serving": {"runtime": "onnxruntime"}},
     ),
-    # The rows
+    # Validation
     "a model below its bound": rows(
         lambda: wrong.saved(wrong.identity()),
         "ValidationFailed",
@@ -268,14 +273,14 @@ CASES: dict[str, Case] = {
         b"label,a,b\n0,1,2\n",
         "input 'x' takes rows of shape [4]",
         "2 columns for it",
-        "a column for each",
+        "one column for each value",
     ),
     "a row with a word": rows(
         sound,
         "ValidationDataInvalid",
         b"label,a,b,c,d\n0,1,2,3,four\n",
         "row 1, column 'd': 'four' is not a finite",
-        "correct it",
+        "correct the value",
     ),
     "a login page for rows": rows(
         sound, "ValidationDataInvalid", b"<!DOCTYPE html><html>Sign in", "it is an HTML page", "spec.validation.data"
@@ -284,8 +289,8 @@ CASES: dict[str, Case] = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a model's status says, how far the step got, the revision that was served before, and what a client met."""
+class Outcome:
+    """The status of a model, the log of the step, the revision that was served before, and the results of a client."""
 
     status: Object
     log: str
@@ -299,7 +304,7 @@ class Told:
 
 @dataclass
 class Preparer:
-    """Plays the parts between the applied Job and the operator: fetch, the real prepare step, the kubelet."""
+    """Acts for fetch and the kubelet, and runs the prepare step."""
 
     kube: Kube
     namespace: str
@@ -311,20 +316,20 @@ class Preparer:
         return scene
 
     def prepare(self, scene: ModelFixture, data: bytes, suffix: str, csv: bytes | None) -> str:
-        """Run the step with the Job's request. Returns what it logged."""
+        """Run the step with the request of the Job. Returns its log."""
         pod = scene.kubelet.prepare_pod(scene.name)
         command = [word.replace("$$", "$") for word in pod["spec"]["initContainers"][1]["command"]]
         request = command[command.index("--request") + 1]
-        source = self.folder / scene.name / "source"
-        source.mkdir(parents=True)
-        (source / f"model{suffix}").write_bytes(data)
+        work = WorkFolder(self.folder / scene.name)
+        work.source.mkdir(parents=True)
+        work.model(suffix).write_bytes(data)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         record = SourceRecord(uri="pvc://models/m", fingerprint="pvc", digest=digest, size_bytes=len(data))
-        (source / "record.json").write_bytes(msgspec.json.encode(record))
+        work.record.write_bytes(msgspec.json.encode(record))
         if csv is not None:
-            (source / "validation.csv").write_bytes(csv)
+            work.validation.write_bytes(csv)
         with contextlib.redirect_stderr(io.StringIO()) as log:
-            report = step_report(request, source.parent)
+            report = step_report(request, work.path)
         message = encode_report(report).decode()
         scene.kubelet.end_container(scene.name, "prepare", 0 if report.failure is None else 1, message)
         return log.getvalue()
@@ -340,8 +345,8 @@ def preparer(kube: Kube, operator: OperatorProcess, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
-    """Every case, gone through: a good model is served before each, which a client asks all the while."""
+def outcomes(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """The outcome of every case. A valid model is served before, and a client sends it requests throughout."""
     scenes = {what: preparer.create(f"model-{number}") for number, what in enumerate(CASES)}
     running = RunningPods(preparer.kube, preparer.namespace, tmp_path_factory.mktemp("pods"))
     for scene in scenes.values():
@@ -364,12 +369,12 @@ def told(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         }
         status = {}
         for what, scene in scenes.items():
-            with contextlib.suppress(AssertionError):  # the test of this case will fail, and no other
+            with contextlib.suppress(AssertionError):  # only the test of this case will fail
                 wait_until(partial(_failed, scene), f"{scene.name} to fail")
             status[what] = scene.status()
         answers = running.wait_for_answers() - asked
     return {
-        what: Told(status[what], logs[what], served[what], answers[scene.name], running.failures.get(scene.name, ""))
+        what: Outcome(status[what], logs[what], served[what], answers[scene.name], running.failures.get(scene.name, ""))
         for what, scene in scenes.items()
     }
 
@@ -379,21 +384,21 @@ def _failed(scene: ModelFixture) -> bool:
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_a_wrong_model_is_refused_with_culprit_and_remedy(told: dict[str, Told], what: str) -> None:
-    case, ready = CASES[what], told[what].condition("Ready")
+def test_the_status_contains_cause_and_remedy_of_a_rejected_model(outcomes: dict[str, Outcome], what: str) -> None:
+    case, ready = CASES[what], outcomes[what].condition("Ready")
     assert (ready["status"], ready["reason"]) == ("False", case.reason), ready["message"]
-    assert [words for words in case.message_parts if words not in ready["message"]] == [], ready["message"]
-    assert told[what].status["lastFailure"]["message"] == ready["message"], told[what].log
+    assert [words for words in case.message if words not in ready["message"]] == [], ready["message"]
+    assert outcomes[what].status["lastFailure"]["message"] == ready["message"], outcomes[what].log
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_a_wrong_model_waits_for_a_human(told: dict[str, Told], what: str) -> None:
-    assert told[what].condition("Stalled")["status"] == "True"
+def test_a_rejected_model_is_stalled(outcomes: dict[str, Outcome], what: str) -> None:
+    assert outcomes[what].condition("Stalled")["status"] == "True"
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_what_is_served_goes_on_while_a_model_is_refused(told: dict[str, Told], what: str) -> None:
-    found = told[what]
+def test_the_served_revision_answers_while_a_model_is_rejected(outcomes: dict[str, Outcome], what: str) -> None:
+    found = outcomes[what]
     assert found.condition("Available")["status"] == "True"
     assert (found.status["servingRevision"], found.status["readyReplicas"]) == (found.served, 1)
     assert found.status["desiredRevision"] != found.served
@@ -401,19 +406,21 @@ def test_what_is_served_goes_on_while_a_model_is_refused(told: dict[str, Told], 
 
 
 @pytest.mark.parametrize("what", [what for what, case in CASES.items() if not case.late])
-def test_what_can_be_judged_before_tensorflow_is_imported_is(told: dict[str, Told], what: str) -> None:
-    assert "reading model" in told[what].log
-    assert "importing TensorFlow" not in told[what].log
+def test_a_cause_that_needs_no_keras_is_found_before_tensorflow_is_imported(
+    outcomes: dict[str, Outcome], what: str
+) -> None:
+    assert "reading model" in outcomes[what].log
+    assert "importing TensorFlow" not in outcomes[what].log
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_no_message_speaks_python(told: dict[str, Told], what: str) -> None:
-    message = told[what].condition("Ready")["message"]
+def test_no_message_contains_python_internals(outcomes: dict[str, Outcome], what: str) -> None:
+    message = outcomes[what].condition("Ready")["message"]
     assert [sign for sign in ("Traceback", "Error", "<class", " object at ", "<Dense") if sign in message] == []
 
 
-def test_no_code_of_a_model_runs(told: dict[str, Told]) -> None:
-    assert told
+def test_no_code_of_a_model_runs(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes
     assert not CANARY.exists()
 
 
@@ -430,15 +437,15 @@ ARMED: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize(("make", "suffix"), ARMED.values(), ids=ARMED)
-def test_what_slipped_through_the_inspection_would_not_run_either(
+def test_keras_does_not_run_code_that_the_inspection_would_miss(
     make: Callable[[], bytes], suffix: str, tmp_path: Path
 ) -> None:
-    """The second lock: Keras in safe mode."""
+    """The second barrier: the safe mode of Keras."""
     file = tmp_path / f"model{suffix}"
     file.write_bytes(make())
     CANARY.unlink(missing_ok=True)
     with pytest.raises(PrepareError):
-        loading.load(file, "3.15.1", {})
+        load_model(file, "3.15.1", {})
     assert not CANARY.exists()
 
 
@@ -448,9 +455,9 @@ def test_what_slipped_through_the_inspection_would_not_run_either(
         (wrong.text, ["ONNX Runtime cannot open the model", "no operation"]),
         (wrong.chaos, ["output 'y' differs by up to ", "more than rtol 0.001, atol 1e-05 allow", "largest difference"]),
     ],
-    ids=["a model that no converter takes", "answers beyond the tolerance"],
+    ids=["a model that no converter supports", "outputs beyond the tolerance"],
 )
-def test_what_onnx_cannot_is_served_by_tensorflow_and_the_status_says_why(
+def test_the_status_contains_why_tensorflow_serves_a_model_and_not_onnx_runtime(
     preparer: Preparer, make: Callable[[], Any], why: list[str]
 ) -> None:
     scene = preparer.create(f"by-tensorflow-{make.__name__}")
@@ -458,13 +465,13 @@ def test_what_onnx_cannot_is_served_by_tensorflow_and_the_status_says_why(
     scene.wait_for("ModelPrepared", "True")
     model = scene.status()["model"]
     assert model["runtime"] == "tensorflow"
-    (attempt,) = model["notTaken"]
-    assert attempt["runtime"] == "onnxruntime"
-    assert [words for words in why if words not in attempt["reason"]] == [], attempt["reason"]
-    assert float(model["parity"]["maxAbsError"]) < 1e-5  # TensorFlow's own figure, beside ONNX Runtime's
+    (rejected,) = model["notTaken"]
+    assert rejected["runtime"] == "onnxruntime"
+    assert [words for words in why if words not in rejected["reason"]] == [], rejected["reason"]
+    assert float(model["parity"]["maxAbsError"]) < 1e-5  # the figure of TensorFlow, not that of ONNX Runtime
 
 
-def test_the_container_that_opens_the_file_holds_nothing_that_a_model_could_use(preparer: Preparer) -> None:
+def test_the_container_that_opens_the_model_file_has_no_credentials(preparer: Preparer) -> None:
     source = {"secretRef": {"name": "reader"}}
     name = "armed"
     scene = ModelFixture(preparer.kube, preparer.namespace, name)
@@ -476,7 +483,7 @@ def test_the_container_that_opens_the_file_holds_nothing_that_a_model_could_use(
     pod = scene.kubelet.prepare_pod(name)["spec"]
     fetch, prepare = pod["initContainers"]
     assert pod["automountServiceAccountToken"] is False
-    assert fetch["envFrom"] == [{"secretRef": {"name": "reader"}}]  # here they are, and not there:
+    assert fetch["envFrom"] == [{"secretRef": {"name": "reader"}}]  # fetch has the credentials, prepare has not:
     assert "envFrom" not in prepare
     assert [each["name"] for each in prepare["env"]] == ["HOME"]
     assert sorted(mount["name"] for mount in prepare["volumeMounts"]) == ["tmp", "work"]

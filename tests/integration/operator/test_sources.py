@@ -82,13 +82,13 @@ CASES: dict[str, Case] = {
         ["{http}/silent/m.keras: no answer within 20 s", "check the host"],
     ),
     "a redirect loop": Case(
-        http("loop"), "SourceUnreachable", ["{http}/loop/m.keras: redirected too often", "check the address"]
+        http("loop"), "SourceUnreachable", ["{http}/loop/m.keras: too many redirects", "check the address"]
     ),
     "401": Case(http("status/401"), "SourceAccessDenied", ["{http}/status/401/m.keras answers 401", "secretRef"]),
     "403": Case(
         http("status/403"),
         "SourceAccessDenied",
-        ["{http}/status/403/m.keras answers 403", "spec.source.secretRef name a Secret with credentials"],
+        ["{http}/status/403/m.keras answers 403", "set spec.source.secretRef to a Secret with credentials"],
         secret={"HTTP_USERNAME": "jane", "HTTP_PASSWORD": PASSWORD},
     ),
     "404": Case(
@@ -99,7 +99,7 @@ CASES: dict[str, Case] = {
     "500": Case(
         http("status/500"),
         "SourceUnreachable",
-        ["{http}/status/500/m.keras answers 500", "the operator tries again; if it stays, look at the server"],
+        ["{http}/status/500/m.keras answers 500", "the operator retries; if the error persists, check the server"],
     ),
     "a certificate of an unknown authority": Case(
         {"uri": "{tls}/file/m.keras"},
@@ -168,7 +168,7 @@ CASES: dict[str, Case] = {
     "a body shorter than its length": Case(
         http("short"),
         "SourceUnreachable",
-        ["{http}/short/m.keras: the answer broke off before its end", "the operator tries again"],
+        ["{http}/short/m.keras: the connection closed before the end of the response", "the operator retries"],
         fetched=True,
     ),
     "a digest that differs from the pinned one": Case(
@@ -180,7 +180,10 @@ CASES: dict[str, Case] = {
     "a file replaced after the poll": Case(
         http("replaced"),
         "SourceChanged",
-        ["{http}/replaced/m.keras was replaced after it was looked at", "the operator looks again"],
+        [
+            "{http}/replaced/m.keras was replaced after it was polled",
+            "the operator polls the source again",
+        ],
         fetched=True,
         passes=True,
     ),

@@ -112,8 +112,8 @@ def test_an_upload_timeout_is_reported_while_the_old_revision_is_served(
     assert (
         f"{unresponsive_store}/{model.namespace}/digits/{second}/manifest.json: no answer in time" in ready["message"]
     )
-    assert "not a byte for" in ready["message"]
-    assert "look whether the store, its volume or the network hangs" in ready["message"]
+    assert "no data for" in ready["message"]
+    assert "check the store, its volume and the network" in ready["message"]
     assert model.status()["lastFailure"]["step"] == "prepare"
     assert model.condition("Reconciling")["status"] == "True"
     assert is_serving(model, first)

@@ -1,6 +1,6 @@
-"""Model files of every wrong kind: real ones of Keras's making, damaged, disguised or made to do harm.
+"""Model files that cannot be served: files that Keras wrote, then damaged, misnamed or made malicious.
 
-Whatever code a file brings would create the canary, a file that nobody else creates.
+The code in a malicious file creates the canary, a file that nothing else creates.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
 def saved(model: Any, suffix: str = ".keras") -> bytes:
-    """The file that Keras writes."""
+    """The file that Keras writes for a model."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns of much that is wrong with these models
+        warnings.simplefilter("ignore")  # Keras warns about these models
         path = Path(folder, f"model{suffix}")
         model.save(path)
         return path.read_bytes()
@@ -39,14 +39,14 @@ def saved(model: Any, suffix: str = ".keras") -> bytes:
 
 @keras.saving.register_keras_serializable(package="acme")
 class Doubled(layers.Layer):
-    """A layer that only its author has."""
+    """A custom layer."""
 
     def call(self, x: Any) -> Any:
         return 2 * x
 
 
 def dense(units: int = 2, **options: Any) -> Any:
-    """Four numbers in, `units` out."""
+    """A model with four input values and `units` output values."""
     return keras.Sequential([keras.Input((4,), name="x"), layers.Dense(units, name="y", **options)])
 
 
@@ -55,47 +55,47 @@ def with_layer(layer: Any) -> Any:
 
 
 def identity(units: int = 3) -> Any:
-    """Answers with its input."""
+    """A model whose output is its input."""
     model = keras.Sequential([keras.Input((units,), name="x"), layers.Dense(units, use_bias=False, name="y")])
     model.layers[0].kernel.assign(np.eye(units, dtype="float32"))
     return model
 
 
 def embedding() -> Any:
-    """Ten thousand words, of which the probes meet a few."""
+    """A vocabulary of ten thousand words, of which the synthetic inputs contain a few."""
     ids = keras.Input((8,), dtype="int32", name="ids")
     words = layers.Embedding(10_000, 4, name="words")(ids)
     return keras.Model(ids, layers.Dense(2, name="y")(layers.Flatten()(words)))
 
 
 def swelling() -> Any:
-    """A model without a weight that would take 16 TB."""
+    """A model without weights that needs 16 TB to run."""
     picture = keras.Input((4, 4, 1), name="x")
     large = layers.ZeroPadding2D(10**6, name="swell")(picture)
     return keras.Model(picture, layers.GlobalAveragePooling2D(name="y")(large))
 
 
 def unbuilt() -> Any:
-    """A model that was never told what goes in."""
+    """A model without declared inputs."""
     return keras.Sequential([layers.Dense(2)])
 
 
 def text() -> Any:
-    """Texts in, which TensorFlow alone can take apart."""
+    """A model with text input, which only TensorFlow supports."""
     words = layers.TextVectorization(vocabulary=["good", "bad"], output_mode="multi_hot")
     texts = keras.Input((1,), dtype="string", name="text")
     return keras.Model(texts, layers.Dense(2, name="y")(words(texts)))
 
 
 def chaos() -> Any:
-    """So sensitive that the rounding of another runtime gives other answers."""
+    """A model so sensitive that the rounding of another runtime changes its outputs."""
     keras.utils.set_random_seed(1)
     x = keras.Input((64,), name="x")
     far = layers.Dense(64, kernel_initializer=keras.initializers.RandomNormal(stddev=1e4))(x)
     return keras.Model(x, layers.Identity(name="y")(keras.ops.sin(far)))
 
 
-# Archives of Keras's making, changed
+# Archives that Keras wrote, with changes
 
 
 def changed(
@@ -107,7 +107,7 @@ def changed(
     without: str = "",
     compression: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """The archive with other members; `config` and `weights` get what Keras wrote."""
+    """The archive with changed members. `config` and `weights` get the members that Keras wrote."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members[CONFIG] = json.dumps(config(json.loads(members[CONFIG]))).encode()
@@ -127,7 +127,7 @@ def changed(
 
 
 def last_layer(**changes: Any) -> Callable[[Any], Any]:
-    """Change what the configuration says of the last layer."""
+    """Change the last layer in the configuration."""
 
     def change(config: Any) -> Any:
         config["config"]["layers"][-1] |= changes
@@ -161,7 +161,7 @@ def zipped(**members: bytes) -> bytes:
 
 
 def without_weights(legacy: bytes) -> bytes:
-    """A legacy file that has its configuration only."""
+    """A legacy file with its configuration only."""
     buffer = io.BytesIO(legacy)
     with h5py.File(buffer, "r+") as file:
         del file["model_weights"]
@@ -203,7 +203,7 @@ class _Payload:
 
 
 def pickled(canary: Path) -> bytes:
-    """What would create the canary if it were unpickled."""
+    """A pickle that creates the canary if it is loaded."""
     return pickle.dumps(_Payload(canary))
 
 
@@ -213,7 +213,7 @@ def lambda_layer(canary: Path) -> Any:
     model = with_layer(
         layers.Lambda(lambda x: (open(path, "w").close(), x)[1], output_shape=(4,), name="plus")  # noqa: PTH123
     )
-    canary.unlink(missing_ok=True)  # building the model called it
+    canary.unlink(missing_ok=True)  # building the model runs the code
     return model
 
 
@@ -245,5 +245,5 @@ def another_shape(file: h5py.File) -> None:
     file["layers/dense/vars/0"] = np.zeros((5, 2), "float32")
 
 
-def nan_where_no_probe_looks(file: h5py.File) -> None:
+def nan_that_no_synthetic_input_finds(file: h5py.File) -> None:
     file["layers/embedding/vars/0"][9_999, 1] = np.nan

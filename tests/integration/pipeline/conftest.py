@@ -1,4 +1,4 @@
-"""Prepares models for real, in this process: TensorFlow is imported once."""
+"""Runs the prepare step in the test's process, so that TensorFlow is imported once."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import msgspec
 import numpy as np
 import pytest
 
-from keras_api.manifest import GOLDEN_NAME, Manifest, SourceRecord, decode_manifest
+from keras_api.manifest import GOLDEN_NAME, MANIFEST_NAME, Manifest, ModelSummary, SourceRecord, decode_manifest
 from keras_api.prepare_request import PrepareRequest
 from keras_api.resource import Validation
-from keras_pipeline import environment
-from keras_pipeline.prepare import prepare
+from keras_api.work_folder import WorkFolder
+from keras_pipeline import environment, prepare_step
 from keras_pipeline.progress import Progress
 
 environment.configure()  # before any test module imports Keras
 
 REVISION = "0123456789"
 
-# What Keras, TensorFlow and tf2onnx do on their own, and nobody here can mend.
-FOREIGN_WARNINGS = [
+# Warnings within Keras, TensorFlow and tf2onnx.
+LIBRARY_WARNINGS = [
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
     "ignore:The object being serialized includes a `lambda`:UserWarning",
 ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Forgive the libraries their warnings, in this folder only."""
+    """Ignore warnings within the libraries, in this folder only."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            for warning in FOREIGN_WARNINGS:
+            for warning in LIBRARY_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A bundle as a server finds it."""
+    """A bundle, as a server reads it."""
 
     folder: Path
     manifest: Manifest
@@ -54,29 +54,33 @@ class Prepared:
         return [tensor.name for tensor in self.manifest.model.outputs]
 
     def golden(self, kind: str) -> dict[str, np.ndarray]:
-        """The golden arrays of a kind, `input` or `output`, by name; opened as a server does, without pickles."""
+        """The golden arrays of a kind, `input` or `output`, by name. Opened as in a server, without pickles."""
         with np.load(self.folder / GOLDEN_NAME, allow_pickle=False) as arrays:
             return {key.removeprefix(f"{kind}:"): arrays[key] for key in arrays if key.startswith(f"{kind}:")}
 
 
 class Preparer:
-    """Plays the steps before and after: lays out what fetch leaves, runs prepare, reads the bundle."""
+    """Acts for the steps before and after prepare: writes the source, runs the step, reads the bundle."""
 
     def __init__(self, new_folder: Callable[[], Path]) -> None:
         self._new_folder = new_folder
 
     def __call__(self, model: Any, suffix: str = ".keras", csv: str | None = None, **request: Any) -> Prepared:
-        """Prepare a Keras model or a file's bytes in a new folder; `request` overrides fields of the request."""
+        """Prepare a Keras model, or a file's content, in a new folder. `request` overrides fields of the request."""
         work = self.source(model, suffix, csv)
         if csv is not None:
             request = {"validation": Validation(data="s3://models/rows.csv"), **request}
-        prepare(self.request(**request), work, Progress())
-        return Prepared(work / "bundle", decode_manifest((work / "bundle/manifest.json").read_bytes()))
+        self.run(work, **request)
+        return Prepared(work.bundle, decode_manifest((work.bundle / MANIFEST_NAME).read_bytes()))
 
-    def source(self, model: Any, suffix: str = ".keras", csv: str | None = None) -> Path:
+    def run(self, work: WorkFolder, **request: Any) -> ModelSummary:
+        """Run the step in a work folder."""
+        return prepare_step.run(self.request(**request), work, None, Progress())
+
+    def source(self, model: Any, suffix: str = ".keras", csv: str | None = None) -> WorkFolder:
         """A new work folder with a source."""
-        work = self._new_folder()
-        file = work / "source" / f"model{suffix}"
+        work = WorkFolder(self._new_folder())
+        file = work.model(suffix)
         file.parent.mkdir()
         if isinstance(model, bytes):
             file.write_bytes(model)
@@ -89,13 +93,13 @@ class Preparer:
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
             size_bytes=len(data),
         )
-        (work / "source/record.json").write_bytes(msgspec.json.encode(record))
+        work.record.write_bytes(msgspec.json.encode(record))
         if csv is not None:
-            (work / "source/validation.csv").write_text(csv)
+            work.validation.write_text(csv)
         return work
 
     def request(self, **fields: Any) -> PrepareRequest:
-        """The operator's request."""
+        """The request, as the operator makes it."""
         return PrepareRequest(
             **{
                 "namespace": "default",

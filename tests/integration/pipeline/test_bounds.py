@@ -1,4 +1,4 @@
-"""What a hostile file can cost: the real step, in a process of its own, refuses it within seconds and little memory."""
+"""Cost of malicious files: the step, in a process of its own, rejects them in seconds and with little memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from keras_api.prepare_request import encode_request
 from keras_api.reasons import Reason
 from keras_api.step_report import decode_report
 
-# TensorFlow alone takes more than twice as much.
+# TensorFlow alone needs more than twice as much.
 MAX_MIB = 250
-# A configuration may have 32 MiB, and Python's objects for it take much more; a prepare pod gets 1.5 GiB at least.
+# A configuration may have 32 MiB, and its Python objects are much larger. A prepare pod has at least 1.5 GiB.
 MAX_MIB_OF_A_LARGE_CONFIG = 1200
-ADDRESS_SPACE = 600 << 20  # Python and its libraries need some 400 MiB of it
-MAX_SECONDS = 60  # on a machine that is busy with other things
+ADDRESS_SPACE = 600 << 20  # Python and its libraries need about 400 MiB of it
+MAX_SECONDS = 60  # on a busy machine
 
 
 def archive(config: bytes, weights: bytes | None = None, extra: tuple[tuple[str, bytes], ...] = ()) -> bytes:
@@ -43,7 +43,7 @@ def hdf5(write: Callable[[h5py.File], object] = lambda file: file.create_group("
 
 
 def sparse(file: h5py.File) -> None:
-    """A terabyte that was never written."""
+    """A dataset of a terabyte without content."""
     file.create_dataset("layers/dense/vars/0", (1 << 38,), "f4", chunks=(1 << 20,), compression="gzip")
 
 
@@ -57,21 +57,21 @@ def deep(levels: int) -> bytes:
 
 
 def wide() -> bytes:
-    """As many objects as a configuration can hold; numbers between, so that it does not compress too well."""
+    """As many objects as fit into a configuration, with numbers between them against compression."""
     numbers = ",".join(f"[{number}]" for number in range(3_000_000))
     return layer("Dense", units=10**9).replace(b'"layers": [', f'"numbers": [{numbers}], "layers": ['.encode())
 
 
-NO_MODEL = {
-    "a bomb for a configuration": (lambda: archive(b" " * (1 << 29)), MAX_MIB),
-    "a bomb for weights": (lambda: archive(b"{}", bytes(1 << 29)), MAX_MIB),
-    "a bomb of assets": (
+MALICIOUS = {
+    "a zip bomb as the configuration": (lambda: archive(b" " * (1 << 29)), MAX_MIB),
+    "a zip bomb as the weights": (lambda: archive(b"{}", bytes(1 << 29)), MAX_MIB),
+    "a zip bomb of assets": (
         lambda: archive(layer("Dense"), extra=tuple((f"assets/{i}", bytes(1 << 20)) for i in range(2000))),
         MAX_MIB,
     ),
     "a terabyte of weights": (lambda: archive(layer("Dense"), hdf5(sparse)), MAX_MIB),
     "a billion units": (lambda: archive(layer("Dense", units=10**9)), MAX_MIB),
-    "a billion rows of a table": (lambda: archive(layer("Embedding", input_dim=10**9, output_dim=10**9)), MAX_MIB),
+    "a billion rows of an embedding": (lambda: archive(layer("Embedding", input_dim=10**9, output_dim=10**9)), MAX_MIB),
     "a billion pixels": (lambda: archive(layer("InputLayer", batch_shape=[None, 10**5, 10**5, 1])), MAX_MIB),
     "a number of a million digits": (lambda: archive(b'{"class_name": ' + b"9" * 10**6 + b"}"), MAX_MIB),
     "a hundred thousand levels": (lambda: archive(deep(100_000)), MAX_MIB),
@@ -79,7 +79,7 @@ NO_MODEL = {
 }
 
 
-# `os.wait4` would count what the test's own process had before it turned into another.
+# `os.wait4` would include the memory of the test's process before exec.
 PROGRAM = """
 import pathlib, re, sys
 from keras_pipeline.__main__ import main
@@ -89,10 +89,10 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize(("make", "mebibytes"), NO_MODEL.values(), ids=NO_MODEL)
-def test_a_hostile_file_is_refused_within_seconds_and_little_memory(make, mebibytes, prepare_model, tmp_path):
+@pytest.mark.parametrize(("make", "mebibytes"), MALICIOUS.values(), ids=MALICIOUS)
+def test_a_malicious_file_is_rejected_in_seconds_and_with_little_memory(make, mebibytes, prepare_model, tmp_path):
     work = prepare_model.source(make())
-    arguments = ["prepare", "--request", encode_request(prepare_model.request()), "--work", str(work)]
+    arguments = ["prepare", "--request", encode_request(prepare_model.request()), "--work", str(work.path)]
     environment = {**os.environ, "TERMINATION_MESSAGE_PATH": str(tmp_path / "message")}
     command = [sys.executable, "-c", PROGRAM, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MAX_SECONDS)
@@ -102,14 +102,14 @@ def test_a_hostile_file_is_refused_within_seconds_and_little_memory(make, mebiby
     assert int(done.stdout) / 1024 < mebibytes, failure.message
 
 
-def test_too_little_memory_is_told_and_may_be_tried_again_with_more(prepare_model, tmp_path):
+def test_too_little_memory_is_reported_as_out_of_memory(prepare_model, tmp_path):
     work = prepare_model.source(archive(wide()))
-    arguments = ["prepare", "--request", encode_request(prepare_model.request()), "--work", str(work)]
+    arguments = ["prepare", "--request", encode_request(prepare_model.request()), "--work", str(work.path)]
     environment = {**os.environ, "TERMINATION_MESSAGE_PATH": str(tmp_path / "message")}
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE}, {ADDRESS_SPACE}))\n"
     command = [sys.executable, "-c", limit + PROGRAM, *arguments]
     subprocess.run(command, env=environment, capture_output=True, check=False, timeout=MAX_SECONDS)
     failure = decode_report((tmp_path / "message").read_bytes()).failure
     assert failure.reason == Reason.OUT_OF_MEMORY
-    assert "cannot get the memory that the model needs" in failure.message
+    assert "cannot allocate the memory that the model needs" in failure.message
     assert "smaller" in failure.message

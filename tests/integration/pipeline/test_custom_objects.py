@@ -1,4 +1,4 @@
-"""Models of classes of the user's own: prepared once their code is given, by the command as the Job runs it."""
+"""Models with custom objects: the command of the Job prepares them if their code is given."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FILES = {"own_registered.py": REGISTERED, "own_plain.py": PLAIN, "own_scaling.py
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory) -> Path:
-    """The files as a ConfigMap's volume shows them."""
+    """The files, as in the volume of a ConfigMap."""
     folder = tmp_path_factory.mktemp("code")
     for name, text in FILES.items():
         (folder / name).write_text(text)
@@ -52,7 +52,7 @@ def code(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(code):
-    """A model of own layers and an own activation, registered and not."""
+    """A model with custom layers and a custom activation, registered and unregistered."""
     sys.path.append(str(code))
     try:
         registered, plain = (importlib.import_module(name) for name in ("own_registered", "own_plain"))
@@ -65,22 +65,22 @@ def model(code):
 
 
 def run(prepare_model, model, folder: Path) -> tuple[StepFailure | None, Path]:
-    """Prepare in a process of its own. Returns why it failed, and the bundle."""
+    """Prepare in a process of its own. Returns the failure, and the folder of the bundle."""
     work = prepare_model.source(model)
-    termination = work / "termination.log"
+    termination = work.path / "termination.log"
     subprocess.run(
         [
             *(sys.executable, "-m", "keras_pipeline", "prepare", "--request", encode_request(prepare_model.request())),
-            *("--work", work, "--custom-objects", folder),
+            *("--work", work.path, "--custom-objects", folder),
         ],
         env={**os.environ, "TERMINATION_MESSAGE_PATH": str(termination)},
         check=False,
         timeout=120,
     )
-    return decode_report(termination.read_text()).failure, work / "bundle"
+    return decode_report(termination.read_text()).failure, work.bundle
 
 
-def test_a_model_of_own_classes_is_converted_and_served_without_their_code(prepare_model, model, code):
+def test_a_bundle_of_a_model_with_custom_objects_does_not_need_their_code(prepare_model, model, code):
     failure, bundle = run(prepare_model, model, code)
     assert failure is None
     manifest = decode_manifest((bundle / "manifest.json").read_bytes())
@@ -91,21 +91,24 @@ def test_a_model_of_own_classes_is_converted_and_served_without_their_code(prepa
     assert not [path for path in bundle.rglob("*") if path.suffix == ".py"]
 
 
-WRONG = {
-    "a class that no file has": (
+INVALID = {
+    "a class that no file defines": (
         {"own_registered.py": REGISTERED, "own_scaling.py": SCALING},
-        ["'own_plain.Shifted' (layer 'shifted')", "own_registered.py", "add its code there"],
+        ["'own_plain.Shifted' (layer 'shifted')", "own_registered.py", "add the code"],
     ),
     "a file that fails": (
         {**FILES, "own_plain.py": f"{PLAIN}\nimport acme_tools\n"},
         ["own_plain.py, line 11", "ModuleNotFoundError: No module named 'acme_tools'"],
     ),
-    "a file that is no Python": ({**FILES, "own_plain.py": "class Shifted(:"}, ["own_plain.py, line 1", "SyntaxError"]),
+    "a file with a syntax error": (
+        {**FILES, "own_plain.py": "class Shifted(:"},
+        ["own_plain.py, line 1", "SyntaxError"],
+    ),
 }
 
 
-@pytest.mark.parametrize(("files", "words"), WRONG.values(), ids=WRONG)
-def test_code_that_does_not_do_is_named(prepare_model, model, tmp_path, files, words):
+@pytest.mark.parametrize(("files", "words"), INVALID.values(), ids=INVALID)
+def test_the_error_names_the_invalid_code(prepare_model, model, tmp_path, files, words):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     failure, bundle = run(prepare_model, model, tmp_path)

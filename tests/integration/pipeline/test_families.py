@@ -1,4 +1,4 @@
-"""Each family of models that people train: what it is served by, under which names, and that its bundle is right."""
+"""Common families of models: the runtime, the names of inputs and outputs, and the correctness of the bundle."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def dict_inputs_and_outputs():
 
 
 def awkward_names():
-    """Names that TensorFlow does not keep, in an order that is not the alphabet's, and two outputs of one layer."""
+    """Names that TensorFlow does not keep, not in alphabetical order, and two outputs of one layer."""
     first, second = keras.Input((3,), name="z-score"), keras.Input((3,), name="class")
     shared = layers.Dense(2, name="twin")
     return keras.Model([first, second], [shared(first), shared(second)])
@@ -137,14 +137,14 @@ def mixed_float16():
 
 @dataclass(frozen=True)
 class Family:
-    """A model and what its bundle must say; names are those a user would expect."""
+    """A model, and the expected content of its manifest."""
 
     build: Callable[[], Any]
     inputs: list[tuple[str, str, list[int]]]
     outputs: list[str]
     runtime: str = "onnxruntime"
     suffix: str = ".keras"
-    missing: str = "nothing"  # why the faster runtime is not taken
+    missing: str = "nothing"  # operation that the faster runtime lacks
 
 
 TABLE = {
@@ -179,34 +179,34 @@ TABLE = {
 
 @pytest.fixture(params=TABLE, scope="module")
 def case(request, prepare_model):
-    """A family and its bundle, prepared once for all tests below."""
+    """A family and its bundle, prepared once for all tests."""
     keras.utils.set_random_seed(1)
     family = TABLE[request.param]
     return family, prepare_model(family.build(), suffix=family.suffix)
 
 
-def test_runs_on_the_fastest_runtime_that_can(case):
+def test_the_runtime_is_the_fastest_that_can_run_the_model(case):
     family, prepared = case
     model = prepared.manifest.model
     assert model.runtime == family.runtime
-    assert [attempt.runtime for attempt in model.rejected_runtimes] == (
+    assert [rejected.runtime for rejected in model.rejected_runtimes] == (
         ["onnxruntime"] if family.runtime == "tensorflow" else []
     )
 
 
-def test_what_was_not_taken_says_which_operation_is_missing(case):
+def test_a_rejected_runtime_has_the_missing_operation_as_its_reason(case):
     family, prepared = case
-    reasons = [attempt.reason for attempt in prepared.manifest.model.rejected_runtimes]
+    reasons = [rejected.reason for rejected in prepared.manifest.model.rejected_runtimes]
     assert all(family.missing in reason for reason in reasons)
 
 
-def test_inputs_and_outputs_have_the_names_a_user_expects(case):
+def test_inputs_and_outputs_have_the_names_of_the_model(case):
     family, prepared = case
     assert prepared.inputs == family.inputs
     assert prepared.output_names == family.outputs
 
 
-def test_agrees_with_keras(case):
+def test_the_manifest_shows_agreement_with_keras(case):
     family, prepared = case
     parity = prepared.manifest.model.parity
     assert float(parity.max_abs_error) < (1e-3 if family.build is mixed_float16 else 1e-5)
@@ -214,7 +214,7 @@ def test_agrees_with_keras(case):
     assert parity.rows == 32
 
 
-def test_the_bundle_alone_reproduces_its_golden_rows(case):
+def test_the_bundle_reproduces_its_golden_rows_without_keras(case):
     _, prepared = case
     inputs, expected = prepared.golden("input"), prepared.golden("output")
     actual = serve(prepared, inputs)
@@ -225,14 +225,14 @@ def test_the_bundle_alone_reproduces_its_golden_rows(case):
         np.testing.assert_allclose(actual[tensor.name], expected[tensor.name], rtol=1e-2, atol=1e-3)
 
 
-def test_the_bundle_takes_any_number_of_rows(case):
+def test_the_bundle_accepts_any_number_of_rows(case):
     _, prepared = case
     for rows in (1, 3):
         inputs = {name: array[:rows] for name, array in prepared.golden("input").items()}
         assert {len(array) for array in serve(prepared, inputs).values()} == {rows}
 
 
-def test_the_manifest_names_every_file_and_its_digest(case):
+def test_the_manifest_lists_every_file_with_its_digest(case):
     _, prepared = case
     found = {
         path.relative_to(prepared.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -243,7 +243,7 @@ def test_the_manifest_names_every_file_and_its_digest(case):
 
 
 def serve(prepared, inputs):
-    """Run a bundle as a server does: by what its manifest says, without Keras."""
+    """Run a bundle as a server does: from its manifest, without Keras."""
     manifest = prepared.manifest
     entry = str(prepared.folder / manifest.entry)
     names = [tensor.name for tensor in manifest.model.outputs]

@@ -20,7 +20,7 @@ import pytest
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport, decode_report
 from keras_server.download import download
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 
 Start = Callable[..., Any]
 REVISION = "00000000ff"
@@ -126,7 +126,7 @@ def damage(store: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "reason", "words"),
     [
-        (damage, Reason.BUNDLE_INVALID, "model.onnx is not the file that the bundle's manifest names"),
+        (damage, Reason.BUNDLE_INVALID, "model.onnx is not the file in the bundle's manifest"),
         (lambda store: (store / PATH / "model.onnx").unlink(), Reason.BUNDLE_INVALID, "not whole or was deleted"),
         (lambda store: shutil.rmtree(store / "team-a"), Reason.BUNDLE_INVALID, "not whole or was deleted"),
         (lambda store: (store / PATH / "manifest.json").write_text("{}"), Reason.BUNDLE_INVALID, "manifest.json"),

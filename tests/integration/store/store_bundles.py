@@ -13,11 +13,11 @@ def make_bundle(folder: Path, files: dict[str, bytes], revision: str = "rev") ->
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-    seal_bundle(folder, revision)
+    write_manifest(folder, revision)
     return folder
 
 
-def seal_bundle(folder: Path, revision: str = "rev") -> None:
+def write_manifest(folder: Path, revision: str = "rev") -> None:
     """Write the manifest of the files that are there."""
     tensor = Tensor(name="x", dtype="float32", shape=[-1, 1])
     digest = f"sha256:{hashlib.sha256(b'source').hexdigest()}"

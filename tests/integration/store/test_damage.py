@@ -1,4 +1,4 @@
-"""A bundle that a real store has lost or altered in part is written anew; what is right stays as it was written."""
+"""A bundle that a real store has lost or altered in part is written again; a complete one is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store_bundles import content, make_bundle
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_store.atomic_file import file_sha256
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 
@@ -78,12 +78,12 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-async def test_a_damaged_bundle_is_noticed_fetched_and_put_again(
+async def test_a_damaged_bundle_is_detected_and_prepared_again(
     place: Place, model: Path, tmp_path: Path, harm: Callable[[Path], object]
 ):
     await place.put(make_bundle(tmp_path / "first", FILES))
     await place.fetch(tmp_path / "work", model)
-    assert content(tmp_path / "work").keys() == {"bundle/manifest.json"}, "what is whole is not prepared again"
+    assert content(tmp_path / "work").keys() == {"bundle/manifest.json"}, "a complete bundle is not prepared again"
 
     harm(place.bundle)
     with pytest.raises(StepError, match="the operator prepares it again") as caught:
@@ -99,7 +99,7 @@ async def test_a_damaged_bundle_is_noticed_fetched_and_put_again(
     assert content(tmp_path / "back") == content(second)
 
 
-async def test_a_bundle_that_is_whole_is_never_written_again(place: Place, tmp_path: Path):
+async def test_a_complete_bundle_is_never_written_again(place: Place, tmp_path: Path):
     first = make_bundle(tmp_path / "first", FILES)
     await place.put(first)
     written = {path: path.stat().st_mtime_ns for path in place.bundle.rglob("*")}
@@ -109,12 +109,12 @@ async def test_a_bundle_that_is_whole_is_never_written_again(place: Place, tmp_p
     assert content(tmp_path / "back") == content(first)
 
 
-async def test_a_repair_that_fails_half_way_is_repeated(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_an_interrupted_repair_is_repeated(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     await place.put(make_bundle(tmp_path / "first", FILES))
     (place.bundle / "golden.npz").unlink()
     second = make_bundle(tmp_path / "second", {**FILES, "model.onnx": b"another"})
     with monkeypatch.context() as patch:
-        patch.setattr("keras_store.bundle_store.file_sha256", killed)
+        patch.setattr("keras_store.bundles.store.file_sha256", killed)
         with pytest.raises(SystemExit):
             await place.put(second)
     assert (place.bundle / "model.onnx").read_bytes() == b"another"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from store_bundles import seal_bundle
+from store_bundles import write_manifest
 
 from keras_api.prepare_request import PrepareRequest, encode_request
 
@@ -50,14 +50,14 @@ def sparse(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def test_a_large_model_is_fetched_put_and_got_in_little_memory(
+def test_a_large_model_is_fetched_put_and_got_with_little_memory(
     run_store: Callable, sparse: Callable[[str], Path], tmp_path: Path
 ):
     store = run_store(tmp_path, "--insecure-no-auth")
     # The store also plays the source: a plain web server with a large file.
     sparse("data/sources/m/rev/large.keras")
     sparse("work/bundle/model.onnx")
-    seal_bundle(tmp_path / "work/bundle")
+    write_manifest(tmp_path / "work/bundle")
     uri = f"{store.url}/sources/m/rev/large.keras"
     digest = msgspec.json.decode((tmp_path / "work/bundle/manifest.json").read_bytes())["files"][0]["sha256"]
     request = PrepareRequest(

@@ -13,7 +13,7 @@ import pytest
 from store_bundles import content, make_bundle
 
 from keras_api.reasons import Reason
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 
 Environment = Callable[[str], dict[str, str]]
@@ -64,7 +64,7 @@ async def test_another_team_cannot_overwrite_it(
     assert content(tmp_path / "back") == content(bundle_of_a)
 
 
-async def test_another_team_cannot_put_into_its_place(
+async def test_another_team_cannot_write_to_its_path(
     store, cluster, token_file: Environment, revision: str, tmp_path: Path
 ):
     other = make_bundle(tmp_path / "of-b", {"model.onnx": b"of team b"}, revision)
@@ -73,7 +73,7 @@ async def test_another_team_cannot_put_into_its_place(
             await bundles.put(f"team-a/m/{revision}", other)
 
 
-async def test_not_even_the_team_itself_can_change_it(store, cluster, bundle_of_a: Path, revision: str, tmp_path: Path):
+async def test_the_team_itself_cannot_change_it(store, cluster, bundle_of_a: Path, revision: str, tmp_path: Path):
     (tmp_path / "changed").write_bytes(b"changed")
     token = cluster.token("team-a")
     assert put(f"{store.url}/team-a/m/{revision}/model.onnx", token, tmp_path / "changed") == 409
@@ -94,7 +94,7 @@ def read_token(cluster, namespace: str) -> str:
     return cluster.token(namespace, "model", audience="keras-store-read")
 
 
-async def test_a_token_for_reading_gets_its_own_teams_bundles(
+async def test_a_read_only_token_gets_the_bundles_of_its_own_team(
     store, cluster, token_file: Environment, bundle_of_a: Path, revision: str, tmp_path: Path
 ):
     async with bundle_store(store.url, token_file(read_token(cluster, "team-a"))) as bundles:
@@ -103,14 +103,14 @@ async def test_a_token_for_reading_gets_its_own_teams_bundles(
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "more"])
-async def test_a_token_for_reading_writes_nothing(store, cluster, tmp_path: Path, file: str, revision: str):
+async def test_a_read_only_token_cannot_write(store, cluster, tmp_path: Path, file: str, revision: str):
     (tmp_path / "content").write_bytes(b"content")
     url = f"{store.url}/team-a/m/{revision}/{file}"
     assert put(url, read_token(cluster, "team-a"), tmp_path / "content") == 403
     assert get(url, cluster.token("team-a")) == 404
 
 
-async def test_a_token_for_reading_reads_nothing_of_another_team(
+async def test_a_read_only_token_cannot_read_bundles_of_another_team(
     store, cluster, bundle_of_a: Path, revision: str, tmp_path: Path
 ):
     for file in content(bundle_of_a):
@@ -131,23 +131,23 @@ async def test_the_operator_reads_the_manifests_of_all_teams(
     assert manifest.revision == revision
 
 
-async def test_the_operator_reads_nothing_but_manifests(
+async def test_the_operator_can_only_read_manifests(
     store, cluster, token_file: Environment, bundle_of_a: Path, revision: str, tmp_path: Path
 ):
     async with bundle_store(store.url, token_file(operator_token(cluster))) as bundles:
-        with pytest.raises(StepError, match="may read manifests, and nothing else"):
+        with pytest.raises(StepError, match="may only read manifests"):
             await bundles.get(f"team-a/m/{revision}", tmp_path / "back")
     assert content(tmp_path / "back") == {}
 
 
 @pytest.mark.parametrize("namespace", ["team-a", "keras-system"])
 @pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])
-async def test_the_operator_writes_nothing(store, cluster, tmp_path: Path, namespace: str, file: str, revision: str):
+async def test_the_operator_cannot_write(store, cluster, tmp_path: Path, namespace: str, file: str, revision: str):
     folder = make_bundle(tmp_path / "bundle", {"model.onnx": b"of nobody"}, revision)
     assert put(f"{store.url}/{namespace}/m/{revision}/{file}", operator_token(cluster), folder / file) == 403
 
 
-async def test_an_account_of_the_operators_name_elsewhere_is_nobody(
+async def test_an_account_with_the_operators_name_in_another_namespace_has_no_access(
     store, cluster, token_file: Environment, bundle_of_a: Path, revision: str
 ):
     for namespace, account in (("team-b", "operator"), ("keras-system", "model")):
@@ -198,20 +198,20 @@ def enormous(_) -> str:
     [wrong_audience, for_the_api_server, expired, not_yet_valid, forged, of_a_deleted_account, garbage, enormous],
     ids=lambda make: make.__name__,
 )
-async def test_a_token_that_proves_nothing_opens_nothing(store, cluster, token_file: Environment, make: Callable):
+async def test_an_invalid_token_gives_no_access(store, cluster, token_file: Environment, make: Callable):
     async with bundle_store(store.url, token_file(make(cluster))) as bundles:
         with pytest.raises(StepError, match=r"answers 401 .*token") as caught:
             await bundles.manifest("team-a/m/rev")
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-async def test_without_a_token_nothing_opens(store):
+async def test_a_request_without_a_token_has_no_access(store):
     async with bundle_store(store.url, {}) as bundles:
-        with pytest.raises(StepError, match="a ServiceAccount token is needed"):
+        with pytest.raises(StepError, match="a ServiceAccount token is required"):
             await bundles.manifest("team-a/m/rev")
 
 
-async def test_a_token_that_was_signed_again_unchanged_is_good(store, cluster, token_file: Environment):
+async def test_a_token_that_was_signed_again_unchanged_is_valid(store, cluster, token_file: Environment):
     """The tests of expired tokens prove nothing unless their making is right."""
     async with bundle_store(store.url, token_file(signed_again(cluster))) as bundles:
         assert await bundles.manifest("team-a/m/none") is None
@@ -223,7 +223,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_pauses")
-async def test_a_store_that_may_not_review_tokens_says_what_it_needs(
+async def test_a_store_without_the_right_to_review_tokens_logs_the_missing_right(
     cluster, run_store: Callable, token_file: Environment, tmp_path: Path
 ):
     (tmp_path / "own-token").write_text(cluster.kubectl("create", "token", "model", "--namespace=team-b"))
@@ -234,13 +234,13 @@ async def test_a_store_that_may_not_review_tokens_says_what_it_needs(
         f"--kubernetes-token-file={tmp_path / 'own-token'}",
     )
     async with bundle_store(powerless.url, token_file(cluster.token("team-a"))) as bundles:
-        with pytest.raises(StepError, match=r"answers 503 .*cannot check tokens now"):
+        with pytest.raises(StepError, match=r"answers 503 .*cannot check tokens"):
             await bundles.manifest("team-a/m/rev")
     assert "the verb create on tokenreviews" in powerless.log.read_text()
 
 
 @pytest.mark.usefixtures("no_pauses")
-async def test_while_the_api_server_is_away_nobody_is_let_in(
+async def test_without_the_api_server_no_token_is_accepted(
     cluster, run_store: Callable, free_port: Callable[[], int], token_file: Environment, tmp_path: Path
 ):
     (tmp_path / "own-token").write_text("any")

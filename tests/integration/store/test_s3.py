@@ -16,7 +16,7 @@ from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_api.resource import S3Options
 from keras_server.download import download
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 from keras_store.sources.fingerprint import fingerprint
@@ -101,7 +101,7 @@ async def test_a_model_is_fetched(s3, uploaded: str, tmp_path: Path):
     ids=["no object", "no bucket", "wrong secret", "unknown key", "anonymous"],
 )
 @pytest.mark.usefixtures("uploaded")
-async def test_a_failure_names_its_cause(s3, uri: str, credentials: dict[str, str], reason: Reason, says: str):
+async def test_an_error_names_its_cause(s3, uri: str, credentials: dict[str, str], reason: Reason, says: str):
     with pytest.raises(StepError, match=says) as caught:
         await fingerprint(uri, S3Options(endpoint=s3.endpoint), s3.credentials | credentials)
     assert caught.value.reason is reason
@@ -139,7 +139,7 @@ def test_a_server_gets_its_bundle_from_a_bucket_on_its_own_event_loop(
     assert content(tmp_path / "back") == content(bundle)
 
 
-async def test_a_store_in_a_bucket_that_does_not_exist_is_named(s3, tmp_path: Path):
+async def test_a_store_in_a_bucket_that_does_not_exist_is_reported(s3, tmp_path: Path):
     bundle = make_bundle(tmp_path / "bundle", {"model.onnx": b"onnx"})
     environ = {f"STORE_{name}": value for name, value in s3.credentials.items()}
     environ |= {"STORE_AWS_ENDPOINT_URL": s3.endpoint}

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition is one that the API server takes, and that `kubectl explain` can explain."""
+"""The CustomResourceDefinition is valid for the API server, and documents every field for `kubectl explain`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema in a schema, with its path."""
+    """All schemas in a schema, with their paths."""
     yield path, schema
     for name, child in schema.get("properties", {}).items():
         yield from nodes(child, f"{path}.{name}")
@@ -34,12 +34,12 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("path", NODES)
-def test_a_node_says_only_what_a_structural_schema_may_say(path: str):
+def test_a_node_has_only_keywords_of_a_structural_schema(path: str):
     assert set(NODES[path]) <= ALLOWED
 
 
 @pytest.mark.parametrize("path", NODES)
-def test_a_node_has_one_type_and_it_is_not_null(path: str):
+def test_a_node_has_one_type_that_is_not_null(path: str):
     node = NODES[path]
     if node.get("x-kubernetes-int-or-string"):
         assert "type" not in node
@@ -53,7 +53,7 @@ def test_a_field_has_a_description(path: str):
 
 
 @pytest.mark.parametrize("path", [path for path, node in NODES.items() if "default" in node])
-def test_only_what_a_user_writes_has_defaults(path: str):
+def test_only_fields_of_the_spec_have_defaults(path: str):
     assert path.startswith(".spec")
     assert NODES[path]["default"] is not None
 
@@ -62,17 +62,17 @@ def test_only_what_a_user_writes_has_defaults(path: str):
     "path",
     [path for path, node in NODES.items() if path.startswith(".spec") and node.get("type") in ("array", "string")],
 )
-def test_what_a_user_writes_has_a_bound(path: str):
-    """CEL rules are only accepted where their cost is bounded, and etcd's objects are small."""
+def test_a_string_or_list_in_the_spec_has_a_bound(path: str):
+    """The API server accepts CEL rules only if their cost is bounded, and etcd limits the size of objects."""
     node = NODES[path]
     assert {"maxLength", "maxItems", "enum"} & set(node) or "[additionalProperties]" in path
 
 
-def test_the_document_is_plain_data():
+def test_the_crd_can_be_written_as_json():
     assert msgspec.json.decode(msgspec.json.encode(CRD)) == CRD
 
 
-def test_names_status_and_scale_are_what_kubectl_shows():
+def test_the_crd_has_the_names_subresources_and_columns_for_kubectl():
     assert CRD["metadata"]["name"] == "kerasmodels.keras-operator.dev"
     assert CRD["spec"]["names"]["shortNames"] == ["km"]
     assert set(VERSION["subresources"]) == {"status", "scale"}
@@ -82,11 +82,11 @@ def test_names_status_and_scale_are_what_kubectl_shows():
 
 
 @pytest.mark.parametrize("name", ["specReplicasPath", "statusReplicasPath", "labelSelectorPath"])
-def test_the_scale_subresource_points_at_fields_that_exist(name: str):
+def test_the_scale_subresource_refers_to_existing_fields(name: str):
     assert VERSION["subresources"]["scale"][name] in NODES
 
 
 @pytest.mark.parametrize("column", VERSION["additionalPrinterColumns"], ids=lambda column: column["name"])
-def test_a_printer_column_shows_a_field_that_exists(column: dict[str, Any]):
+def test_a_printer_column_shows_an_existing_field(column: dict[str, Any]):
     path = column["jsonPath"].split("[")[0]
     assert path in NODES or path.startswith(".metadata.")

@@ -1,4 +1,4 @@
-"""Limits of a container, as the kernel shows them in either version of cgroups."""
+"""CPU and memory limits of the container are read from both versions of cgroups."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cgroup(tmp_path):
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "0\n"}, CORES),
     ],
 )
-def test_the_cpu_limit_counts_when_it_is_less_than_what_is_there(files, cores, cgroup):
+def test_the_number_of_cpus_is_the_limit_or_that_of_the_machine(files, cores, cgroup):
     assert cpu_limit(cgroup(files)) == cores
 
 
@@ -51,5 +51,5 @@ def test_the_cpu_limit_counts_when_it_is_less_than_what_is_there(files, cores, c
         ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
     ],
 )
-def test_the_memory_limit_is_known_when_there_is_one(files, size, cgroup):
+def test_the_memory_limit_is_read_if_there_is_one(files, size, cgroup):
     assert memory_limit(cgroup(files)) == size

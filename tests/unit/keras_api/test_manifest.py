@@ -1,7 +1,8 @@
-"""The manifest: what is written is read again, and what nobody wrote is refused."""
+"""The manifest: it is read as written, and an invalid manifest is rejected."""
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from keras_api.manifest import (
     FileRecord,
@@ -9,6 +10,7 @@ from keras_api.manifest import (
     ManifestError,
     ModelSummary,
     Parity,
+    RejectedRuntime,
     SourceRecord,
     Tensor,
     decode_manifest,
@@ -39,16 +41,24 @@ def altered(**changes: object) -> bytes:
     return msgspec.json.encode({**msgspec.json.decode(encode_manifest(MANIFEST)), **changes})
 
 
-def test_a_manifest_survives_writing_and_reading():
+def test_a_manifest_is_read_as_written():
     assert decode_manifest(encode_manifest(MANIFEST)) == MANIFEST
 
 
-def test_the_version_is_written_though_it_is_the_default():
+def test_rejected_runtimes_are_named_not_taken_on_the_wire():
+    rejected = RejectedRuntime(runtime="onnxruntime", reason="no operation X")
+    model = replace(MANIFEST.model, rejected_runtimes=[rejected])
+    (written,) = msgspec.to_builtins(model)["notTaken"]
+    assert written == {"runtime": "onnxruntime", "reason": "no operation X"}
+    assert msgspec.convert(msgspec.to_builtins(model), ModelSummary) == model
+
+
+def test_the_version_is_written_although_it_is_the_default():
     assert msgspec.json.decode(encode_manifest(MANIFEST))["version"] == 1
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "cause"),
     [
         (b"", "not valid"),
         (b"[]", "not valid"),
@@ -60,23 +70,23 @@ def test_the_version_is_written_though_it_is_the_default():
         (altered(revision=3), "revision"),
     ],
 )
-def test_a_manifest_that_is_not_ours_is_refused_and_the_error_says_why(data: bytes, says: str):
-    with pytest.raises(ManifestError, match=says):
+def test_an_invalid_manifest_is_rejected_with_the_cause(data: bytes, cause: str):
+    with pytest.raises(ManifestError, match=cause):
         decode_manifest(data)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\\b", "", ".", "manifest.json"])
-def test_a_file_outside_of_the_bundle_is_refused(path: str):
+def test_a_file_outside_the_bundle_is_rejected(path: str):
     with pytest.raises(ManifestError, match=r"outside|itself"):
         decode_manifest(altered(files=[{"path": path, "sha256": "b" * 64, "sizeBytes": 1}]))
 
 
-def test_an_entry_outside_of_the_bundle_is_refused():
+def test_an_entry_outside_the_bundle_is_rejected():
     with pytest.raises(ManifestError, match="outside"):
         decode_manifest(altered(entry="../model.onnx"))
 
 
-def test_a_file_named_twice_is_refused():
+def test_a_duplicate_file_is_rejected():
     record = {"path": "x", "sha256": "b" * 64, "sizeBytes": 1}
     with pytest.raises(ManifestError, match="twice"):
         decode_manifest(altered(files=[record, record]))

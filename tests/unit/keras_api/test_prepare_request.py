@@ -1,4 +1,4 @@
-"""The prepare request: the operator's words reach the steps unchanged."""
+"""The prepare request: it is read as written, and an invalid request is rejected."""
 
 import pytest
 
@@ -20,16 +20,16 @@ BODY = {
 REQUEST = prepare_request(parse_model(BODY), "0123456789", "etag")
 
 
-def test_a_request_survives_writing_and_reading():
+def test_a_request_is_read_as_written():
     assert decode_request(encode_request(REQUEST)) == REQUEST
 
 
-def test_the_bundle_has_its_place_in_the_model_s_namespace():
+def test_the_path_of_the_bundle_begins_with_the_namespace_of_the_model():
     assert REQUEST.bundle_path == "team/digits/0123456789"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "field"),
     [
         ("", "not valid"),
         ("{}", "namespace"),
@@ -38,6 +38,6 @@ def test_the_bundle_has_its_place_in_the_model_s_namespace():
         (encode_request(REQUEST).replace("sha256:", "md5:"), "digest"),
     ],
 )
-def test_a_request_of_another_make_is_refused_and_the_error_names_the_field(text: str, says: str):
-    with pytest.raises(RequestError, match=says):
+def test_an_invalid_request_is_rejected_with_the_field(text: str, field: str):
+    with pytest.raises(RequestError, match=field):
         decode_request(text)

@@ -1,4 +1,4 @@
-"""Every reason and condition is documented."""
+"""Every reason and condition type is documented."""
 
 import re
 
@@ -15,7 +15,7 @@ def test_a_reason_has_a_meaning_and_a_remedy(reason: Reason):
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_reason_is_one_word_that_conditions_accept(reason: Reason):
+def test_a_reason_is_one_word_in_camel_case(reason: Reason):
     assert re.fullmatch(r"[A-Z][A-Za-z]+", reason.value)
 
 

@@ -1,4 +1,4 @@
-"""Reading a KerasModel: defaults are filled in, and what is wrong is named."""
+"""Parsing a KerasModel: absent fields get their defaults, and an error names the invalid field."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def body(status: Any = None, **spec: Any) -> dict[str, Any]:
     }
 
 
-def test_the_smallest_model_has_the_documented_defaults():
+def test_absent_fields_have_the_documented_defaults():
     spec = parse_model(body()).spec
     assert spec.source.poll_interval == "5m"
     assert spec.serving.runtime == "auto"
@@ -27,7 +27,7 @@ def test_the_smallest_model_has_the_documented_defaults():
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "field"),
     [
         ({"source": {}}, "uri"),
         ({"source": {"uri": "s3://a/b.keras", "digest": "md5:1"}}, r"\$\.spec\.source\.digest"),
@@ -38,15 +38,15 @@ def test_the_smallest_model_has_the_documented_defaults():
         ({"validation": {"data": "https://h/x.csv", "require": [{"metric": "beauty"}]}}, "beauty"),
     ],
 )
-def test_an_error_names_the_field(changes: dict[str, Any], says: str):
-    with pytest.raises(SpecError, match=says):
+def test_the_error_names_the_invalid_field(changes: dict[str, Any], field: str):
+    with pytest.raises(SpecError, match=field):
         parse_model(body(**changes))
 
 
-def test_a_field_of_a_newer_status_is_ignored():
+def test_unknown_fields_of_a_status_are_ignored():
     status = parse_model(body(status={"url": "http://x", "mood": "good"})).status
     assert status.url == "http://x"
 
 
-def test_a_status_that_cannot_be_read_is_forgotten():
+def test_an_invalid_status_is_replaced_by_an_empty_one():
     assert parse_model(body(status={"replicas": "many"})).status == KerasModelStatus()

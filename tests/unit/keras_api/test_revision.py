@@ -1,4 +1,4 @@
-"""The revision: it changes with the inputs of the prepare step, and with nothing else."""
+"""The revision changes with the inputs of the prepare step, and with nothing else."""
 
 from copy import deepcopy
 from typing import Any
@@ -27,7 +27,7 @@ def revision(fingerprint: str = "etag", **changes: Any) -> str:
     return revision_of(parse_model({"metadata": {"name": "digits"}, "spec": spec}).spec, fingerprint)
 
 
-def test_a_revision_is_a_short_word_that_fits_into_names():
+def test_a_revision_is_valid_in_names():
     assert len(revision()) == REVISION_LENGTH
     assert set(revision()) <= set("0123456789abcdef")
 
@@ -45,7 +45,7 @@ def test_a_revision_is_a_short_word_that_fits_into_names():
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_prepare_does_not_read_leaves_the_revision_as_it_is(changes: dict[str, Any]):
+def test_fields_that_prepare_does_not_read_keep_the_revision(changes: dict[str, Any]):
     assert revision(**changes) == revision()
 
 
@@ -64,15 +64,15 @@ def test_what_prepare_does_not_read_leaves_the_revision_as_it_is(changes: dict[s
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_prepare_reads_makes_a_new_revision(changes: dict[str, Any]):
+def test_fields_that_prepare_reads_change_the_revision(changes: dict[str, Any]):
     assert revision(**changes) != revision()
 
 
-def test_a_pinned_digest_makes_the_same_revision_wherever_the_file_lies():
+def test_a_pinned_digest_has_the_same_revision_at_any_address():
     here = revision(PINNED["digest"], source__digest=PINNED["digest"])
     there = revision(PINNED["digest"], source__digest=PINNED["digest"], source__uri="https://host/copy.keras")
     assert here == there
 
 
-def test_fields_left_out_and_their_defaults_written_out_are_the_same_revision():
+def test_absent_fields_and_explicit_defaults_have_the_same_revision():
     assert revision(validation__label="label") == revision()

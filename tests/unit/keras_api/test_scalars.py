@@ -1,4 +1,4 @@
-"""Quantities and durations mean what they mean to Kubernetes."""
+"""Quantities and durations have the same values as in Kubernetes."""
 
 from decimal import Decimal
 
@@ -34,7 +34,7 @@ def test_a_quantity_has_its_kubernetes_value(text: str | int, value: str):
 
 
 @pytest.mark.parametrize("text", ["", " ", "1 Gi", "1GB", "1K", "-1", "+1", "1e", ".", "Gi", "1Gi\n", "0x10", "1_000"])
-def test_what_is_not_a_quantity_is_refused(text: str):
+def test_an_invalid_quantity_is_rejected(text: str):
     with pytest.raises(ValueError, match="is not a quantity"):
         quantity(text)
 
@@ -43,11 +43,11 @@ def test_what_is_not_a_quantity_is_refused(text: str):
     ("text", "seconds"),
     [("0s", 0.0), ("30s", 30.0), ("250ms", 0.25), ("1.5h", 5400.0), ("1h30m", 5400.0), ("1m0.5s", 60.5)],
 )
-def test_a_duration_has_its_seconds(text: str, seconds: float):
+def test_a_duration_is_converted_to_seconds(text: str, seconds: float):
     assert duration_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 m", "-5m", "1d", "m", "1h30", "30s\n", "1.s"])
-def test_what_is_not_a_duration_is_refused(text: str):
+def test_an_invalid_duration_is_rejected(text: str):
     with pytest.raises(ValueError, match="is not a duration"):
         duration_seconds(text)

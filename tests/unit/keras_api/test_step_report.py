@@ -1,4 +1,4 @@
-"""The step report: at most 4096 bytes whatever happened, and strictly read."""
+"""The step report: it has at most 4096 bytes for any outcome, and an invalid report is rejected."""
 
 import msgspec
 import pytest
@@ -35,7 +35,7 @@ FETCHED = StepReport(step="fetch", revision="0123456789", fetched_bytes=7)
 
 
 @pytest.mark.parametrize("report", [failed("no such file"), prepared(MODEL), FETCHED])
-def test_a_report_survives_writing_and_reading(report: StepReport):
+def test_a_report_is_read_as_written(report: StepReport):
     assert decode_report(encode_report(report)) == report
 
 
@@ -44,7 +44,7 @@ def test_a_report_survives_writing_and_reading(report: StepReport):
     ["x" * 100_000, "漢字" * 5_000, "\x01" * 10_000, '"\\' * 10_000, "🙂" * 5_000, "\n" * 9_000, "x" * 4_000],
     ids=["long", "kanji", "control", "quotes", "emoji", "newlines", "just over"],
 )
-def test_a_long_message_is_cut_to_fit_and_keeps_its_beginning(text: str):
+def test_a_long_message_is_cut_and_keeps_its_beginning(text: str):
     data = encode_report(failed(f"the culprit {text}"))
     failure = decode_report(data).failure
     assert len(data) <= MAX_BYTES
@@ -53,7 +53,7 @@ def test_a_long_message_is_cut_to_fit_and_keeps_its_beginning(text: str):
     assert "cut" in failure.message
 
 
-def test_a_message_with_bytes_that_are_no_text_is_reported_all_the_same():
+def test_a_message_with_invalid_characters_is_reported():
     failure = decode_report(encode_report(failed("file \udcff.keras"))).failure
     assert failure is not None
     assert failure.message == "file ?.keras"
@@ -71,7 +71,7 @@ def test_a_message_with_bytes_that_are_no_text_is_reported_all_the_same():
     ],
     ids=["inputs", "kanji outputs", "long name", "many dimensions", "long reason", "long version"],
 )
-def test_a_model_with_too_much_to_say_is_still_reported(model: ModelSummary):
+def test_a_model_with_a_long_summary_is_reported(model: ModelSummary):
     data = encode_report(prepared(model))
     kept = decode_report(data).model
     assert len(data) <= MAX_BYTES
@@ -79,29 +79,33 @@ def test_a_model_with_too_much_to_say_is_still_reported(model: ModelSummary):
     assert (kept.digest, kept.runtime, kept.parity) == (MODEL.digest, MODEL.runtime, MODEL.parity)
 
 
-def test_sixteen_inputs_are_told_in_full():
+def test_a_result_of_another_task_survives_its_report():
+    report = StepReport(step="inspect", revision="r", result={"lines": 7})
+    assert decode_report(encode_report(report)) == report
+
+
+def test_sixteen_inputs_are_reported_in_full():
     inputs = [Tensor(name=f"input_{i}", dtype="float32", shape=[-1, 1]) for i in range(16)]
     assert decode_report(encode_report(prepared(replace(MODEL, inputs=inputs)))).model == replace(MODEL, inputs=inputs)
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "cause"),
     [
         ("", "not a step report"),
         ("Killed", "not a step report"),
         ('{"version":2,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""}}', "version"),
-        ('{"version":1,"step":"dance","revision":"r","failure":{"reason":"Forbidden","message":""}}', "dance"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Nonsense","message":""}}', "Nonsense"),
         ('{"version":1,"step":"put","revision":"r","failure":{"reason":"Forbidden","message":""},"x":1}', "`x`"),
-        ('{"version":1,"step":"put","revision":"r"}', "exactly one of fetchedBytes, model and failure"),
+        ('{"version":1,"step":"put","revision":"r"}', "exactly one of fetchedBytes, model, result and failure"),
     ],
 )
-def test_what_is_not_a_step_report_is_refused(data: str, says: str):
-    with pytest.raises(ReportError, match=says):
+def test_an_invalid_report_is_rejected(data: str, cause: str):
+    with pytest.raises(ReportError, match=cause):
         decode_report(data)
 
 
-def test_a_report_cannot_have_both_outcomes():
+def test_a_report_cannot_have_two_outcomes():
     with pytest.raises(ValueError, match="exactly one"):
         StepReport(step="put", revision="r", model=MODEL, failure=StepFailure(reason=Reason.FORBIDDEN, message=""))
 

@@ -1,4 +1,4 @@
-"""The step report: where it goes, and what happens when it cannot go there."""
+"""The termination message: the file of the step report, and the warning if it cannot be written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keras_api.termination import publish
 REPORT = StepReport(step="prepare", revision="r", failure=StepFailure(reason=Reason.MODEL_UNSAFE, message="a Lambda"))
 
 
-def test_the_report_goes_where_the_kubelet_looks(tmp_path, monkeypatch):
+def test_the_report_is_written_to_the_file_that_the_environment_names(tmp_path, monkeypatch):
     monkeypatch.setenv("TERMINATION_MESSAGE_PATH", str(tmp_path / "log"))
     publish(REPORT)
     assert decode_report((tmp_path / "log").read_bytes()) == REPORT
 
 
-def test_a_path_that_cannot_be_written_is_a_warning_only(tmp_path, monkeypatch, capsys):
+def test_an_unwritable_file_causes_only_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TERMINATION_MESSAGE_PATH", str(tmp_path / "absent" / "log"))
     publish(REPORT)
     assert "warning: the step report cannot be written" in capsys.readouterr().err

@@ -247,7 +247,7 @@ def test_a_server_has_more_time_while_it_downloads_its_bundle(seconds: float, wo
     assert (cause is None) if words is None else (cause is not None and words in cause.message)
 
 
-SILENT = f"{TRYING_AGAIN} in 0.5 s (attempt 1 failed): http://store: no answer in time (not a byte for 25 s)"
+SILENT = f"{TRYING_AGAIN} in 0.5 s (attempt 1 failed): http://store: no answer in time (no data for 25 s)"
 
 
 def test_a_store_that_does_not_answer_is_reported_before_the_server_gives_up() -> None:
@@ -255,7 +255,7 @@ def test_a_store_that_does_not_answer_is_reported_before_the_server_gives_up() -
     assert cause is not None
     assert cause.reason is Reason.STORE_UNAVAILABLE
     assert cause.message == (
-        "container server of pod pod-a waits: http://store: no answer in time (not a byte for 25 s): "
+        "container server of pod pod-a waits: http://store: no answer in time (no data for 25 s): "
         "look whether the store runs, or hangs; what is served already is not affected"
     )
 

@@ -1,4 +1,4 @@
-"""The golden rows as a server opens them."""
+"""Golden rows are written in the format that a server reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from keras_pipeline import golden
 
 
-def test_arrays_of_every_kind_and_name_survive_without_pickles(tmp_path):
+def test_arrays_of_all_types_and_names_are_stored_without_pickles(tmp_path):
     inputs = {"text": np.array([["grün"], ["日本"]]), "file": np.float16([1.5]), "a/b": np.array([True])}
     outputs = {"text": np.array([[0.1, 0.9]], "float32")}
     golden.write(tmp_path / "golden.npz", inputs, outputs)

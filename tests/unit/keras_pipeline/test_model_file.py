@@ -1,4 +1,4 @@
-"""Model files that are damaged, misnamed or hostile: each is told for what it is, before Keras sees it."""
+"""Damaged, misnamed and malicious model files: each is rejected with its cause before Keras is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_api.reasons import Reason
-from keras_pipeline.custom_objects import refuse_without_code
+from keras_pipeline.custom_objects import reject_custom_objects
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.inspection import inspect
 from keras_pipeline.model_file import read_model_file
@@ -53,7 +53,7 @@ def weights_of(write=None) -> bytes:
 
 
 def keras_file(config=None, weights_=None, extra=(), compression=zipfile.ZIP_STORED, without=()) -> bytes:
-    """A `.keras` archive as Keras writes it, or not quite."""
+    """A `.keras` archive as Keras writes it, with changes."""
     members = {
         "metadata.json": json.dumps(METADATA),
         "config.json": config if isinstance(config, bytes | str) else json.dumps(config or sequential(DENSE)),
@@ -82,38 +82,38 @@ def read(tmp_path):
     def read(data: bytes, suffix: str = ".keras"):
         path = tmp_path / f"model{suffix}"
         path.write_bytes(data)
-        archive = read_model_file(path)
-        facts = inspect(archive)
-        refuse_without_code(facts.custom)
-        return archive, facts
+        file = read_model_file(path)
+        properties = inspect(file)
+        reject_custom_objects(properties.custom_objects)
+        return file, properties
 
     return read
 
 
 @pytest.fixture
-def refusal(read):
-    def refusal(data: bytes, suffix: str = ".keras") -> PrepareError:
+def rejection(read):
+    def rejection(data: bytes, suffix: str = ".keras") -> PrepareError:
         with pytest.raises(PrepareError) as error:
             read(data, suffix)
         return error.value
 
-    return refusal
+    return rejection
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_whole_archive_is_read_without_keras(compression, read):
-    archive, facts = read(keras_file(compression=compression))
-    assert archive.weights.count == 8 * 4 + 4
-    assert facts.keras_version == "3.15.1"
-    assert not facts.half_precision
-    assert not facts.quantized
+def test_a_complete_archive_is_read_without_keras(compression, read):
+    file, properties = read(keras_file(compression=compression))
+    assert file.weights.count == 8 * 4 + 4
+    assert properties.keras_version == "3.15.1"
+    assert not properties.half_precision
+    assert not properties.quantized
 
 
 def test_a_legacy_file_is_read_without_keras(read):
-    archive, facts = read(legacy_file(sequential(DENSE)), ".h5")
-    assert archive.format == "h5"
-    assert archive.weights.count == 8 * 4 + 4
-    assert facts.keras_version == "2.15.0"
+    file, properties = read(legacy_file(sequential(DENSE)), ".h5")
+    assert file.format == "h5"
+    assert file.weights.count == 8 * 4 + 4
+    assert properties.keras_version == "2.15.0"
 
 
 def policy(class_name, name):
@@ -130,16 +130,16 @@ def policy(class_name, name):
         ("float16", True, False),
     ],
 )
-def test_the_precision_is_known_before_loading(dtype, half, quantized, read):
-    _, facts = read(keras_file(sequential(layer("dense", "Dense", {"dtype": dtype}))))
-    assert (facts.half_precision, facts.quantized) == (half, quantized)
+def test_the_precision_is_determined_before_loading(dtype, half, quantized, read):
+    _, properties = read(keras_file(sequential(layer("dense", "Dense", {"dtype": dtype}))))
+    assert (properties.half_precision, properties.quantized) == (half, quantized)
 
 
 WHOLE = keras_file()
 
 
 def flipped(data: bytes, at: bytes) -> bytes:
-    """The file with one bit turned over, a little behind some bytes."""
+    """The file with one bit flipped, a little after some bytes."""
     place = data.index(at) + 600
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
@@ -149,10 +149,10 @@ UNREADABLE = {
     "a flipped bit, compressed": (
         flipped(keras_file(compression=zipfile.ZIP_DEFLATED), b"model.weights.h5"),
         ".keras",
-        "model.weights.h5 in it is damaged",
+        "its model.weights.h5 is damaged",
     ),
-    "empty": (b"", ".keras", "it is empty"),
-    "random bytes": (bytes(range(7, 250)) * 20, ".keras", "of no known format"),
+    "empty": (b"", ".keras", "it is an empty file"),
+    "random bytes": (bytes(range(7, 250)) * 20, ".keras", "a file of an unknown format"),
     "a pickle": (pickle.dumps({"weights": [1, 2]}), ".keras", "a Python pickle"),
     "an HTML page": (b"\n<!DOCTYPE html><html>Sign in</html>", ".keras", "an HTML page"),
     "a storage's error": (b"<?xml version='1.0'?><Error><Code>NoSuchKey", ".keras", "an XML document"),
@@ -160,36 +160,40 @@ UNREADABLE = {
     "a gzip file": (b"\x1f\x8b\x08" + b"\0" * 30, ".keras", "a gzip file"),
     "a tar archive": (bytes(257) + b"ustar\x0000" + bytes(200), ".keras", "a tar archive (unpack it)"),
     "a bzip2 file": (b"BZh91AY&SY" + bytes(9), ".keras", "a compressed file (unpack it)"),
-    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(9), ".keras", "an archive of another kind (unpack it)"),
+    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(9), ".keras", "a 7z or RAR archive (unpack it)"),
     "a safetensors file": (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}', ".keras", "a safetensors file"),
-    "a numpy array": (b"\x93NUMPY\1\0", ".keras", "a numpy array"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(9), ".keras", "a PNG picture"),
-    "a photograph": (b"\xff\xd8\xff\xe0" + bytes(9), ".keras", "a JPEG picture"),
+    "a NumPy array": (b"\x93NUMPY\1\0", ".keras", "a NumPy array"),
+    "an image": (b"\x89PNG\r\n\x1a\n" + bytes(9), ".keras", "a PNG image"),
+    "a photograph": (b"\xff\xd8\xff\xe0" + bytes(9), ".keras", "a JPEG image"),
     "a document": (b"%PDF-1.7\n", ".keras", "a PDF document"),
-    "a program": (b"\x7fELF\2\1\1" + bytes(9), ".keras", "a program"),
-    "a text": ("epoch,loss\n1,0.5 für alle\n".encode(), ".keras", "plain text"),
-    "a .h5 without its weights": (legacy_file(sequential(DENSE), weights=False), ".h5", "it has no weights"),
-    "cut in half": (WHOLE[: len(WHOLE) // 2], ".keras", "the upload was cut off"),
-    "HDF5 called .keras": (weights_of(), ".keras", "give its address the ending .h5"),
-    "a zip called .h5": (WHOLE, ".h5", "give its address the ending .keras"),
-    "a damaged .h5": (weights_of()[:1000], ".h5", "not a whole HDF5 file"),
+    "a program": (b"\x7fELF\2\1\1" + bytes(9), ".keras", "an executable program"),
+    "a text": ("epoch,loss\n1,0.5 für alle\n".encode(), ".keras", "a plain text file"),
+    "a .h5 without its weights": (legacy_file(sequential(DENSE), weights=False), ".h5", "it does not contain weights"),
+    "cut in half": (WHOLE[: len(WHOLE) // 2], ".keras", "the upload is incomplete"),
+    "HDF5 called .keras": (weights_of(), ".keras", "its address must end in .h5"),
+    "a zip called .h5": (WHOLE, ".h5", "its address must end in .keras"),
+    "a damaged .h5": (weights_of()[:1000], ".h5", "it is not a complete HDF5 file"),
     "weights only": (legacy_file(), ".h5", "use model.save, not save_weights"),
-    "no config": (keras_file(without=["config.json"]), ".keras", "no config.json"),
-    "no weights": (keras_file(without=["model.weights.h5"]), ".keras", "no model.weights.h5"),
-    "cut weights": (keras_file(weights_=weights_of()[:1000]), ".keras", "model.weights.h5 is not a whole HDF5 file"),
-    "config is no JSON": (keras_file("{"), ".keras", "config.json in it is not valid JSON"),
-    "config is a list": (keras_file("[]"), ".keras", "config.json in it does not describe a model"),
-    "config is null": (keras_file("null"), ".keras", "config.json in it does not describe a model"),
-    "config nests without end": (keras_file("[" * 200_000), ".keras", "config.json in it is not valid JSON"),
-    "config names no class": (keras_file({"config": {}}), ".keras", "names no class"),
+    "no config": (keras_file(without=["config.json"]), ".keras", "without config.json"),
+    "no weights": (keras_file(without=["model.weights.h5"]), ".keras", "does not contain model.weights.h5"),
+    "cut weights": (
+        keras_file(weights_=weights_of()[:1000]),
+        ".keras",
+        "its model.weights.h5 is not a complete HDF5 file",
+    ),
+    "config is no JSON": (keras_file("{"), ".keras", "its config.json is not valid JSON"),
+    "config is a list": (keras_file("[]"), ".keras", "its config.json does not describe a model"),
+    "config is null": (keras_file("null"), ".keras", "its config.json does not describe a model"),
+    "config nests without end": (keras_file("[" * 200_000), ".keras", "its config.json is not valid JSON"),
+    "config names no class": (keras_file({"config": {}}), ".keras", "does not name a class"),
     "a PyTorch checkpoint": (keras_file(extra=[("archive/data.pkl", b"")]), ".keras", "a PyTorch checkpoint"),
     "a zipped SavedModel": (keras_file(extra=[("m/saved_model.pb", b"")]), ".keras", "a zipped SavedModel"),
 }
 
 
 @pytest.mark.parametrize(("data", "suffix", "words"), UNREADABLE.values(), ids=UNREADABLE)
-def test_what_is_no_whole_model_is_told_for_what_it_is(data, suffix, words, refusal):
-    error = refusal(data, suffix)
+def test_a_file_that_is_not_a_complete_model_is_rejected_with_its_kind(data, suffix, words, rejection):
+    error = rejection(data, suffix)
     assert words in error.message
     assert error.reason == Reason.MODEL_UNREADABLE
 
@@ -220,16 +224,16 @@ def promise_the_moon(file):
 
 UNSAFE = {
     "a bomb for a config": (keras_file(b" " * (1 << 26) + b"{}", compression=zipfile.ZIP_DEFLATED), "would unpack to"),
-    "a huge config": (keras_file(b" " * (33 << 20)), "config.json has 34,603,008 bytes"),
+    "a huge config": (keras_file(b" " * (33 << 20)), "its config.json has 34,603,008 bytes"),
     "a bomb for weights": (keras_file(weights_=bytes(1 << 26), compression=zipfile.ZIP_DEFLATED), "would unpack to"),
     "a lie about the size": (declaring(0xFFFFFFF0), "would unpack to"),
-    "a path upwards": (keras_file(extra=[("assets/../../../etc/cron.d/x", "")]), "outside of its folder"),
-    "an absolute path": (keras_file(extra=[("/etc/cron.d/x", "")]), "outside of its folder"),
-    "a stowaway": (keras_file(extra=[("setup.py", "")]), "no part of a .keras file"),
+    "a path upwards": (keras_file(extra=[("assets/../../../etc/cron.d/x", "")]), "outside its folder"),
+    "an absolute path": (keras_file(extra=[("/etc/cron.d/x", "")]), "outside its folder"),
+    "a stowaway": (keras_file(extra=[("setup.py", "")]), "not part of a .keras file"),
     "too many members": (keras_file(extra=[(f"assets/{i}", "") for i in range(10_001)]), "members"),
     "weights that link to another file": (keras_file(weights_=weights_of(link_elsewhere)), "vars/2 are a link"),
     "weights that link within": (keras_file(weights_=weights_of(link_softly)), "vars/2 are a link"),
-    "weights in another file": (keras_file(weights_=weights_of(data_elsewhere)), "lie in another file"),
+    "weights in another file": (keras_file(weights_=weights_of(data_elsewhere)), "are stored in another file"),
     "weights far beyond the file": (keras_file(weights_=weights_of(promise_the_moon)), "would take 68,719"),
     "assets that fill the disk": (
         keras_file(extra=[(f"assets/{i}", bytes(1 << 20)) for i in range(1025)], compression=zipfile.ZIP_DEFLATED),
@@ -237,7 +241,7 @@ UNSAFE = {
     ),
     "a billion pixels": (
         keras_file(sequential(layer("picture", "InputLayer", {"batch_shape": [None, 32_768, 32_768, 1]}), DENSE)),
-        "input 'picture' takes 1,073,741,824 numbers a row",
+        "input 'picture' takes 1,073,741,824 values per row",
     ),
     "a billion units": (
         keras_file(sequential(layer("big", "Dense", {"units": 10**9}, build_config={"input_shape": [None, 8]}))),
@@ -250,20 +254,20 @@ UNSAFE = {
     "a Lambda": (keras_file(sequential(layer("bang", "Lambda"))), "layer 'bang' is a Lambda"),
     "a lambda inside a layer": (
         keras_file(sequential(layer("dense", "Dense", {"activation": {"class_name": "__lambda__", "config": {}}}))),
-        "layer 'dense' holds a Python lambda",
+        "layer 'dense' contains a Python lambda",
     ),
     "a lambda inside a nested model": (
         keras_file(sequential(sequential(layer("bang", "Lambda")))),
         "layer 'bang' is a Lambda",
     ),
     "another SavedModel": (keras_file(sequential(layer("sm", "TFSMLayer"))), "layer 'sm' is a TFSMLayer"),
-    "a pickled torch module": (keras_file(sequential(layer("t", "TorchModuleWrapper"))), "holds a pickle"),
+    "a pickled torch module": (keras_file(sequential(layer("t", "TorchModuleWrapper"))), "contains a pickle"),
     "a vocabulary on the host": (
         keras_file(sequential(layer("lookup", "StringLookup", {"vocabulary": "/etc/passwd"}))),
         "layer 'lookup' reads its vocabulary from '/etc/passwd'",
     ),
-    "os.system": (keras_file(sequential(layer("x", "system", module="os"))), "'os.system', which is no part"),
-    "eval": (keras_file(sequential(layer("x", "eval", module="builtins"))), "'builtins.eval', which is no part"),
+    "os.system": (keras_file(sequential(layer("x", "system", module="os"))), "'os.system', which is not part"),
+    "eval": (keras_file(sequential(layer("x", "eval", module="builtins"))), "'builtins.eval', which is not part"),
     "a download": (keras_file(sequential(layer("x", "get_file", module="keras.utils"))), "'keras.utils.get_file'"),
     "a function of os": (
         keras_file(
@@ -271,7 +275,7 @@ UNSAFE = {
                 layer("d", "Dense", {"activation": {"module": "os", "class_name": "function", "config": "_exit"}})
             )
         ),
-        "layer 'd' names 'os._exit'",
+        "layer 'd' refers to 'os._exit'",
     ),
     "a switch of Keras's": (
         keras_file(sequential(layer("x", "enable_unsafe_deserialization", module="keras.config"))),
@@ -289,8 +293,8 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize(("data", "words"), UNSAFE.values(), ids=UNSAFE)
-def test_what_could_do_harm_is_refused_before_loading(data, words, refusal):
-    error = refusal(data)
+def test_a_malicious_file_is_rejected_before_loading(data, words, rejection):
+    error = rejection(data)
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSAFE
 
@@ -302,18 +306,18 @@ NAN = {
 
 
 @pytest.mark.parametrize(("path", "place"), NAN.values(), ids=NAN)
-def test_weights_that_are_nan_are_found_wherever_they_are(path, place, refusal):
+def test_weights_that_are_nan_are_found_at_any_position(path, place, rejection):
     def spoil(file):
         file[path][place] = np.nan
         file["layers/dense/vars"].attrs["name"] = "digits"
 
-    error = refusal(keras_file(weights_=weights_of(spoil)))
-    assert error.message.startswith(f"weights of layer 'digits' are NaN (/{path})")
+    error = rejection(keras_file(weights_=weights_of(spoil)))
+    assert error.message.startswith(f"weights of layer 'digits' are NaN (/{path}; ")
     assert error.reason == Reason.MODEL_UNSUPPORTED
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 0, 3), (2, 2, 3, 2), (5, 9)])
-def test_blocks_cover_an_array_once(shape, monkeypatch):
+def test_blocks_cover_each_value_of_an_array_once(shape, monkeypatch):
     monkeypatch.setattr("keras_pipeline.weights.BLOCK", 4)
     array = np.zeros(shape)
     for block in _blocks(shape):
@@ -342,23 +346,23 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize(("part", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
-def test_what_is_not_part_of_keras_is_named(part, words, refusal):
-    error = refusal(keras_file(sequential(part)))
+def test_the_error_names_a_part_that_keras_does_not_have(part, words, rejection):
+    error = rejection(keras_file(sequential(part)))
     assert words in error.message
     assert error.reason == Reason.MODEL_UNSUPPORTED
 
 
-def test_a_model_of_a_class_of_ones_own_is_named(refusal):
+def test_the_error_names_a_custom_model_class(rejection):
     own = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Custom>Own"}
-    assert "'Custom>Own' (the model itself)" in refusal(keras_file(own)).message
+    assert "'Custom>Own' (the model itself)" in rejection(keras_file(own)).message
 
 
-def test_the_losses_and_metrics_of_training_do_not_matter(read):
+def test_custom_losses_and_metrics_of_training_are_ignored(read):
     own = {"loss": {"module": "acme", "class_name": "OwnLoss", "config": {}, "registered_name": "acme>OwnLoss"}}
     read(keras_file(sequential(DENSE, compile_config=own)))
 
 
-def test_weights_in_another_format_are_named(refusal):
-    error = refusal(keras_file(without=["model.weights.h5"], extra=[("model.weights.npz", b"")]))
+def test_the_error_names_weights_in_another_format(rejection):
+    error = rejection(keras_file(without=["model.weights.h5"], extra=[("model.weights.npz", b"")]))
     assert error.reason == Reason.MODEL_UNSUPPORTED
     assert "model.weights.npz" in error.message

@@ -1,4 +1,4 @@
-"""The rule by which a conversion counts as right, on answers made up for it."""
+"""The comparison of a converted model with Keras, on outputs made for each test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from keras_pipeline.errors import ParityError
-from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, Case, check
+from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
 
 
-class Answers:
-    """A runtime that gives the answers it was told, one after another."""
+class FakeRuntime:
+    """A runtime that returns the given outputs, one after another."""
 
     def __init__(self, *answers):
         self._answers = iter(answers)
@@ -20,7 +20,7 @@ class Answers:
 
 
 def cases(*expected):
-    return [Case({"x": np.zeros((len(next(iter(e.values()))), 1), "float32")}, e) for e in expected]
+    return [ReferenceCase({"x": np.zeros((len(next(iter(e.values()))), 1), "float32")}, e) for e in expected]
 
 
 def floats(*rows, dtype="float32"):
@@ -31,7 +31,7 @@ WANT = floats([0.1, 0.9], [0.8, 0.2])
 
 
 def verdict(want, got, tolerance=FULL_PRECISION):
-    return check(Answers({"y": got}), cases({"y": want}), tolerance)
+    return check_parity(FakeRuntime({"y": got}), cases({"y": want}), tolerance)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def verdict(want, got, tolerance=FULL_PRECISION):
         pytest.param(np.array([[1, 2]]), np.array([[1, 2]]), FULL_PRECISION, id="whole numbers"),
     ],
 )
-def test_what_agrees_passes(want, got, tolerance):
+def test_outputs_within_the_tolerance_pass(want, got, tolerance):
     assert verdict(want, got, tolerance).agreement == "1"
 
 
@@ -62,20 +62,20 @@ def test_what_agrees_passes(want, got, tolerance):
         pytest.param(WANT[..., None], "has shape [2, 2, 1], not [2, 2]", id="another rank"),
     ],
 )
-def test_what_differs_is_said_with_figures(got, words):
+def test_the_error_contains_the_figures_of_outputs_that_differ(got, words):
     with pytest.raises(ParityError) as error:
         verdict(WANT, got)
     assert words in str(error.value)
 
 
-def test_close_values_with_another_argmax_do_not_pass():
+def test_close_values_with_another_argmax_fail():
     with pytest.raises(ParityError, match="the argmax agrees in too few rows"):
         verdict(floats([1.0004, 1.0]), floats([1.0, 1.0004]))
 
 
 def test_outputs_are_compared_by_name():
-    with pytest.raises(ParityError, match=r"called \['z'\], not \['y'\]"):
-        check(Answers({"z": WANT}), cases({"y": WANT}), FULL_PRECISION)
+    with pytest.raises(ParityError, match=r"named \['z'\], not \['y'\]"):
+        check_parity(FakeRuntime({"z": WANT}), cases({"y": WANT}), FULL_PRECISION)
 
 
 def test_strings_must_be_equal():
@@ -83,20 +83,20 @@ def test_strings_must_be_equal():
         verdict(np.array(["a", "b"]), np.array(["a", "c"]))
 
 
-def test_one_wrong_batch_among_many_is_found_and_named():
+def test_the_error_names_the_one_batch_that_differs():
     seven = np.tile(WANT[:1], (7, 1))
     with pytest.raises(ParityError, match="in a batch of 7"):
-        check(
-            Answers({"y": WANT[:1]}, {"y": seven + np.float32(0.5)}),
+        check_parity(
+            FakeRuntime({"y": WANT[:1]}, {"y": seven + np.float32(0.5)}),
             cases({"y": WANT[:1]}, {"y": seven}),
             FULL_PRECISION,
         )
 
 
-def test_the_figures_are_the_worst_of_all_outputs_and_batches():
+def test_the_figures_are_the_largest_of_all_outputs_and_batches():
     off = np.float32(1e-6)
-    parity = check(
-        Answers({"a": WANT, "b": WANT + off}, {"a": WANT, "b": WANT}),
+    parity = check_parity(
+        FakeRuntime({"a": WANT, "b": WANT + off}, {"a": WANT, "b": WANT}),
         cases({"a": WANT, "b": WANT}, {"a": WANT, "b": WANT}),
         FULL_PRECISION,
     )

@@ -1,4 +1,4 @@
-"""The validation set: what is read, what is computed, and which row and column an error names."""
+"""The validation set: reading the rows, computing the metrics, and the row and column in an error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import Requirement
-from keras_pipeline import validation
 from keras_pipeline.errors import PrepareError
+from keras_pipeline.validation import ValidationFile, compute_metrics, read_validation_set
 
 
 def tensor(name="x", dtype="float32", shape=(-1, 2)):
@@ -21,12 +21,12 @@ def read(tmp_path):
     def read(text, *inputs, label="label"):
         path = tmp_path / "validation.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return validation.read(path, label, inputs or (tensor(),))
+        return read_validation_set(ValidationFile(path, label), inputs or (tensor(),))
 
     return read
 
 
-def test_all_columns_but_the_label_make_the_single_input_in_order(read):
+def test_a_single_input_takes_all_columns_except_the_label_in_order(read):
     rows = read("b,label,a\n1,0,2\n3,1,4\n")
     assert rows.inputs["x"].tolist() == [[1, 2], [3, 4]]
     assert rows.labels.tolist() == [0, 1]
@@ -36,7 +36,7 @@ def test_all_columns_but_the_label_make_the_single_input_in_order(read):
     ("text", "inputs", "expected"),
     [
         pytest.param(
-            "label,a,b,c,d\n0,1,2,3,4\n", [tensor(shape=(-1, 2, 2))], {"x": [[[1, 2], [3, 4]]]}, id="a picture"
+            "label,a,b,c,d\n0,1,2,3,4\n", [tensor(shape=(-1, 2, 2))], {"x": [[[1, 2], [3, 4]]]}, id="an image"
         ),
         pytest.param("label,a,b,c\n0,1,2,3\n", [tensor(shape=(-1, -1))], {"x": [[1, 2, 3]]}, id="any length"),
         pytest.param("label,a,b\n0,1,2\n", [tensor(shape=(-1, -1, 1))], {"x": [[[1], [2]]]}, id="a series"),
@@ -62,7 +62,7 @@ def test_all_columns_but_the_label_make_the_single_input_in_order(read):
         ),
     ],
 )
-def test_a_row_becomes_arrays_of_the_models_types(text, inputs, expected, read):
+def test_rows_are_read_as_arrays_of_the_inputs_types(text, inputs, expected, read):
     rows = read(text, *inputs)
     assert {name: array.tolist() for name, array in rows.inputs.items()} == expected
     for item in inputs:
@@ -75,11 +75,13 @@ def test_a_row_becomes_arrays_of_the_models_types(text, inputs, expected, read):
         pytest.param("", [tensor()], "it is empty", id="empty"),
         pytest.param("label,a,b\n", [tensor()], "a header but no rows", id="no rows"),
         pytest.param("a,b\n1,2\n", [tensor()], "no column 'label' (its columns: 'a', 'b')", id="no label"),
-        pytest.param("label,a,a\n0,1,2\n", [tensor()], "column 'a' stands in the header twice", id="twice"),
+        pytest.param("label,a,a\n0,1,2\n", [tensor()], "header contains the column 'a' twice", id="twice"),
         pytest.param(
-            "label,a\n0,1\n", [tensor()], "rows of shape [2] (2 values), but there are 1 columns", id="too few"
+            "label,a\n0,1\n", [tensor()], "rows of shape [2] (2 values), but the data has 1 columns", id="too few"
         ),
-        pytest.param("label,a,b\n0,1,2\n1,2\n", [tensor()], "row 2 has 2 values, the header 3", id="a short row"),
+        pytest.param(
+            "label,a,b\n0,1,2\n1,2\n", [tensor()], "row 2 has 2 values, but the header has 3", id="a short row"
+        ),
         pytest.param("label,a,b\n0,1,2\n1,2,x\n", [tensor()], "row 2, column 'b': 'x' is not a finite", id="a word"),
         pytest.param("label,a,b\n0,1,\n", [tensor()], "row 1, column 'b': ''", id="a gap"),
         pytest.param("label,a,b\n0,nan,2\n", [tensor()], "row 1, column 'a': 'nan'", id="NaN"),
@@ -87,24 +89,24 @@ def test_a_row_becomes_arrays_of_the_models_types(text, inputs, expected, read):
         pytest.param("label,a,b\n0,300,2\n", [tensor(dtype="uint8")], "'300' is not a finite uint8", id="out of range"),
         pytest.param("label,a,b\n0,maybe,1\n", [tensor(dtype="bool")], "'maybe' is not a finite bool", id="no boolean"),
         pytest.param("label,a,b\ncat,1,2\n", [tensor()], "row 1, column 'label': 'cat'", id="a label by name"),
-        pytest.param('label,a,b\n0,"1,2\n', [tensor()], "it is not CSV", id="an open quote"),
+        pytest.param('label,a,b\n0,"1,2\n', [tensor()], "it is not valid CSV", id="an open quote"),
         pytest.param(
-            b"label,a,b\n0,\xff,2\n", [tensor()], "its byte 12 is no UTF-8 text: save it as UTF-8", id="latin-1"
+            b"label,a,b\n0,\xff,2\n", [tensor()], "its byte 12 is not valid UTF-8: save it as UTF-8", id="latin-1"
         ),
         pytest.param(b"<!DOCTYPE html><html>Sign in", [tensor()], "it is an HTML page", id="a login page"),
-        pytest.param(b"\x89PNG\r\n\x1a\n", [tensor()], "it is a PNG picture", id="a picture"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", [tensor()], "it is a PNG image", id="an image"),
         pytest.param(
-            "label,q\n0,1\n", [tensor("p"), tensor("q")], "no column 'p', and no 'p.0'", id="an input missing"
+            "label,q\n0,1\n", [tensor("p"), tensor("q")], "neither a column 'p' nor 'p.0'", id="an input missing"
         ),
         pytest.param(
             "label,p,q,r\n0,1,1,1\n",
             [tensor("p", shape=(-1, 1)), tensor("q", shape=(-1, 1))],
-            "no input is called like the columns 'r'",
+            "no inputs for the columns 'r'",
             id="a column too many",
         ),
     ],
 )
-def test_an_error_names_what_to_correct(text, inputs, words, read):
+def test_the_error_names_the_invalid_part(text, inputs, words, read):
     with pytest.raises(PrepareError) as error:
         read(text, *inputs)
     assert words in error.value.message
@@ -112,7 +114,7 @@ def test_an_error_names_what_to_correct(text, inputs, words, read):
 
 
 def figures(labels, values, *require):
-    return validation.metrics(np.array(labels, "float64"), {"y": np.array(values, "float32")}, require)
+    return compute_metrics(np.array(labels, "float64"), {"y": np.array(values, "float32")}, require)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def figures(labels, values, *require):
         ),
     ],
 )
-def test_the_metrics_that_make_sense_are_computed(labels, values, expected):
+def test_metrics_that_apply_to_the_output_are_computed(labels, values, expected):
     assert figures(labels, values) == expected
 
 
@@ -141,7 +143,7 @@ def test_the_metrics_that_make_sense_are_computed(labels, values, expected):
         (Requirement(metric="accuracy", min="7.5e-1"), None),
     ],
 )
-def test_bounds_hold_to_the_digit(require, words):
+def test_bounds_are_compared_exactly(require, words):
     labels, values = [0, 0, 0, 1], [[1, 0]] * 4
     if words is None:
         assert figures(labels, values, require) == {"accuracy": "0.75"}
@@ -157,17 +159,17 @@ def test_bounds_hold_to_the_digit(require, words):
     [
         pytest.param([0, 3], [[1, 0], [0, 1]], "accuracy", "row 2: label 3 is not a class from 0 to 1", id="no class"),
         pytest.param([0.5], [[1, 0]], "accuracy", "row 1: label 0.5 is not a class", id="a fraction"),
-        pytest.param([1], [[7.0]], "accuracy", "is not a sigmoid's", id="a logit"),
+        pytest.param([1], [[7.0]], "accuracy", "is not the output of a sigmoid", id="a logit"),
         pytest.param([1], [[0, 1]], "mean_absolute_error", "has 2 values per row", id="an error over classes"),
     ],
 )
-def test_a_metric_without_meaning_says_why(labels, values, metric, words):
+def test_the_error_contains_why_a_metric_does_not_apply(labels, values, metric, words):
     with pytest.raises(PrepareError) as error:
         figures(labels, values, Requirement(metric=metric, min="0"))
     assert words in error.value.message
     assert error.value.reason == Reason.VALIDATION_DATA_INVALID
 
 
-def test_rows_cannot_judge_a_model_with_two_outputs():
+def test_metrics_of_a_model_with_two_outputs_are_an_error():
     with pytest.raises(PrepareError, match=r"2 outputs \(a, b\)"):
-        validation.metrics(np.zeros(1), {"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, [])
+        compute_metrics(np.zeros(1), {"a": np.zeros((1, 1)), "b": np.zeros((1, 1))}, [])

@@ -21,9 +21,16 @@ from keras_api.manifest import (
     Tensor,
     encode_manifest,
 )
-from keras_store.bundle_disk import BundleDisk
-from keras_store.server import StoreServer
-from keras_store.tokens import Account, Holder, InvalidTokenError, ReviewUnavailableError, Tokens, WrongAccountError
+from keras_store.server.app import StoreApp
+from keras_store.server.disk import BundleDisk
+from keras_store.server.tokens import (
+    Account,
+    Authenticator,
+    Identity,
+    InvalidTokenError,
+    NotServiceAccountError,
+    ReviewUnavailableError,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's helpers
 
@@ -34,18 +41,18 @@ StartStore = Callable[..., Awaitable[str]]
 
 
 class KnownTokens:
-    """Tokens of two namespaces, and of everything that can be wrong with one."""
+    """Tokens of two namespaces, and one for each error."""
 
-    async def holder(self, token: str) -> Holder:
+    async def identity(self, token: str) -> Identity:
         match token:
             case "token-of-a" | "token-of-b":
-                return Holder(Account(token[-1], "model"), may_write=True)
+                return Identity(Account(token[-1], "model"), may_write=True)
             case "read-token-of-a":
-                return Holder(Account("a", "model"), may_write=False)
+                return Identity(Account("a", "model"), may_write=False)
             case "of-a-person":
-                raise WrongAccountError("jane is not a ServiceAccount")
+                raise NotServiceAccountError("jane is not a ServiceAccount")
             case "api-server-down":
-                raise ReviewUnavailableError("the store cannot check tokens now")
+                raise ReviewUnavailableError("the store cannot check tokens")
         raise InvalidTokenError("unknown")
 
 
@@ -63,7 +70,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries come at once: what they wait for does not happen in a test."""
+    """Retries have no pauses."""
     monkeypatch.setattr("keras_store.retry.random.uniform", lambda *_: 0.0)
 
 
@@ -122,9 +129,9 @@ async def start_store(tmp_path: Path) -> AsyncIterator[StartStore]:
     """Start an embedded store, without authentication unless tokens are given; its URL."""
     async with AsyncExitStack() as running:
 
-        async def start(root: Path | None = None, tokens: Tokens | None = None) -> str:
-            archive = running.enter_context(closing(BundleDisk(root or tmp_path / "archive")))
-            app = StoreServer(archive, tokens, CollectorRegistry()).application()
+        async def start(root: Path | None = None, tokens: Authenticator | None = None) -> str:
+            disk = running.enter_context(closing(BundleDisk(root or tmp_path / "archive")))
+            app = StoreApp(disk, tokens, CollectorRegistry()).application()
             return await running.enter_async_context(served(app))
 
         yield start

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from keras_api.pod_part import PodPart
 from keras_api.resource import cel
 from keras_store.errors import StorageError, StorageErrorKind
 from keras_store.sources.base import Access, Address, Scheme, SourceFile
-from keras_store.storage import Reading, Stat, Storage
+from keras_store.storage.base import Reading, Stat, Storage
 
 FILES: dict[str, bytes] = {}
 """Content by address."""
@@ -37,9 +36,6 @@ class MemoryStorage(Storage):
             yield FILES[self.address(path)]
 
         yield Reading(stat=await self.stat(path), chunks=chunks())
-
-    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
-        raise NotImplementedError
 
 
 def _open(address: Address, access: Access) -> SourceFile:

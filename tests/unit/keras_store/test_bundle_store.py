@@ -1,4 +1,4 @@
-"""Bundles in a store: whole or absent, and checked on the way back."""
+"""Bundles in a store: complete or absent, and checked after a download."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from aiohttp import web
 from keras_api.manifest import decode_manifest
 from keras_api.reasons import Reason
 from keras_operator.diagnosis.pods import READINESS_TIMEOUT_SECONDS
-from keras_store.bundle_store import STORE_TIMEOUTS, BundleStore, bundle_store
+from keras_store.atomic_file import TEMP_PREFIX
+from keras_store.bundles.open import STORE_TIMEOUTS, bundle_store
+from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
-from keras_store.http_storage import HttpStorage
-from keras_store.retry import SILENCES
-from keras_store.storage import Timeouts
+from keras_store.retry import MAX_TIMEOUTS
+from keras_store.storage.base import Timeouts
+from keras_store.storage.https import HttpStorage
 
 MakeBundle = Callable[..., Path]
 FILES = {"model.onnx": b"onnx" * 100_000, "golden.npz": b"", "saved/variables/data 00:é#?.bin": b"x"}
@@ -55,7 +57,7 @@ async def test_an_absent_bundle_has_no_manifest(store: BundleStore):
     assert await store.manifest("ns/m/rev") is None
 
 
-async def test_an_absent_bundle_cannot_be_got(store: BundleStore, tmp_path: Path):
+async def test_getting_an_absent_bundle_fails(store: BundleStore, tmp_path: Path):
     with pytest.raises(StepError, match=r"ns/m/rev/manifest\.json") as caught:
         await store.get("ns/m/rev", tmp_path / "back")
     assert caught.value.reason is Reason.BUNDLE_INVALID
@@ -82,12 +84,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("again", [FILES, {**FILES, "model.onnx": b"differs by a byte"}], ids=["same", "another"])
-async def test_a_damaged_bundle_is_written_anew(
+async def test_a_damaged_bundle_is_written_again(
     store: BundleStore, make_bundle: MakeBundle, tmp_path: Path, harm: Callable[[Path], object], again: dict[str, bytes]
 ):
     await store.put("ns/m/rev", make_bundle(FILES))
     harm(tmp_path / "archive/ns/m/rev")
-    assert await store.whole("ns/m/rev") is None
+    assert await store.verified_manifest("ns/m/rev") is None
     bundle = make_bundle(again, folder="again")
     assert await store.put("ns/m/rev", bundle)
     await store.get("ns/m/rev", tmp_path / "back")
@@ -95,20 +97,20 @@ async def test_a_damaged_bundle_is_written_anew(
     assert not await store.put("ns/m/rev", make_bundle(FILES))
 
 
-async def test_a_bundle_of_another_release_stays_as_it_is(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
-    """Whether it is damaged nobody here can tell."""
+async def test_a_bundle_of_another_release_is_not_replaced(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+    """This release cannot decide whether it is damaged."""
     await store.put("ns/m/rev", make_bundle(FILES))
-    seal = tmp_path / "archive/ns/m/rev/manifest.json"
-    seal.write_bytes(b'{"version":9}')
+    manifest = tmp_path / "archive/ns/m/rev/manifest.json"
+    manifest.write_bytes(b'{"version":9}')
     with pytest.raises(
         StepError, match=r"version 9 is not supported.*or use the release that wrote the manifest"
     ) as caught:
         await store.put("ns/m/rev", make_bundle({"model.onnx": b"another"}, folder="again"))
     assert caught.value.reason is Reason.BUNDLE_INVALID
-    assert seal.read_bytes() == b'{"version":9}'
+    assert manifest.read_bytes() == b'{"version":9}'
 
 
-async def test_without_its_manifest_a_bundle_is_not_there(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_a_bundle_without_a_manifest_does_not_exist(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     await store.put("ns/m/rev", make_bundle(FILES))
     (tmp_path / "archive/ns/m/rev/manifest.json").unlink()
     assert await store.manifest("ns/m/rev") is None
@@ -117,17 +119,17 @@ async def test_without_its_manifest_a_bundle_is_not_there(store: BundleStore, ma
 @pytest.mark.parametrize(
     "damage", [b"", b"ONNX" * 100_000, b"onnx" * 100_001, b"onnx"], ids=["empty", "same size", "longer", "shorter"]
 )
-async def test_a_damaged_file_is_not_taken(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path, damage: bytes):
+async def test_a_damaged_file_is_not_kept(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path, damage: bytes):
     await store.put("ns/m/rev", make_bundle(FILES))
     (tmp_path / "archive/ns/m/rev/model.onnx").write_bytes(damage)
-    with pytest.raises(StepError, match=r"model\.onnx is not the file that the bundle's manifest names") as caught:
+    with pytest.raises(StepError, match=r"model\.onnx is not the file in the bundle's manifest") as caught:
         await store.get("ns/m/rev", tmp_path / "back")
     assert caught.value.reason is Reason.BUNDLE_INVALID
     assert not (tmp_path / "back/model.onnx").exists()
     assert not (tmp_path / "back/manifest.json").exists()
 
 
-async def test_a_missing_file_is_named(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_an_error_names_a_missing_file(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     await store.put("ns/m/rev", make_bundle(FILES))
     (tmp_path / "archive/ns/m/rev/golden.npz").unlink()
     with pytest.raises(StepError, match=r"golden\.npz") as caught:
@@ -136,9 +138,7 @@ async def test_a_missing_file_is_named(store: BundleStore, make_bundle: MakeBund
 
 
 @pytest.mark.parametrize(("manifest", "says"), [(b"{", "not valid"), (b'{"version":9}', "version 9")])
-async def test_a_manifest_that_cannot_be_read_is_refused(
-    store: BundleStore, tmp_path: Path, manifest: bytes, says: str
-):
+async def test_an_invalid_manifest_is_rejected(store: BundleStore, tmp_path: Path, manifest: bytes, says: str):
     folder = tmp_path / "archive/ns/m/rev"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_bytes(manifest)
@@ -147,24 +147,24 @@ async def test_a_manifest_that_cannot_be_read_is_refused(
     assert caught.value.reason is Reason.BUNDLE_INVALID
 
 
-async def test_a_manifest_of_another_revision_is_refused(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_a_manifest_of_another_revision_is_rejected(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     make_bundle(FILES, revision="old", folder="archive/ns/m/rev")
-    with pytest.raises(StepError, match="is of revision old"):
+    with pytest.raises(StepError, match="is for revision old"):
         await store.get("ns/m/rev", tmp_path / "back")
 
 
-async def test_a_second_get_repairs_what_a_killed_one_left(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_a_second_get_completes_a_killed_one(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     bundle = make_bundle(FILES)
     await store.put("ns/m/rev", bundle)
     back = tmp_path / "back"
     back.mkdir()
     (back / "model.onnx").write_bytes(b"half")
-    (back / ".draft-0").write_bytes(b"half")
+    (back / f"{TEMP_PREFIX}0").write_bytes(b"half")
     await store.get("ns/m/rev", back)
     assert content(back) == content(bundle)
 
 
-async def test_a_folder_with_other_things_is_left_alone(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_a_folder_with_other_files_is_not_touched(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     await store.put("ns/m/rev", make_bundle(FILES))
     back = tmp_path / "back"
     back.mkdir()
@@ -174,7 +174,7 @@ async def test_a_folder_with_other_things_is_left_alone(store: BundleStore, make
     assert content(back) == {"precious.txt": b"mine"}
 
 
-async def test_a_bundle_that_prepare_left_broken_is_not_put(
+async def test_an_invalid_bundle_of_the_prepare_step_is_not_put(
     store: BundleStore, make_bundle: MakeBundle, tmp_path: Path
 ):
     bundle = make_bundle(FILES)
@@ -185,7 +185,7 @@ async def test_a_bundle_that_prepare_left_broken_is_not_put(
     assert await store.manifest("ns/m/rev") is None
 
 
-async def test_what_a_killed_run_left_in_the_store_is_replaced(
+async def test_files_that_a_killed_run_left_in_the_store_are_replaced(
     store: BundleStore, make_bundle: MakeBundle, tmp_path: Path
 ):
     left = tmp_path / "archive/ns/m/rev"
@@ -197,7 +197,7 @@ async def test_what_a_killed_run_left_in_the_store_is_replaced(
     assert content(tmp_path / "back") == content(bundle)
 
 
-async def test_many_files_are_moved_all(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
+async def test_all_files_of_a_large_bundle_are_transferred(store: BundleStore, make_bundle: MakeBundle, tmp_path: Path):
     bundle = make_bundle({f"part-{index}": bytes([index]) * index for index in range(40)})
     await store.put("ns/m/rev", bundle)
     assert len((await store.get("ns/m/rev", tmp_path / "back")).files) == 40
@@ -205,21 +205,21 @@ async def test_many_files_are_moved_all(store: BundleStore, make_bundle: MakeBun
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "s3://", "file://relative", "", "bundles"])
-def test_a_store_s_address_that_makes_no_sense_is_refused(url: str):
-    with pytest.raises(StepError, match="no address of a store"):
+def test_an_invalid_store_address_is_rejected(url: str):
+    with pytest.raises(StepError, match="is not a valid store address"):
         bundle_store(url, {})
 
 
-async def test_a_store_that_is_down_is_named(make_bundle: MakeBundle):
+async def test_an_error_names_a_store_that_is_down(make_bundle: MakeBundle):
     async with bundle_store("http://no-such-store.invalid:8080", {}) as store:
         with pytest.raises(
-            StepError, match=r"no-such-store\.invalid.*what is served already is not affected"
+            StepError, match=r"no-such-store\.invalid.*models that are being served are not affected"
         ) as caught:
             await store.put("ns/m/rev", make_bundle(FILES))
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-async def test_a_store_that_never_answers_is_asked_once_more(serve: Callable[..., Awaitable[str]]):
+async def test_a_request_that_times_out_is_retried_once(serve: Callable[..., Awaitable[str]]):
     asked = []
 
     async def never(request: web.Request) -> web.Response:
@@ -227,14 +227,14 @@ async def test_a_store_that_never_answers_is_asked_once_more(serve: Callable[...
         await asyncio.sleep(60)
         return web.Response()
 
-    async with BundleStore(HttpStorage(await serve(never), timeouts=Timeouts(silence=0.1))) as store:
-        with pytest.raises(StepError, match=r"not a byte for 0\.1 s\): look whether the store, its volume") as caught:
+    async with BundleStore(HttpStorage(await serve(never), timeouts=Timeouts(idle=0.1))) as store:
+        with pytest.raises(StepError, match=r"no data for 0\.1 s\): check the store, its volume") as caught:
             await store.manifest("ns/m/rev")
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     assert asked == ["/ns/m/rev/manifest.json"] * 2
 
 
-def test_whoever_waits_for_a_silent_store_is_told_within_a_minute():
-    assert STORE_TIMEOUTS.silence * SILENCES < 60
-    # And before the operator asks a server that is not ready for its log.
-    assert STORE_TIMEOUTS.silence < READINESS_TIMEOUT_SECONDS
+def test_a_store_that_does_not_answer_is_reported_within_a_minute():
+    assert STORE_TIMEOUTS.idle * MAX_TIMEOUTS < 60
+    # Earlier than the operator reads the log of a server that is not ready.
+    assert STORE_TIMEOUTS.idle < READINESS_TIMEOUT_SECONDS

@@ -1,4 +1,4 @@
-"""The fetch step: the file arrives whole, is the one that was meant, or is not there at all."""
+"""The fetch step: it writes the complete file with the expected version, or no file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_api.manifest import SourceRecord, decode_manifest
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_api.resource import Validation
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 from keras_store.sources.fingerprint import fingerprint
@@ -52,7 +52,7 @@ async def model(_: web.Request) -> web.Response:
     return web.Response(body=MODEL, headers={"ETag": '"etag"'})
 
 
-async def test_the_file_arrives_with_a_record_of_what_it_is(serve: Serve, tmp_path: Path):
+async def test_the_file_is_fetched_with_a_record_of_its_content(serve: Serve, tmp_path: Path):
     url = await serve(model)
     await run(request(f"{url}/m.keras?signature=secret"), tmp_path)
     record = msgspec.json.decode((tmp_path / "source/record.json").read_bytes(), type=SourceRecord)
@@ -66,13 +66,13 @@ async def test_the_file_keeps_its_type(serve: Serve, tmp_path: Path, ending: str
     assert files(tmp_path) == [f"source/{name}", "source/record.json"]
 
 
-async def test_the_validation_rows_come_too(serve: Serve, tmp_path: Path):
+async def test_the_validation_rows_are_fetched(serve: Serve, tmp_path: Path):
     url = await serve(model)
     await run(request(f"{url}/m.keras", validation=Validation(data=f"{url}/rows.csv")), tmp_path)
     assert files(tmp_path) == ["source/model.keras", "source/record.json", "source/validation.csv"]
 
 
-async def test_a_failure_with_the_rows_names_them(serve: Serve, tmp_path: Path):
+async def test_an_error_of_the_rows_names_the_field(serve: Serve, tmp_path: Path):
     async def only_model(asked: web.Request) -> web.Response:
         return await model(asked) if asked.path.endswith(".keras") else web.Response(status=404)
 
@@ -82,7 +82,7 @@ async def test_a_failure_with_the_rows_names_them(serve: Serve, tmp_path: Path):
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 
-async def test_too_many_rows_are_told_as_such(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_too_many_rows_are_reported(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("keras_store.fetch.MAX_VALIDATION_BYTES", len(MODEL) - 1)
     url = await serve(model)
     with pytest.raises(
@@ -93,12 +93,12 @@ async def test_too_many_rows_are_told_as_such(serve: Serve, tmp_path: Path, monk
     assert files(tmp_path) == []
 
 
-async def test_the_pinned_digest_is_enough_whatever_the_etag(serve: Serve, tmp_path: Path):
+async def test_with_a_pinned_digest_the_etag_may_change(serve: Serve, tmp_path: Path):
     await run(request(f"{await serve(model)}/m.keras", fingerprint=DIGEST, digest=DIGEST), tmp_path)
     assert "source/model.keras" in files(tmp_path)
 
 
-async def test_another_digest_is_refused_and_the_file_is_not_kept(serve: Serve, tmp_path: Path):
+async def test_a_file_with_another_digest_is_rejected_and_not_kept(serve: Serve, tmp_path: Path):
     want = "sha256:" + "0" * 64
     with pytest.raises(StepError, match=f"{DIGEST}.*{want}") as caught:
         await run(request(f"{await serve(model)}/m.keras", fingerprint=want, digest=want), tmp_path)
@@ -106,14 +106,14 @@ async def test_another_digest_is_refused_and_the_file_is_not_kept(serve: Serve, 
     assert files(tmp_path) == []
 
 
-async def test_a_file_that_was_replaced_since_it_was_looked_at_is_noticed(serve: Serve, tmp_path: Path):
-    with pytest.raises(StepError, match=r"was replaced.*then old, now etag.*looks again") as caught:
+async def test_a_file_that_was_replaced_since_it_was_polled_is_rejected(serve: Serve, tmp_path: Path):
+    with pytest.raises(StepError, match=r"was replaced.*then old, now etag.*polls the source again") as caught:
         await run(request(f"{await serve(model)}/m.keras", fingerprint="old"), tmp_path)
     assert caught.value.reason is Reason.SOURCE_CHANGED
     assert files(tmp_path) == []
 
 
-async def test_the_fingerprint_of_the_look_is_that_of_the_fetch(serve: Serve, tmp_path: Path):
+async def test_polling_and_fetching_find_the_same_fingerprint(serve: Serve, tmp_path: Path):
     async def no_etag(_: web.Request) -> web.Response:
         return web.Response(body=MODEL, headers={"Last-Modified": "Sun, 22 Nov 2026 07:00:00 GMT"})
 
@@ -122,14 +122,14 @@ async def test_the_fingerprint_of_the_look_is_that_of_the_fetch(serve: Serve, tm
     assert "source/model.keras" in files(tmp_path)
 
 
-async def test_a_file_that_says_it_is_too_large_is_not_begun(serve: Serve, tmp_path: Path):
-    with pytest.raises(StepError, match=r"8000 bytes, and the limit is 7999.*chart's limit") as caught:
+async def test_a_file_with_too_large_a_size_is_not_downloaded(serve: Serve, tmp_path: Path):
+    with pytest.raises(StepError, match=r"8000 bytes, but the limit is 7999.*chart's limit") as caught:
         await run(request(f"{await serve(model)}/m.keras"), tmp_path, max_bytes=len(MODEL) - 1)
     assert caught.value.reason is Reason.SOURCE_TOO_LARGE
     assert files(tmp_path) == []
 
 
-async def test_a_file_that_does_not_say_its_size_is_cut_off_at_the_limit(serve: Serve, tmp_path: Path):
+async def test_a_file_of_unknown_size_is_cut_off_at_the_limit(serve: Serve, tmp_path: Path):
     async def endless(asked: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"ETag": '"etag"'})
         response.enable_chunked_encoding()
@@ -143,7 +143,7 @@ async def test_a_file_that_does_not_say_its_size_is_cut_off_at_the_limit(serve: 
     assert files(tmp_path) == []
 
 
-async def test_a_download_that_breaks_off_is_tried_again(serve: Serve, tmp_path: Path):
+async def test_an_interrupted_download_is_retried(serve: Serve, tmp_path: Path):
     attempts = []
 
     async def breaks_once(asked: web.Request) -> web.StreamResponse:
@@ -162,7 +162,7 @@ async def test_a_download_that_breaks_off_is_tried_again(serve: Serve, tmp_path:
     assert len(attempts) == 2
 
 
-async def test_a_download_that_always_breaks_off_fails_and_leaves_nothing(serve: Serve, tmp_path: Path):
+async def test_a_download_that_is_always_interrupted_fails_and_leaves_no_file(serve: Serve, tmp_path: Path):
     async def breaks(asked: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"ETag": '"etag"', "Content-Length": str(len(MODEL))})
         await response.prepare(asked)
@@ -172,13 +172,13 @@ async def test_a_download_that_always_breaks_off_fails_and_leaves_nothing(serve:
         asked.transport.close()
         return response
 
-    with pytest.raises(StepError, match="broke off") as caught:
+    with pytest.raises(StepError, match="closed before the end") as caught:
         await run(request(f"{await serve(breaks)}/m.keras"), tmp_path)
     assert caught.value.reason is Reason.SOURCE_UNREACHABLE
     assert files(tmp_path) == []
 
 
-async def test_a_full_disk_is_not_blamed_on_the_source(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_disk_is_not_an_error_of_the_source(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("keras_store.atomic_file._create", lambda _: FileIO("/dev/full", "w"))
     with pytest.raises(OSError, match="No space left on device") as caught:
         await run(request(f"{await serve(model)}/m.keras"), tmp_path)
@@ -211,12 +211,12 @@ def claim(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_claim_is_read_where_it_is_mounted(claim: Path, tmp_path: Path):
+async def test_a_file_of_a_claim_is_read_from_its_mount(claim: Path, tmp_path: Path):
     await run(request("pvc://claim/models/m.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
     assert (tmp_path / "work/source/model.keras").read_bytes() == MODEL
 
 
-async def test_a_file_that_a_claim_lacks_is_named(claim: Path, tmp_path: Path):
+async def test_an_error_names_a_file_that_a_claim_does_not_have(claim: Path, tmp_path: Path):
     with pytest.raises(StepError, match=r"^pvc://claim/x\.keras: No such file") as caught:
         await run(request("pvc://claim/x.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
@@ -224,7 +224,7 @@ async def test_a_file_that_a_claim_lacks_is_named(claim: Path, tmp_path: Path):
 
 async def test_a_link_that_leads_out_of_a_claim_is_not_followed(claim: Path, tmp_path: Path):
     (claim / "x.keras").symlink_to("/etc/passwd")
-    with pytest.raises(StepError, match="leads out of its folder") as caught:
+    with pytest.raises(StepError, match="leads out of the folder") as caught:
         await run(request("pvc://claim/x.keras", fingerprint="pvc"), tmp_path / "work", volumes=claim.parent)
     assert caught.value.reason is Reason.SOURCE_ACCESS_DENIED
 

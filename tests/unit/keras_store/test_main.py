@@ -50,7 +50,7 @@ def fetching(of: str, work: Path = Path("/w")) -> list[str]:
     return ["fetch", "--request", of, "--work", str(work), "--max-bytes", "1Gi"]
 
 
-def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_path: Path, model: str):
+def test_fetch_put_and_get_work_together(report: Path, make_bundle: MakeBundle, tmp_path: Path, model: str):
     store, work = f"file://{tmp_path}/store", str(tmp_path / "work")
     assert main(["fetch", "--request", model, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
     # How large the model is decides how much memory it takes to prepare.
@@ -64,7 +64,7 @@ def test_a_bundle_goes_the_whole_way(report: Path, make_bundle: MakeBundle, tmp_
     assert not report.exists()
 
 
-def test_put_has_nothing_to_do_when_fetch_had_not(report: Path, tmp_path: Path):
+def test_put_does_nothing_when_fetch_found_the_bundle(report: Path, tmp_path: Path):
     assert main(["put", "--request", request(), "--store", "http://no-store.invalid", "--work", str(tmp_path)]) == 0
 
 
@@ -72,7 +72,7 @@ def test_put_has_nothing_to_do_when_fetch_had_not(report: Path, tmp_path: Path):
     ("arguments", "reason", "says"),
     [
         (fetching(request()), Reason.SOURCE_NOT_FOUND, "file:///nowhere/m.keras"),
-        (fetching(request("x")), Reason.SPEC_INVALID, "x is no address"),
+        (fetching(request("x")), Reason.SPEC_INVALID, "x is not a valid source address"),
         (["get", "--path", "ns/m/rev", "--into", "/w"], Reason.BUNDLE_INVALID, "ns/m/rev/manifest.json"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_request_of_another_release_is_reported(report: Path, tmp_path: Path):
     assert main([*fetching("{}"), "--store", "file:///s"]) == 1
     said = decode_report(report.read_bytes())
     assert said.failure is not None
-    assert "of one release" in said.failure.message
+    assert "of the same release" in said.failure.message
 
 
 def test_a_full_volume_is_reported_as_one(
@@ -106,10 +106,10 @@ def test_a_full_volume_is_reported_as_one(
     assert said.failure is not None
     assert said.failure.reason is Reason.VOLUME_UNAVAILABLE
     assert f"no space is left in {tmp_path / 'b'}" in said.failure.message
-    assert "make room on the pod's node" in said.failure.message
+    assert "free space on the pod's node" in said.failure.message
 
 
-def test_what_nobody_foresaw_is_reported_too(report: Path, tmp_path: Path):
+def test_an_unexpected_error_is_reported(report: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     arguments = fetching(request(f"file://{tmp_path}/file"), work=tmp_path / "file")
     assert main([*arguments, "--store", "file:///s"]) == 1
@@ -118,7 +118,7 @@ def test_what_nobody_foresaw_is_reported_too(report: Path, tmp_path: Path):
     assert said.failure.reason is Reason.PREPARE_FAILED
 
 
-def test_outside_of_a_pod_no_file_is_made_in_dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_outside_of_a_pod_no_termination_message_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     absent = tmp_path / "termination-log"
     monkeypatch.delenv("TERMINATION_MESSAGE_PATH", raising=False)
     monkeypatch.setattr("keras_api.termination.PATH", str(absent))
@@ -132,7 +132,7 @@ def test_the_size_limit_is_a_quantity(report: Path, tmp_path: Path, model: str, 
     assert main(["fetch", *arguments, "--store", f"file://{tmp_path}", "--max-bytes", text]) == code
 
 
-def test_a_store_outside_of_a_pod_wants_to_be_told_how_to_authenticate(
+def test_a_store_outside_of_a_pod_needs_options_for_authentication(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
@@ -146,7 +146,7 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_store_that_is_told_to_stop_lets_uploads_end(tmp_path: Path, port: int):
+def test_a_store_that_stops_completes_uploads(tmp_path: Path, port: int):
     command = [sys.executable, "-m", "keras_store", "serve", f"--root={tmp_path}", "--host=127.0.0.1"]
     with subprocess.Popen([*command, f"--port={port}", "--insecure-no-auth"], stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 20
@@ -174,14 +174,14 @@ def test_files_have_ordinary_permissions(tmp_path: Path, make_bundle: MakeBundle
     assert stat.S_IMODE((tmp_path / "b/model.onnx").stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_reader_that_is_no_account_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_reader_that_is_not_a_service_account_is_rejected(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     assert main(["serve", "--insecure-no-auth", "--root", str(tmp_path), "--reader", "operator"]) == 1
     assert "operator is not a ServiceAccount (system:serviceaccount:<namespace>:<name>)" in caplog.text
 
 
 def test_a_step_does_not_load_the_web_server():
-    """It would double the time that every pod waits for its bundle."""
+    """It would double the start time of every step."""
     code = "import sys, keras_store.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "keras_store.bundle_store" in loaded
+    assert "keras_store.bundles.open" in loaded
     assert not {"aiohttp.web", "prometheus_client", "keras_store.server"} & set(loaded)

@@ -15,7 +15,7 @@ from keras_api.crd import custom_resource_definition
 from keras_api.pod_part import PodPart
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
 from keras_store.sources.base import Scheme

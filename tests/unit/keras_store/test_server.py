@@ -1,4 +1,4 @@
-"""The embedded store over HTTP: who may do what, what is taken, and what never changes."""
+"""The embedded store over HTTP: access, accepted files, and immutable bundles."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from keras_store import server as server_module
-from keras_store.bundle_disk import BundleDisk, BundleDiskError
-from keras_store.bundle_store import bundle_store
+from keras_store.bundles.embedded import content_digest
+from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
-from keras_store.http_storage import content_digest
+from keras_store.server import app as server_module
+from keras_store.server.disk import BundleDisk, BundleDiskError
 
 MakeBundle = Callable[..., Path]
 StartStore = Callable[..., Awaitable[str]]
@@ -43,27 +43,27 @@ async def put_bundle(url: str, bundle: Path, path: str = "a/m/rev") -> None:
         assert await store.put(path, bundle)
 
 
-async def test_what_was_put_is_got(client: aiohttp.ClientSession, url: str):
+async def test_a_file_that_was_put_can_be_got(client: aiohttp.ClientSession, url: str):
     async with client.put(f"{url}/{PATH}", data=b"content") as response:
         assert response.status == 201
     async with client.get(f"{url}/{PATH}") as response:
         assert (response.status, await response.read()) == (200, b"content")
 
 
-async def test_head_tells_the_size(client: aiohttp.ClientSession, url: str):
+async def test_head_returns_the_size(client: aiohttp.ClientSession, url: str):
     await (await client.put(f"{url}/{PATH}", data=b"content")).release()
     async with client.head(f"{url}/{PATH}") as response:
         assert (response.status, response.content_length) == (200, 7)
 
 
-async def test_a_range_is_a_part(client: aiohttp.ClientSession, url: str):
+async def test_a_range_returns_a_part(client: aiohttp.ClientSession, url: str):
     await (await client.put(f"{url}/{PATH}", data=b"content")).release()
     async with client.get(f"{url}/{PATH}", headers={"Range": "bytes=3-5"}) as response:
         assert (response.status, await response.read()) == (206, b"ten")
         assert response.headers["Content-Range"] == "bytes 3-5/7"
 
 
-async def test_what_is_not_there_is_404_in_plain_text(client: aiohttp.ClientSession, url: str):
+async def test_an_absent_file_is_404_in_plain_text(client: aiohttp.ClientSession, url: str):
     async with client.get(f"{url}/{PATH}") as response:
         assert (response.status, await response.text()) == (404, "a/m/rev has no model.onnx\n")
 
@@ -72,7 +72,7 @@ async def test_what_is_not_there_is_404_in_plain_text(client: aiohttp.ClientSess
     "path", ["a/m/rev", "a/m", "a/m/rev/", "a//rev/x", "A/m/rev/x", ".incoming/m/rev/x", "a/m/rev/\x01"]
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_a_path_that_is_no_bundle_s_is_refused(client: aiohttp.ClientSession, url: str, method: str, path: str):
+async def test_a_path_outside_of_a_bundle_is_rejected(client: aiohttp.ClientSession, url: str, method: str, path: str):
     async with client.request(method, f"{url}/{path}") as response:
         assert response.status == 400
 
@@ -83,7 +83,7 @@ async def text_of(client: aiohttp.ClientSession, url: str) -> str:
 
 
 async def raw(url: str, target: str, method: str = "GET") -> int:
-    """The status of a request whose target no client library has tidied up."""
+    """The status of a request whose target no client library has normalised."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
     status = int((await reader.readline()).split()[1])
@@ -106,7 +106,9 @@ async def raw(url: str, target: str, method: str = "GET") -> int:
         "/a/m/rev/%00",
     ],
 )
-async def test_a_path_that_climbs_is_refused(start_store: StartStore, tmp_path: Path, target: str, method: str):
+async def test_a_path_with_parent_segments_is_rejected(
+    start_store: StartStore, tmp_path: Path, target: str, method: str
+):
     url = await start_store(tmp_path / "x/archive")
     (tmp_path / "x/archive/b").mkdir()
     (tmp_path / "x/archive/b/secret").write_text("secret")
@@ -114,7 +116,7 @@ async def test_a_path_that_climbs_is_refused(start_store: StartStore, tmp_path: 
     assert (tmp_path / "x/archive/b/secret").read_text() == "secret"
 
 
-async def test_a_body_with_another_digest_is_refused_and_not_kept(client: aiohttp.ClientSession, url: str):
+async def test_a_body_with_another_digest_is_rejected_and_not_kept(client: aiohttp.ClientSession, url: str):
     async with client.put(f"{url}/{PATH}", data=b"content", headers=digest_of(b"other")) as response:
         assert response.status == 400
         assert "send it again" in await response.text()
@@ -123,12 +125,12 @@ async def test_a_body_with_another_digest_is_refused_and_not_kept(client: aiohtt
 
 
 @pytest.mark.parametrize("header", ["", "md5=:x:", "sha-256=:AAAA:", "sha-256=:====:", "nonsense"])
-async def test_a_digest_that_cannot_be_read_is_refused(client: aiohttp.ClientSession, url: str, header: str):
+async def test_an_invalid_digest_is_rejected(client: aiohttp.ClientSession, url: str, header: str):
     async with client.put(f"{url}/{PATH}", data=b"content", headers={"Content-Digest": header}) as response:
         assert response.status == 400
 
 
-async def test_an_upload_that_breaks_off_is_not_kept(client: aiohttp.ClientSession, url: str, tmp_path: Path):
+async def test_an_interrupted_upload_is_not_kept(client: aiohttp.ClientSession, url: str, tmp_path: Path):
     _, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nonly this".encode())
     await writer.drain()
@@ -142,8 +144,8 @@ async def test_an_upload_that_breaks_off_is_not_kept(client: aiohttp.ClientSessi
         assert response.status == 404
 
 
-async def test_a_client_that_falls_silent_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server_module, "SILENCE_SECONDS", 0.1)
+async def test_an_idle_upload_times_out(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nonly this".encode())
     async with asyncio.timeout(5):
@@ -152,23 +154,23 @@ async def test_a_client_that_falls_silent_is_not_waited_for(url: str, monkeypatc
     await writer.wait_closed()
 
 
-async def test_files_may_change_until_the_manifest_comes(client: aiohttp.ClientSession, url: str):
+async def test_files_may_change_until_the_manifest_is_stored(client: aiohttp.ClientSession, url: str):
     for content in (b"first", b"second"):
         async with client.put(f"{url}/{PATH}", data=content) as response:
             assert response.status == 201
 
 
-async def test_a_complete_bundle_never_changes(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
+async def test_a_bundle_with_a_manifest_is_immutable(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
     await put_bundle(url, make_bundle({"model.onnx": b"onnx"}))
     for path in (PATH, "a/m/rev/manifest.json", "a/m/rev/new"):
         async with client.put(f"{url}/{path}", data=b"other") as response:
             assert response.status == 409
-            assert "is complete and does not change" in await response.text()
+            assert "is immutable" in await response.text()
     async with client.get(f"{url}/{PATH}") as response:
         assert await response.read() == b"onnx"
 
 
-async def test_a_bundle_of_another_release_never_changes(
+async def test_a_bundle_of_another_release_is_immutable(
     client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle, tmp_path: Path
 ):
     await put_bundle(url, make_bundle({"model.onnx": b"onnx"}))
@@ -177,16 +179,16 @@ async def test_a_bundle_of_another_release_never_changes(
         assert response.status == 409
 
 
-async def test_a_manifest_of_another_revision_seals_nothing(
+async def test_a_manifest_for_another_revision_is_rejected(
     client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle
 ):
     bundle = make_bundle({"model.onnx": b"onnx"}, revision="other")
     await (await client.put(f"{url}/{PATH}", data=b"onnx")).release()
     async with client.put(f"{url}/a/m/rev/manifest.json", data=(bundle / "manifest.json").read_bytes()) as response:
-        assert (response.status, "is of revision other" in await response.text()) == (409, True)
+        assert (response.status, "is for revision other" in await response.text()) == (409, True)
 
 
-async def test_the_same_content_again_is_no_conflict(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
+async def test_the_same_content_again_is_accepted(client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle):
     bundle = make_bundle({"model.onnx": b"onnx"})
     await put_bundle(url, bundle)
     for name in ("model.onnx", "manifest.json"):
@@ -195,7 +197,7 @@ async def test_the_same_content_again_is_no_conflict(client: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("content", [None, b"ONNX"], ids=["absent", "different"])
-async def test_a_manifest_whose_files_are_not_there_is_refused(
+async def test_a_manifest_without_its_files_is_rejected(
     client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle, content: bytes | None
 ):
     bundle = make_bundle({"model.onnx": b"onnx"})
@@ -206,7 +208,7 @@ async def test_a_manifest_whose_files_are_not_there_is_refused(
         assert "model.onnx" in await response.text()
 
 
-async def test_what_the_manifest_does_not_name_is_swept_away(
+async def test_files_that_are_not_in_the_manifest_are_deleted(
     client: aiohttp.ClientSession, url: str, make_bundle: MakeBundle
 ):
     await (await client.put(f"{url}/a/m/rev/old/left.bin", data=b"x")).release()
@@ -215,13 +217,13 @@ async def test_what_the_manifest_does_not_name_is_swept_away(
         assert response.status == 404
 
 
-async def test_a_file_and_a_folder_cannot_have_one_name(client: aiohttp.ClientSession, url: str):
+async def test_a_file_and_a_folder_cannot_have_the_same_name(client: aiohttp.ClientSession, url: str):
     await (await client.put(f"{url}/a/m/rev/x", data=b"")).release()
     async with client.put(f"{url}/a/m/rev/x/y", data=b"") as response:
         assert response.status == 409
 
 
-async def test_two_runs_at_once_leave_one_whole_bundle(url: str, make_bundle: MakeBundle, tmp_path: Path):
+async def test_two_concurrent_runs_leave_one_complete_bundle(url: str, make_bundle: MakeBundle, tmp_path: Path):
     bundles = [make_bundle({f"part-{i}": text * i for i in range(20)}, folder=text.decode()) for text in (b"x", b"y")]
 
     async def put(bundle: Path) -> None:
@@ -238,7 +240,7 @@ async def test_two_runs_at_once_leave_one_whole_bundle(url: str, make_bundle: Ma
 
 
 @pytest.mark.parametrize("size", [None, 1000])
-async def test_a_full_volume_is_507_and_says_so(
+async def test_a_full_volume_is_507(
     client: aiohttp.ClientSession, url: str, monkeypatch: pytest.MonkeyPatch, size: int | None
 ):
     if size:
@@ -247,24 +249,22 @@ async def test_a_full_volume_is_507_and_says_so(
         monkeypatch.setattr("keras_store.atomic_file._create", lambda _: FileIO("/dev/full", "w"))
     async with client.put(f"{url}/{PATH}", data=b"content") as response:
         assert response.status == 507
-        assert "the store's volume has no room" in await response.text()
+        assert "the store's volume has no space left" in await response.text()
 
 
-async def test_a_full_volume_reaches_the_one_who_puts(
-    url: str, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
-):
+async def test_the_client_reports_a_full_volume(url: str, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BundleDisk, "free_bytes", lambda _: 1000)
     async with bundle_store(url, {}) as store:
-        with pytest.raises(StepError, match=r"507.*no room.*enlarge the store's volume"):
+        with pytest.raises(StepError, match=r"507.*no space left.*enlarge the store's volume"):
             await store.put("a/m/rev", make_bundle({"model.onnx": b"onnx" * 5_000_000}))
 
 
 @pytest.mark.parametrize(
     ("token", "status", "says"),
     [
-        (None, 401, "token is needed"),
-        ("Basic abc", 401, "token is needed"),
-        ("Bearer ", 401, "token is needed"),
+        (None, 401, "token is required"),
+        ("Basic abc", 401, "token is required"),
+        ("Bearer ", 401, "token is required"),
         ("Bearer garbage", 401, "unknown"),
         ("Bearer token-of-b", 403, "pods of namespace b have no access to /a/"),
         ("Bearer of-a-person", 403, "not a ServiceAccount"),
@@ -272,7 +272,7 @@ async def test_a_full_volume_reaches_the_one_who_puts(
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_who_may_not_is_told_why(
+async def test_a_forbidden_request_has_an_explanation(
     client: aiohttp.ClientSession,
     start_store: StartStore,
     known_tokens: object,
@@ -288,19 +288,21 @@ async def test_who_may_not_is_told_why(
         assert says in await response.text()
 
 
-async def test_who_may_does(client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object):
+async def test_a_token_of_the_namespace_may_write(
+    client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object
+):
     url = await start_store(tokens=known_tokens)
     async with client.put(f"{url}/{PATH}", data=b"x", headers={"Authorization": "Bearer token-of-a"}) as response:
         assert response.status == 201
 
 
-async def test_a_token_for_reading_reads_and_does_not_write(
+async def test_a_read_only_token_may_read_and_not_write(
     client: aiohttp.ClientSession, start_store: StartStore, known_tokens: object
 ):
     url = await start_store(tokens=known_tokens)
     headers = {"Authorization": "Bearer read-token-of-a"}
     async with client.put(f"{url}/{PATH}", data=b"x", headers=headers) as response:
-        assert (response.status, "for reading" in await response.text()) == (403, True)
+        assert (response.status, "is read-only" in await response.text()) == (403, True)
     async with client.get(f"{url}/{PATH}", headers=headers) as response:
         assert response.status == 404
 
@@ -332,16 +334,16 @@ async def test_health_and_metrics_need_no_token(
     assert "keras_store_free_bytes" in text
 
 
-async def test_more_transfers_than_turns_wait_and_then_are_sent_away(
+async def test_a_transfer_without_a_free_slot_waits_and_is_then_rejected(
     start_store: StartStore, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(server_module, "TRANSFERS", 1)
-    monkeypatch.setattr(server_module, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(server_module, "SLOT_SECONDS", 0.05)
     url = await start_store()
     _, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(f"PUT /{PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n".encode())
     await writer.drain()
-    await asyncio.sleep(0.05)  # until the server has read it: nothing tells when
+    await asyncio.sleep(0.05)  # until the server has read the request; there is no signal for that
     async with client.get(f"{url}/{PATH}") as response:
         assert response.status == 503
         assert "Retry-After" in response.headers
@@ -349,9 +351,9 @@ async def test_more_transfers_than_turns_wait_and_then_are_sent_away(
     await writer.wait_closed()
 
 
-def test_two_stores_cannot_share_a_folder(tmp_path: Path):
+def test_two_stores_cannot_use_the_same_folder(tmp_path: Path):
     first = BundleDisk(tmp_path)
-    with pytest.raises(BundleDiskError, match="another store runs on"):
+    with pytest.raises(BundleDiskError, match="another store uses"):
         BundleDisk(tmp_path)
     first.close()
     BundleDisk(tmp_path).close()

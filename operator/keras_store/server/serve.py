@@ -8,24 +8,25 @@ import logging
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from keras_store.bundle_disk import BundleDisk, BundleDiskError
-from keras_store.server import StoreServer
-from keras_store.tokens import AUDIENCE, Account, ApiServer, TokenReviews
+from keras_store.server.app import StoreApp
+from keras_store.server.disk import BundleDisk, BundleDiskError
+from keras_store.server.tokens import Account, ApiServer, TokenReviewer
+from keras_store.store_access import AUDIENCE
 
 log = logging.getLogger(__name__)
 
-# A pod gets 30 seconds to end; uploads under way are worth most of them.
+# Less than the 30 s that a pod has to terminate: most of them are for uploads in progress.
 _SHUTDOWN_SECONDS = 20.0
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until told to end; the exit code."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code."""
     try:
         reader = Account.parse(options.reader) if options.reader else None
         api = None if options.insecure_no_auth else _api_server(options)
-        archive = BundleDisk(options.root)
+        disk = BundleDisk(options.root)
     except (ValueError, BundleDiskError, OSError) as error:
-        log.error("%s", error)  # noqa: TRY400 - one line says it
+        log.error("%s", error)  # noqa: TRY400 - the message is complete without a traceback
         return 1
     except KeyError:
         log.error(  # noqa: TRY400
@@ -35,13 +36,13 @@ def serve(options: argparse.Namespace) -> int:
 
     async def application() -> web.Application:
         registry = CollectorRegistry()
-        tokens = TokenReviews(api, registry, options.audience or AUDIENCE) if api else None
-        app = StoreServer(archive, tokens, registry, reader).application()
-        if tokens is None:
-            log.warning("no authentication: whoever reaches port %d reads and writes every bundle", options.port)
+        reviewer = TokenReviewer(api, registry, options.audience or AUDIENCE) if api else None
+        app = StoreApp(disk, reviewer, registry, reader).application()
+        if reviewer is None:
+            log.warning("authentication is off: every client of port %d can read and write all bundles", options.port)
         else:
-            reviews = await tokens.__aenter__()
-            app.on_cleanup.append(lambda _: reviews.__aexit__())
+            entered = await reviewer.__aenter__()
+            app.on_cleanup.append(lambda _: entered.__aexit__())
         return app
 
     web.run_app(
@@ -52,7 +53,7 @@ def serve(options: argparse.Namespace) -> int:
         shutdown_timeout=_SHUTDOWN_SECONDS,
         print=lambda text: log.info("%s", text.splitlines()[0]),
     )
-    archive.close()
+    disk.close()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Files in buckets: Amazon S3 and what speaks its protocol."""
+"""Objects in buckets of Amazon S3, and of services with its protocol."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from keras_store.atomic_file import CHUNK_BYTES
 from keras_store.credentials import S3Keys
 from keras_store.errors import StorageError, StorageErrorKind
-from keras_store.storage import CHUNK_BYTES, Reading, Stat, Storage, Timeouts
+from keras_store.storage.base import Reading, Stat, Timeouts, WritableStorage
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import S3Credential
 
-# obstore tells most failures apart only in its text (0.12). First match wins.
-_TROUBLES: list[tuple[re.Pattern[str], StorageErrorKind, str]] = [
-    (re.compile(pattern), trouble, phrase)
-    for pattern, trouble, phrase in [
+# obstore distinguishes most errors only by their text (0.12). The first match wins.
+_ERRORS: list[tuple[re.Pattern[str], StorageErrorKind, str]] = [
+    (re.compile(pattern), kind, phrase)
+    for pattern, kind, phrase in [
         (r"NoSuchBucket", StorageErrorKind.MISSING, "the bucket does not exist"),
         (r"InvalidAccessKeyId|XAdminUserNotFound", StorageErrorKind.DENIED, "the service does not know the access key"),
         (r"SignatureDoesNotMatch", StorageErrorKind.DENIED, "the secret access key is wrong"),
@@ -35,39 +36,43 @@ _TROUBLES: list[tuple[re.Pattern[str], StorageErrorKind, str]] = [
         (
             r"without LOCATION|status code: 30\d|AuthorizationHeaderMalformed",
             StorageErrorKind.INVALID_REQUEST,
-            "another region has it",
+            "the bucket is in another region",
         ),
-        (r"status code: (5\d\d|408|425|429)", StorageErrorKind.UNAVAILABLE, "the service fails"),
-        (r"status code: (4\d\d)", StorageErrorKind.INVALID_REQUEST, "the service refuses the request"),
+        (r"status code: (5\d\d|408|425|429)", StorageErrorKind.UNAVAILABLE, "the service reports an error"),
+        (r"status code: (4\d\d)", StorageErrorKind.INVALID_REQUEST, "the service rejects the request"),
         (r"dns error|failed to lookup", StorageErrorKind.UNREACHABLE, "the host does not resolve"),
         (r"ConnectionRefused", StorageErrorKind.UNREACHABLE, "the connection is refused"),
         (r"InvalidCertificate\(\s*Expired", StorageErrorKind.UNTRUSTED, "the server's certificate has expired"),
         (
             r"InvalidCertificate\(\s*NotValidForName",
             StorageErrorKind.UNTRUSTED,
-            "the server's certificate is another host's",
+            "the server's certificate is for another host",
         ),
         (r"InvalidCertificate", StorageErrorKind.UNTRUSTED, "the server's certificate is not trusted"),
         (r"InvalidMessage|InvalidContentType|invalid peer", StorageErrorKind.UNTRUSTED, "no TLS connection"),
-        (r"ConnectError\((.|\n)*TimedOut", StorageErrorKind.UNREACHABLE, "no connection in time"),
+        (r"ConnectError\((.|\n)*TimedOut", StorageErrorKind.UNREACHABLE, "the connection timed out"),
         (r"TimedOut|kind: Timeout", StorageErrorKind.TIMEOUT, "no answer in time"),
         (r"kind: Connect", StorageErrorKind.UNREACHABLE, "no connection"),
-        (r"IncompleteBody|Interrupted|body error", StorageErrorKind.UNAVAILABLE, "the answer broke off before its end"),
+        (
+            r"IncompleteBody|Interrupted|body error",
+            StorageErrorKind.UNAVAILABLE,
+            "the connection closed before the end of the response",
+        ),
     ]
 ]
 _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
 
-# An upload moves when the service has taken a part: obstore says nothing of less. So parts are as small as S3 allows,
-# and one has the line to itself: 205 KiB/s get it through in the 25 s that a store may be silent.
+# obstore reports the progress of an upload only by parts, and the idle timeout applies to each part. Parts have the
+# smallest size that S3 allows, and one is sent at a time: with a timeout of 25 s, 205 KiB/s are enough.
 _PART_BYTES = 5 << 20
-_PARTS_AT_ONCE = 1
+_CONCURRENT_PARTS = 1
 
-# An absent Last-Modified is the epoch to obstore.
+# obstore returns the epoch for an absent Last-Modified.
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class S3Storage(Storage):
+class S3Storage(WritableStorage):
     """The objects of a bucket, under a prefix.
 
     Args:
@@ -75,9 +80,9 @@ class S3Storage(Storage):
         prefix: of every key, without slashes at its ends; may be empty.
         endpoint: URL of the service; None: Amazon's.
         region: of the bucket.
-        keys: credentials; None: anonymous. Never taken from the process's environment or from the machine it runs
-            on: whoever reads for a tenant must not lend it its own rights.
-        timeouts: how long to wait.
+        keys: credentials; None: anonymous. The credentials of the process or its machine are never used, because a
+            tenant must not get the rights of the operator.
+        timeouts: of requests.
     """
 
     def __init__(
@@ -98,18 +103,18 @@ class S3Storage(Storage):
             bucket,
             endpoint=self._endpoint,
             region=region,
-            # A provider outranks the AWS_* variables of the environment, which single options do not all.
+            # A provider takes precedence over the AWS_* variables of the environment; not all single options do.
             credential_provider=None if keys is None else lambda: _credential(keys),
             skip_signature=keys is None,
             client_options={
                 "allow_http": True,
                 "connect_timeout": timedelta(seconds=timeouts.connect),
-                "read_timeout": timedelta(seconds=timeouts.silence),
-                # Of the whole answer; the default of 30 s would end every long download.
+                "read_timeout": timedelta(seconds=timeouts.idle),
+                # Of the whole response; the default of 30 s would end every long download.
                 "timeout": timedelta(days=1),
             },
-            # keras_store.retry repeats; twice over would take minutes to tell.
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeouts.silence)},
+            # `keras_store.retry` retries; both together would take minutes to report an error.
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeouts.idle)},
         )
 
     def address(self, path: str) -> str:
@@ -117,19 +122,19 @@ class S3Storage(Storage):
         return f"s3://{self._bucket}/{self._prefix}{path} at {self._endpoint}"
 
     async def stat(self, path: str) -> Stat:
-        """What the object is."""
+        """The object's metadata."""
         with self._translated(path):
             try:
                 return _stat(await obstore.head_async(self._store, self._prefix + path))
             except (FileNotFoundError, BaseError):
-                # An answer to HEAD has no body, so it cannot say whether key, bucket or credentials are wrong: ask
-                # once more in the way that can.
+                # The response to HEAD has no body, which would name the cause (key, bucket or credentials). The
+                # response to GET has one.
                 result = await obstore.get_async(self._store, self._prefix + path)
                 return _stat(result.meta)
 
     @asynccontextmanager
     async def read(self, path: str) -> AsyncIterator[Reading]:
-        """The object's content, in pieces."""
+        """The object's content, in chunks."""
         with self._translated(path):
             result = await obstore.get_async(self._store, self._prefix + path)
 
@@ -138,10 +143,10 @@ class S3Storage(Storage):
                 async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
                     yield bytes(chunk)
 
-        # Outside the translation: what fails in the caller's block is not the service's doing.
+        # Outside of the translation: an exception of the caller's block is not an error of the service.
         yield Reading(stat=_stat(result.meta), chunks=chunks())
 
-    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
+    async def write(self, path: str, file: Path, *, size: int, sha256: str) -> None:
         """Upload, in parts when the file is large."""
         with self._translated(path):
             await obstore.put_async(
@@ -149,7 +154,7 @@ class S3Storage(Storage):
                 self._prefix + path,
                 file,
                 chunk_size=_PART_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
+                max_concurrency=_CONCURRENT_PARTS,
             )
 
     @contextmanager
@@ -157,10 +162,10 @@ class S3Storage(Storage):
         try:
             yield
         except (FileNotFoundError, BaseError) as error:
-            trouble, phrase = _diagnosis(str(error))
-            if trouble is StorageErrorKind.TIMEOUT:
-                phrase = f"{phrase} (not a byte for {self._timeouts.silence:g} s)"
-            raise StorageError(trouble, f"{self.address(path)}: {phrase}") from error
+            kind, phrase = _diagnosis(str(error))
+            if kind is StorageErrorKind.TIMEOUT:
+                phrase = f"{phrase} (no data for {self._timeouts.idle:g} s)"
+            raise StorageError(kind, f"{self.address(path)}: {phrase}") from error
 
 
 async def _credential(keys: S3Keys) -> S3Credential:
@@ -173,11 +178,11 @@ async def _credential(keys: S3Keys) -> S3Credential:
 
 
 def _diagnosis(text: str) -> tuple[StorageErrorKind, str]:
-    for pattern, trouble, phrase in _TROUBLES:
+    for pattern, kind, phrase in _ERRORS:
         if pattern.search(text):
-            # The service's own code is what one searches for; its status when it gave none.
+            # The code of the service is best to search for; without one, the status is.
             detail = _SERVICE_CODE.search(text) or _STATUS.search(text)
-            return trouble, f"{phrase} ({detail[1].strip()})" if detail else phrase
+            return kind, f"{phrase} ({detail[1].strip()})" if detail else phrase
     return StorageErrorKind.UNAVAILABLE, text.partition("\n")[0]
 
 

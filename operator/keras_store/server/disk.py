@@ -1,9 +1,8 @@
-"""The embedded store's disk: bundles under one folder, each sealed by its manifest.
+"""The disk of the embedded store: bundles in one folder. A bundle is immutable once its manifest is stored.
 
-Until its manifest comes, a bundle's files may be written again (a run that was killed leaves some, and the next run's
-may differ by a byte). The manifest is taken only when every file that it names is there, whole; from then on nothing
-in the bundle changes. A disk may lose or alter files all the same: a broken seal counts for nothing, so that the bundle
-can be written anew.
+Before that, its files may be replaced: a killed run leaves files, and those of the next run may differ. The store takes
+a manifest only when all files in it are there and unchanged. A disk may still lose or alter files of an immutable
+bundle; a bundle that is damaged in this way may be written again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from keras_api.manifest import MANIFEST_NAME, Manifest, ManifestError, UnknownVersionError, decode_manifest
 from keras_store.atomic_file import AtomicFile, atomic_file, file_sha256, make_folder
-from keras_store.bundle_store import MAX_MANIFEST_BYTES, check_files
+from keras_store.bundles.folder import MAX_MANIFEST_BYTES, check_files
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +30,24 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class BundleDiskError(Exception):
-    """The archive does not take or have this; the text says why."""
+    """The disk cannot be used, or rejects a file; the text has the cause."""
 
 
 class BadPathError(BundleDiskError):
-    """Not the path of a bundle's file."""
+    """The path is not that of a bundle's file."""
 
 
 class ImmutableBundleError(BundleDiskError):
-    """The bundle is complete, and this is not its content."""
+    """The bundle has its manifest, and the file differs from its content."""
 
 
 class IncompleteError(BundleDiskError):
-    """A manifest whose files are not there."""
+    """The bundle does not have all files of the manifest."""
 
 
 @dataclass(frozen=True)
 class FilePath:
-    """Place of a file in the archive: ``<namespace>/<model>/<revision>/<file>``."""
+    """Path of a file on the disk: ``<namespace>/<model>/<revision>/<file>``."""
 
     namespace: str
     bundle: str  # namespace/model/revision
@@ -61,10 +60,10 @@ class FilePath:
 
     @classmethod
     def parse(cls, text: str) -> FilePath:
-        """Read a path.
+        """Parse a path.
 
         Raises:
-            BadPathError: when it is not the path of a bundle's file, or would lead elsewhere.
+            BadPathError: when it is not the path of a bundle's file, or could leave the folder.
         """
         segments = text.split("/")
         if (
@@ -78,13 +77,13 @@ class FilePath:
 
 
 class BundleDisk:
-    """Bundles on a disk that this process has to itself.
+    """Bundles in a folder that no other process uses.
 
     Args:
-        root: folder; made when absent.
+        root: the folder; it is created when it is absent.
 
     Raises:
-        BundleDiskError: when another process has the folder.
+        BundleDiskError: when another process uses the folder.
         OSError: when the folder cannot be written.
     """
 
@@ -96,81 +95,79 @@ class BundleDisk:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise BundleDiskError(f"another store runs on {root}: stop it first") from error
-        shutil.rmtree(root / _INCOMING, ignore_errors=True)  # of a run that was killed
+            raise BundleDiskError(f"another store uses {root}: stop it first") from error
+        shutil.rmtree(root / _INCOMING, ignore_errors=True)  # of a process that was killed
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder for another process."""
         self._lock.close()
 
     def locate(self, path: FilePath) -> Path:
-        """The file on the disk, there or not."""
+        """Path of the file on the disk, whether it exists or not."""
         return self.root / path.bundle / path.file
 
     def free_bytes(self) -> int:
-        """Space left on the disk."""
+        """Free space of the disk."""
         return shutil.disk_usage(self.root).free
 
     def incoming(self) -> AbstractAsyncContextManager[AtomicFile]:
-        """A draft for `add`."""
+        """A new temporary file for `add`."""
         return atomic_file(self.root / _INCOMING)
 
     async def add(self, path: FilePath, file: AtomicFile) -> bool:
-        """Give a draft its place.
+        """Move a temporary file to its path.
 
         Returns:
-            Whether it was taken; False when the very same file is there already.
+            Whether it was stored; False when the same content is there already.
 
         Raises:
-            ImmutableBundleError: the bundle is complete and has another file there, or none.
-            IncompleteError: the file is a manifest, and the bundle is not as it says.
-            OSError: the disk.
+            BadPathError: a folder has this path, or a file has the path of a folder in it.
+            ImmutableBundleError: the bundle is immutable, and its content differs.
+            IncompleteError: the file is a manifest, and the bundle differs from it.
+            OSError: from the disk.
         """
         lock = self._writing.setdefault(path.bundle, asyncio.Lock())
         async with lock:
-            if await asyncio.to_thread(self._sealed, path):
+            if await asyncio.to_thread(self._manifest(path).exists):
                 if await asyncio.to_thread(_same, self.locate(path), file):
                     return False
                 damage = await asyncio.to_thread(self._damage, path)
                 if damage is None:
-                    raise ImmutableBundleError(
-                        f"the bundle {path.bundle} is complete and does not change: {path.file} differs"
-                    )
-                log.warning("%s is written anew, since it is damaged: %s", path.bundle, damage)
-                self._seal(path).unlink()
+                    raise ImmutableBundleError(f"the bundle {path.bundle} is immutable, and its {path.file} differs")
+                log.warning("%s is damaged and is written again: %s", path.bundle, damage)
+                self._manifest(path).unlink()
             if path.file == MANIFEST_NAME:
                 await asyncio.to_thread(self._check_complete, path, file)
             try:
                 await file.commit(self.locate(path))
             except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-                raise BadPathError(f"{path.bundle}/{path.file}: a file and a folder cannot have one name") from error
+                raise BadPathError(
+                    f"{path.bundle}/{path.file}: a file and a folder must not have the same name"
+                ) from error
             return True
 
-    def _seal(self, path: FilePath) -> Path:
+    def _manifest(self, path: FilePath) -> Path:
         return self.root / path.bundle / MANIFEST_NAME
 
-    def _sealed(self, path: FilePath) -> bool:
-        return self._seal(path).exists()
-
     def _damage(self, path: FilePath) -> str | None:
-        """What is wrong with a sealed bundle; None when nothing is, as far as this release can tell."""
+        """How a bundle differs from its manifest; None when it does not, or when this release cannot read it."""
         try:
-            self._read(path, self._seal(path))
+            self._read(path, self._manifest(path))
         except UnknownVersionError:
             return None
         except ManifestError as error:
             return str(error)
         return None
 
-    def _read(self, path: FilePath, seal: Path) -> Manifest:
-        """A manifest, after every file was checked against it."""
-        size = seal.stat().st_size
+    def _read(self, path: FilePath, file: Path) -> Manifest:
+        """The manifest in a file, after a check of the bundle's files."""
+        size = file.stat().st_size
         if size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{size} bytes are too many for a manifest")
-        manifest = decode_manifest(seal.read_bytes())
+        manifest = decode_manifest(file.read_bytes())
         if manifest.revision != path.revision:
-            raise ManifestError(f"the manifest is of revision {manifest.revision}")
+            raise ManifestError(f"the manifest is for revision {manifest.revision}")
         check_files(self.root / path.bundle, manifest)
         return manifest
 
@@ -183,7 +180,7 @@ class BundleDisk:
         named = {record.path for record in manifest.files}
         for found in folder.rglob("*"):
             if not found.is_dir() and found.relative_to(folder).as_posix() not in named:
-                found.unlink()  # of an earlier run that did not come this far
+                found.unlink()  # of an earlier run that did not finish
 
 
 def _same(path: Path, file: AtomicFile) -> bool:

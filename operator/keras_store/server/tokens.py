@@ -1,4 +1,4 @@
-"""Who asks: ServiceAccount tokens of pods, checked by the API server (TokenReview), remembered for a minute."""
+"""Authentication of pods by ServiceAccount token: TokenReviews by the API server, with a cache of one minute."""
 
 from __future__ import annotations
 
@@ -16,31 +16,29 @@ from typing import Any, Protocol, Self
 import aiohttp
 from prometheus_client import CollectorRegistry, Counter
 
-log = logging.getLogger(__name__)
+from keras_store.store_access import AUDIENCE, READ_SUFFIX
 
-# A token for the first audience reads and writes, one for the second reads only.
-AUDIENCE = "keras-store"
-READ_SUFFIX = "-read"
+log = logging.getLogger(__name__)
 
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _ACCOUNT = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):(?P<name>[^:]+)")
 
-_REMEMBER_SECONDS = 60.0
-_REMEMBERED = 4096  # tokens; a flood of invented ones must not fill the memory
+_CACHE_SECONDS = 60.0
+_CACHE_ENTRIES = 4096  # a bound on the memory, whatever number of invalid tokens clients send
 _MAX_TOKEN_CHARACTERS = 16 << 10
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
 
 
 @dataclass(frozen=True)
 class Account:
-    """A ServiceAccount, written as the API server names it: ``system:serviceaccount:<namespace>:<name>``."""
+    """A ServiceAccount. Its text is the API server's user name: ``system:serviceaccount:<namespace>:<name>``."""
 
     namespace: str
     name: str
 
     @classmethod
     def parse(cls, user: str) -> Account:
-        """Read a user's name.
+        """Parse a user name.
 
         Raises:
             ValueError: when the user is not a ServiceAccount.
@@ -55,42 +53,42 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who holds a token, and what it was made for."""
+class Identity:
+    """What a token proves."""
 
     account: Account
     may_write: bool
 
 
 class InvalidTokenError(Exception):
-    """The token proves nothing; the text says why."""
+    """The token is invalid; the text has the cause."""
 
 
-class WrongAccountError(Exception):
-    """The token is good, but it is not a ServiceAccount's."""
+class NotServiceAccountError(Exception):
+    """The token is valid, but its user is not a ServiceAccount."""
 
 
 class ReviewUnavailableError(Exception):
-    """The API server does not say whether the token is good."""
+    """The API server does not answer the TokenReview."""
 
 
-class Tokens(Protocol):
-    """Tells who holds a token."""
+class Authenticator(Protocol):
+    """Finds the identity that a token proves."""
 
-    async def holder(self, token: str) -> Holder:
-        """The token's ServiceAccount, and whether the token lets it write.
+    async def identity(self, token: str) -> Identity:
+        """The token's ServiceAccount, and whether the token allows writing.
 
         Raises:
             InvalidTokenError: unknown, expired, or for another audience.
-            WrongAccountError: not a ServiceAccount's.
-            ReviewUnavailableError: nobody can tell now.
+            NotServiceAccountError: the token of another kind of user.
+            ReviewUnavailableError: the token cannot be checked.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """Where the API server is, and how to be known to it."""
+    """Address of the API server, and the store's own credentials for it."""
 
     url: str
     ca_file: Path
@@ -98,7 +96,7 @@ class ApiServer:
 
     @classmethod
     def in_cluster(cls) -> ApiServer:
-        """From a pod's own environment.
+        """From the environment of a pod.
 
         Raises:
             KeyError: outside of a pod.
@@ -108,18 +106,18 @@ class ApiServer:
         return cls(f"https://{address}:{port}", _ACCOUNT_FOLDER / "ca.crt", _ACCOUNT_FOLDER / "token")
 
 
-_Answer = Holder | InvalidTokenError | WrongAccountError
+_Result = Identity | InvalidTokenError | NotServiceAccountError
 
 
-class TokenReviews:
-    """Tokens that the API server checks. An async context manager.
+class TokenReviewer:
+    """An `Authenticator` by TokenReview. An async context manager.
 
-    Answers are remembered for a minute: so long may a deleted ServiceAccount's token still be taken.
+    Results are cached for a minute: the token of a deleted ServiceAccount is valid until then.
 
     Args:
-        server: who checks.
-        registry: where the metrics are kept.
-        audience: of tokens that read and write; those for this audience and ``-read`` read.
+        server: reviews the tokens.
+        registry: of the metrics.
+        audience: of tokens that read and write; tokens for this audience with the suffix ``-read`` only read.
     """
 
     def __init__(self, server: ApiServer, registry: CollectorRegistry, audience: str = AUDIENCE) -> None:
@@ -127,9 +125,9 @@ class TokenReviews:
         self._audience = audience
         self._audiences = [audience, audience + READ_SUFFIX]
         self._client: aiohttp.ClientSession | None = None
-        self._known: OrderedDict[bytes, tuple[float, _Answer]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[float, _Result]] = OrderedDict()
         self._reviews = Counter(
-            "keras_store_token_reviews_total", "Questions to the API server.", ["outcome"], registry=registry
+            "keras_store_token_reviews_total", "TokenReviews sent to the API server.", ["outcome"], registry=registry
         )
 
     async def __aenter__(self) -> Self:
@@ -143,47 +141,47 @@ class TokenReviews:
         if self._client is not None:
             await self._client.close()
 
-    async def holder(self, token: str) -> Holder:
-        """The token's ServiceAccount, and whether the token lets it write; see `Tokens`."""
+    async def identity(self, token: str) -> Identity:
+        """The token's ServiceAccount, and whether the token allows writing; see `Authenticator`."""
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise InvalidTokenError("the token is too long")
         key = hashlib.sha256(token.encode()).digest()
-        until, answer = self._known.get(key, (0.0, None))
-        if answer is None or until < time.monotonic():
-            answer = self._judge(await self._review(token))
-            self._known[key] = (time.monotonic() + _REMEMBER_SECONDS, answer)
-            self._known.move_to_end(key)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        if isinstance(answer, Holder):
-            return answer
-        # A new one each time: a raised exception keeps its traceback, and with it whole requests.
-        raise type(answer)(*answer.args)
+        expiry, result = self._cache.get(key, (0.0, None))
+        if result is None or expiry < time.monotonic():
+            result = self._result(await self._review(token))
+            self._cache[key] = (time.monotonic() + _CACHE_SECONDS, result)
+            self._cache.move_to_end(key)
+            if len(self._cache) > _CACHE_ENTRIES:
+                self._cache.popitem(last=False)
+        if isinstance(result, Identity):
+            return result
+        # A new instance each time: an exception that was raised keeps its traceback, and with it whole requests.
+        raise type(result)(*result.args)
 
-    def _judge(self, status: dict[str, Any]) -> _Answer:
+    def _result(self, status: dict[str, Any]) -> _Result:
         if not status.get("authenticated"):
-            log.info("token refused: %s", status.get("error", "no reason given"))
+            log.info("token rejected: %s", status.get("error", "no reason given"))
             return InvalidTokenError(f"the token is unknown, expired, or not for the audience {self._audience}")
-        # An API server that knows nothing of audiences would leave this out.
+        # An API server without support for audiences omits this field.
         audiences = set(status.get("audiences", [])) & set(self._audiences)
         if not audiences:
             return InvalidTokenError(f"the token is not for the audience {self._audience}")
         try:
             account = Account.parse(status.get("user", {}).get("username", ""))
         except ValueError as error:
-            return WrongAccountError(str(error))
-        return Holder(account, may_write=self._audience in audiences)
+            return NotServiceAccountError(str(error))
+        return Identity(account, may_write=self._audience in audiences)
 
     async def _review(self, token: str) -> dict[str, Any]:
         if self._client is None:
-            raise RuntimeError("use the reviews as an async context manager")
+            raise RuntimeError("use the reviewer as an async context manager")
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": self._audiences},
         }
         try:
-            # The kubelet renews the store's own token too.
+            # Read for every request: the kubelet rotates the store's own token too.
             headers = {"Authorization": f"Bearer {self._server.token_file.read_text().strip()}"}
             url = f"{self._server.url}/apis/authentication.k8s.io/v1/tokenreviews"
             async with self._client.post(url, json=review, headers=headers) as response:
@@ -202,4 +200,4 @@ class TokenReviews:
     def _unavailable(self, text: str) -> ReviewUnavailableError:
         self._reviews.labels("unavailable").inc()
         log.error("%s", text)
-        return ReviewUnavailableError("the store cannot check tokens now (no answer from the API server)")
+        return ReviewUnavailableError("the store cannot check tokens: no answer from the API server")

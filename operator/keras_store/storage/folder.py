@@ -1,4 +1,4 @@
-"""Files in a local folder: mounted volume claims, and a laptop's disk."""
+"""Files in a local folder: mounted claims, and the disk of a laptop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from keras_store.atomic_file import atomic_file, file_chunks
 from keras_store.errors import StorageError, StorageErrorKind
-from keras_store.storage import Reading, Stat, Storage
+from keras_store.storage.base import Reading, Stat, WritableStorage
 
-_TROUBLES = {
+_ERRORS = {
     ENOENT: StorageErrorKind.MISSING,
     ENOTDIR: StorageErrorKind.MISSING,
     ELOOP: StorageErrorKind.MISSING,
@@ -25,12 +25,12 @@ _TROUBLES = {
 }
 
 
-class FolderStorage(Storage):
-    """The files of a folder; symbolic links that lead out of it are not followed.
+class FolderStorage(WritableStorage):
+    """The files of a folder. Symbolic links that lead out of the folder are not followed.
 
     Args:
         root: the folder.
-        name: what its addresses begin with, for people.
+        name: beginning of the addresses in messages.
     """
 
     def __init__(self, root: Path, name: str | None = None) -> None:
@@ -47,12 +47,12 @@ class FolderStorage(Storage):
 
     @asynccontextmanager
     async def read(self, path: str) -> AsyncIterator[Reading]:
-        """The file's content, in pieces."""
+        """The file's content, in chunks."""
         stat = await self.stat(path)
         yield Reading(stat=stat, chunks=self._chunks(path))
 
-    async def write(self, path: str, file: Path, *, size: int, sha256: str, vouches_for: int = 0) -> None:
-        """Copy the file here."""
+    async def write(self, path: str, file: Path, *, size: int, sha256: str) -> None:
+        """Copy the file into the folder."""
         with self._translated(path):
             target = self._inside(path)
             async with atomic_file(self._root) as copy:
@@ -70,7 +70,7 @@ class FolderStorage(Storage):
             found = target.stat()
             if not target.is_file():
                 raise StorageError(StorageErrorKind.MISSING, f"{self.address(path)} is not a file")
-            # Open it once: whether it can be read is worth knowing before the work begins.
+            # Open the file once, so that an unreadable one is reported before the work begins.
             target.open("rb").close()
             return Stat(size=found.st_size, modified=datetime.fromtimestamp(found.st_mtime, UTC))
 
@@ -83,7 +83,7 @@ class FolderStorage(Storage):
     def _inside(self, path: str) -> Path:
         target = (self._root / path).resolve()
         if not target.is_relative_to(self._root.resolve()):
-            raise StorageError(StorageErrorKind.DENIED, f"{self.address(path)} leads out of its folder")
+            raise StorageError(StorageErrorKind.DENIED, f"{self.address(path)} leads out of the folder")
         return target
 
     @contextmanager
@@ -91,5 +91,5 @@ class FolderStorage(Storage):
         try:
             yield
         except OSError as error:
-            trouble = _TROUBLES.get(error.errno or 0, StorageErrorKind.UNAVAILABLE)
-            raise StorageError(trouble, f"{self.address(path)}: {error.strerror or error}") from error
+            kind = _ERRORS.get(error.errno or 0, StorageErrorKind.UNAVAILABLE)
+            raise StorageError(kind, f"{self.address(path)}: {error.strerror or error}") from error

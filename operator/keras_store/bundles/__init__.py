@@ -1,0 +1,1 @@
+"""Bundles in the artifact store, as the store's clients use it."""
