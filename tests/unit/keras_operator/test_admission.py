@@ -1,4 +1,4 @@
-"""Whose refusal is told, while a Deployment says that pods are not admitted."""
+"""The rejection to report while a Deployment's condition says that pods are not admitted."""
 
 from __future__ import annotations
 
@@ -40,22 +40,26 @@ def test_a_rejection_is_looked_up_once_the_deployment_status_is_current() -> Non
 
 def test_only_a_rejection_of_the_present_template_counts() -> None:
     assert rejection_of(replica_set(9, "before"), replica_set(10, REVISION)) == "digits-10"
-    assert rejection_of(replica_set(9, "before"), replica_set(10, REVISION, refused=False)) is None
+    assert rejection_of(replica_set(9, "before"), replica_set(10, REVISION, rejected=False)) is None
     assert rejection_of(replica_set(9, "before")) is None
     assert rejection_of(replica_set(9, REVISION), replica_set(10, REVISION, owner="another")) == "digits-9"
     assert rejection_of() is None
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "message"),
     [
-        ([], "of then"),
-        ([Evidence("FailedDelete", "no")], "of then"),
+        ([], "an earlier rejection"),
+        ([Evidence("FailedDelete", "no")], "an earlier rejection"),
         (
-            [Evidence("FailedCreate", "of before"), Evidence("FailedCreate", "of now"), Evidence("FailedDelete", "no")],
-            "of now",
+            [
+                Evidence("FailedCreate", "the previous one"),
+                Evidence("FailedCreate", "the latest one"),
+                Evidence("FailedDelete", "no"),
+            ],
+            "the latest one",
         ),
     ],
 )
-def test_the_latest_rejection_is_reported(events: list[Evidence], words: str) -> None:
-    assert latest_rejection(replica_set(1, REVISION), events) == Evidence("FailedCreate", words)
+def test_the_latest_rejection_is_reported(events: list[Evidence], message: str) -> None:
+    assert latest_rejection(replica_set(1, REVISION), events) == Evidence("FailedCreate", message)

@@ -1,4 +1,4 @@
-"""When the store is queried for a bundle, what its answer is taken for, and when it is left alone."""
+"""Lookups of bundles: when the store is queried, how its answers are interpreted, and the backoff after failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def manifest(revision: str = REVISION, of: ModelSummary | None = None) -> bytes:
 
 
 class Store:
-    """A store that answers what it is told to, and counts."""
+    """A store with a configurable response, which records requests."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -61,7 +61,7 @@ async def store() -> AsyncIterator[Store]:
 
 
 class Secrets:
-    """The part of the API that tells Secrets."""
+    """A client that only reads Secrets."""
 
     def __init__(self, **secrets: dict[str, str]) -> None:
         self.secrets = secrets
@@ -124,7 +124,7 @@ KNOWN = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 
 
 def pod_without_its_bundle() -> Object:
-    """A serving pod that found its bundle not whole."""
+    """A serving pod that reports its bundle as incomplete."""
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     return pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
@@ -141,9 +141,9 @@ def pod_without_its_bundle() -> Object:
     ],
     ids=[
         "source unknown",
-        "status knows",
-        "a Job is there",
-        "a pod found it pod_without_its_bundle",
+        "status has the answer",
+        "a Job exists",
+        "a pod reports it as incomplete",
         "lost after it was served",
     ],
 )
@@ -206,12 +206,12 @@ async def test_an_invalid_manifest_is_left_to_the_job(store: Store, content: Cal
         assert await lookup.get(model(), observed_state(model())) is None
         store.content = manifest()
         lookup.forget(KEY)
-        assert await lookup.get(model(), observed_state(model())) is not None, "the store is not to blame"
+        assert await lookup.get(model(), observed_state(model())) is not None, "the store itself has not failed"
 
 
 async def test_a_long_summary_is_truncated_like_that_of_a_report(store: Store) -> None:
-    wordy = [RejectedRuntime(runtime="onnxruntime", reason="why " * 5000)]
-    store.content = manifest(of=msgspec.structs.replace(summary(), rejected_runtimes=wordy))
+    long = [RejectedRuntime(runtime="onnxruntime", reason="why " * 5000)]
+    store.content = manifest(of=msgspec.structs.replace(summary(), rejected_runtimes=long))
     async with lookup_in(store) as lookup:
         found = await lookup.get(model(), observed_state(model()))
     assert found is not None
@@ -225,9 +225,9 @@ async def test_a_long_summary_is_truncated_like_that_of_a_report(store: Store) -
 async def test_a_bucket_is_queried_with_the_credentials_of_the_namespace(
     store: Store, secret: str, queried: bool
 ) -> None:
-    there = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
+    complete = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
     half = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_ENDPOINT_URL": store.url}
-    secrets = Secrets(store=there, half=half)
+    secrets = Secrets(store=complete, half=half)
     async with lookup_in(store, secrets, store_url="s3://bucket/prefix", store_secret=secret) as lookup:
         found = await lookup.get(model(), observed_state(model()))
     assert (found is not None) == queried

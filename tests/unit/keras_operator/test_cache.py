@@ -1,4 +1,4 @@
-"""The cache finds the model of a change, and removes deleted objects, in whatever order events arrive."""
+"""The cache finds the model of a change, and removes deleted objects, whatever the order of events is."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def test_all_objects_of_a_kind_are_removed_with_the_kind() -> None:
 
 def test_a_model_that_is_being_deleted_is_not_reconciled() -> None:
     cache = Cache(CHILD_KINDS)
-    going = body()
-    going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
-    assert cache.update(KERAS_MODEL, going) == KEY
+    deleting = body()
+    deleting["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert cache.update(KERAS_MODEL, deleting) == KEY
     assert cache.model(KEY) is None
 
 

@@ -1,4 +1,4 @@
-"""The chain of tasks: which one is next, and what its Job is rendered from."""
+"""The chain of tasks: the next task, and the inputs of its Job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REVISION = observed_state(model()).revision
 
 
 class CountTask(Task):
-    """A task whose Job shows the inputs that it is rendered from."""
+    """A task whose Job contains the inputs that it is rendered from."""
 
     condition = "Counted"
     running, succeeded, failed = Reason.PREPARING, Reason.PREPARED, Reason.PREPARE_FAILED
@@ -89,7 +89,7 @@ def test_the_second_task_gets_the_result_of_the_first() -> None:
 
 
 def test_a_task_that_has_succeeded_makes_those_before_it_unnecessary() -> None:
-    """Their Jobs may be gone, as after a restart of a model that is served."""
+    """Their Jobs may have been deleted, as after a restart while a model is served."""
     subject = model(PREPARED)
     found = chain_state((FIRST, PREPARE), subject, observed_state(subject))
     assert (found.task, found.summary) == (None, summary())

@@ -1,4 +1,4 @@
-"""When a status is held back, and for how long."""
+"""Status debounce: which status is delayed, and for how long."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NO_POD_YET = deployment_status(0, 0, conditions=[])
 
 
 def ready(status: str, reason: str) -> Object:
-    said = {"type": ConditionType.READY, "status": status, "reason": reason, "message": ""}
-    return {**PREPARED, "conditions": [{**said, "observedGeneration": 1, "lastTransitionTime": ago(30)}]}
+    condition = {"type": ConditionType.READY, "status": status, "reason": reason, "message": ""}
+    return {**PREPARED, "conditions": [{**condition, "observedGeneration": 1, "lastTransitionTime": ago(30)}]}
 
 
 PREPARING = ready("False", "Preparing")
@@ -41,7 +41,7 @@ def seconds(
     pods: tuple[Object, ...] = (),
     evidence: Evidence | None = None,
 ) -> float | None:
-    """Seconds that a model's status is held, whose Deployment has the given age."""
+    """Seconds by which the status of a model is delayed whose Deployment has the given age."""
     subject = model(before, serving={"replicas": replicas})
     rendered = deployment(subject, REVISION, summary(), SETTINGS)
     child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
@@ -61,13 +61,13 @@ def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
 @pytest.mark.parametrize(
     "situation",
     [
-        pytest.param({"before": PREPARING, "age": FIRST_PODS_SECONDS}, id="the moment is over"),
+        pytest.param({"before": PREPARING, "age": FIRST_PODS_SECONDS}, id="the time is over"),
         pytest.param({"before": PREPARING, "age": -1}, id="the clocks differ"),
-        pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="there is a pod"),
-        pytest.param({"before": PREPARING, "replicas": 0}, id="no pod is wanted"),
+        pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="a pod exists"),
+        pytest.param({"before": PREPARING, "replicas": 0}, id="no replica is desired"),
         pytest.param({"before": ready("True", "Serving")}, id="Ready was True"),
         pytest.param(
-            {"before": PREPARING, "evidence": Evidence("FailedCreate", "exceeded quota")}, id="pods are refused"
+            {"before": PREPARING, "evidence": Evidence("FailedCreate", "exceeded quota")}, id="pods are rejected"
         ),
         pytest.param(
             {
@@ -81,7 +81,7 @@ def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
                     ),
                 ),
             },
-            id="a pod is in trouble",
+            id="a pod fails",
         ),
     ],
 )

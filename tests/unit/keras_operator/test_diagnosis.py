@@ -1,4 +1,4 @@
-"""The root cause of a pod's trouble, as its status has it."""
+"""The root cause of a pod's failure, from its status, its Events and its log."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _running(since: float) -> Object:
 INIT_ENDED = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
 
 CASES: dict[str, tuple[Object, Reason | None, str]] = {
-    "just made": ({}, None, ""),
+    "just created": ({}, None, ""),
     "pulling": ({"containerStatuses": [_waiting("ContainerCreating")]}, None, ""),
     "no image": (
         {"containerStatuses": [_waiting("ErrImagePull", "rpc error: code = NotFound desc = x:1: not found")]},
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         Reason.OUT_OF_MEMORY,
         "memory limit: increase spec.serving.resources.limits.memory",
     ),
-    "bundle not to be had": (
+    "bundle unavailable": (
         {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
         Reason.STORE_UNAVAILABLE,
         "because",
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
-    "well after a crash": (
+    "succeeded after a crash": (
         {
             "phase": "Pending",
             "initContainerStatuses": [_container("theirs", state=ended(0), lastState=ended(1, "no luck"))],
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
-    "no place": (
+    "unschedulable": (
         {
             "conditions": [
                 {
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "pod pod-a was evicted: The node was low on resource: memory: free resources on the node",
     ),
     "warming up": (_running(10), None, ""),
-    "an init container at work": (
+    "an init container that runs": (
         {"initContainerStatuses": [_container("theirs", state=_started(110))]},
         None,
         "",
@@ -152,9 +152,9 @@ def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, 
 
 
 def test_a_ready_pod_has_no_failure_whatever_its_history() -> None:
-    past = ready_pod("r")
-    past["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
-    assert cause_of(observed(past), NOW) is None
+    restarted = ready_pod("r")
+    restarted["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
+    assert cause_of(observed(restarted), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -189,15 +189,15 @@ def test_an_event_gives_the_same_cause_as_the_later_status(event: str, waiting: 
 
 
 @pytest.mark.parametrize(
-    ("event", "telling"),
+    ("event", "informative"),
     [
         (Evidence("Failed", 'Failed to pull image "x:1": not found', "server"), True),
         (Evidence("Failed", "Error: ErrImagePull", "server"), False),
         (Evidence("FailedScheduling", "0/1 nodes are available"), False),
     ],
 )
-def test_uninformative_events_are_ignored(event: Evidence, telling: bool) -> None:
-    assert is_informative(event) is telling
+def test_uninformative_events_are_ignored(event: Evidence, informative: bool) -> None:
+    assert is_informative(event) is informative
 
 
 @pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
@@ -206,13 +206,13 @@ def test_a_repeated_rejection_always_has_the_same_message(prefix: str, attempt: 
     evidence = Evidence(
         "FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q'
     )
-    told = cause_from_event("digits-5f7", evidence).message
-    assert told.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
+    message = cause_from_event("digits-5f7", evidence).message
+    assert message.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
 
 
 def test_the_startup_timeout_begins_when_the_pod_is_scheduled() -> None:
-    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
-    found = startup_timeout_at(observed(pod("server", "r", conditions=[placed])))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    found = startup_timeout_at(observed(pod("server", "r", conditions=[scheduled])))
     assert found is not None
     assert found > NOW
 
@@ -305,7 +305,7 @@ def test_a_long_log_line_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "silent"),
+    ("status", "expected"),
     [
         ({}, True),
         ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
@@ -315,8 +315,8 @@ def test_a_long_log_line_is_cut() -> None:
         ({"phase": "Running"}, False),
     ],
 )
-def test_only_a_pod_that_is_stuck_without_a_cause_has_a_startup_timeout(status: Object, silent: bool) -> None:
-    assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is silent
+def test_only_a_pod_that_is_stuck_without_a_cause_has_a_startup_timeout(status: Object, expected: bool) -> None:
+    assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is looked up about objects that hang, when, and how often."""
+"""Evidence about objects that make no progress: what is looked up, when, and how often."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOUNT = Evidence("FailedMount", 'secret "x" not found')
 
 @dataclass
 class FakeClient:
-    """Stands in for the API server, and remembers what it was requests."""
+    """A client that returns configured evidence, and records the requests."""
 
     events: list[Evidence] = field(default_factory=lambda: [MOUNT])
     line: str = "never ready"
@@ -48,7 +48,7 @@ class FakeClient:
     async def warnings(self, namespace: str, uid: str) -> list[Evidence]:
         self.requests.append(f"events of {uid}")
         if self.down:
-            raise UnavailableError("away")
+            raise UnavailableError("down")
         return self.events
 
     async def last_log_line(self, namespace: str, name: str, container: str) -> str:
@@ -71,7 +71,7 @@ def diagnostics(client: FakeClient) -> DiagnosticsCollector:
 
 
 def stuck(**status: Any) -> Object:
-    return pod("server", REVISION, **status)  # made 30 seconds ago
+    return pod("server", REVISION, **status)  # created 30 seconds ago
 
 
 def unready(seconds: float) -> Object:
@@ -91,8 +91,8 @@ async def test_the_events_of_a_stuck_pod_are_looked_up(diagnostics: DiagnosticsC
 async def test_a_pod_is_looked_up_once_its_startup_timeout_is_over(
     diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
-    observed = observed_state(MODEL, pods=(stuck(conditions=[placed]),))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    observed = observed_state(MODEL, pods=(stuck(conditions=[scheduled]),))
     assert await diagnostics.get(MODEL, observed) == {}
     assert client.requests == []
     assert diagnostics.due(MODEL, observed) == pytest.approx(3)
@@ -133,8 +133,8 @@ async def test_a_log_is_read_again_at_the_download_timeout_and_then_rarely(
     observed = observed_state(MODEL, pods=(unready(30),))
     await diagnostics.get(MODEL, observed)
     assert diagnostics.due(MODEL, observed) == pytest.approx(90)
-    client.line = "the store is silent"
-    assert await diagnostics.get(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store is silent")}
+    client.line = "the store does not answer"
+    assert await diagnostics.get(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store does not answer")}
     assert len(client.requests) == 2
     assert diagnostics.due(MODEL, at(observed, 90)) == pytest.approx(300, abs=1)
 
@@ -161,8 +161,8 @@ async def test_a_rejection_is_looked_up_again_when_the_deployment_changes(
     assert await diagnostics.get(MODEL, observed) == {REJECTED_UID: client.events[0]}
     assert len(client.requests) == 3
     assert diagnostics.due(MODEL, observed) == pytest.approx(5, abs=1)
-    well = {**rejected_deployment(REVISION), "status": deployment_status()}
-    assert await diagnostics.get(MODEL, observed_state(MODEL, (DEPLOYMENT, well))) == {}
+    healthy = {**rejected_deployment(REVISION), "status": deployment_status()}
+    assert await diagnostics.get(MODEL, observed_state(MODEL, (DEPLOYMENT, healthy))) == {}
 
 
 async def test_an_unavailable_api_server_yields_no_evidence(
@@ -172,16 +172,16 @@ async def test_an_unavailable_api_server_yields_no_evidence(
     assert await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(),))) == {}
 
 
-@pytest.mark.parametrize("after", ["forgotten", "at work"])
+@pytest.mark.parametrize("after", ["the model is forgotten", "the pod makes progress"])
 async def test_evidence_is_forgotten_once_it_is_outdated(
     diagnostics: DiagnosticsCollector, client: FakeClient, after: str
 ) -> None:
     observed = observed_state(MODEL, pods=(stuck(),))
     await diagnostics.get(MODEL, observed)
-    if after == "forgotten":
+    if after == "the model is forgotten":
         diagnostics.forget(KEY)
     else:
-        at_work = [{"name": "theirs", "state": {"running": {"startedAt": ago(1)}}}]
-        await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(initContainerStatuses=at_work),)))
+        running = [{"name": "theirs", "state": {"running": {"startedAt": ago(1)}}}]
+        await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(initContainerStatuses=running),)))
     await diagnostics.get(MODEL, observed)
     assert len(client.requests) == 2

@@ -1,4 +1,4 @@
-"""Drift: what counts as changed, and what does not."""
+"""Drift detection: which differences count as a change."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _hash(*entries: dict[str, Any]) -> str | None:
         ([], False),
     ],
     ids=[
-        "another's fields",
-        "our status write",
-        "our replaced list",
-        "a field taken from us",
-        "our apply, later",
-        "wiped",
+        "fields of another manager",
+        "a status write of the operator",
+        "a list that the operator replaced",
+        "a field that another manager took over",
+        "a later apply",
+        "no managedFields",
     ],
 )
 def test_the_hash_changes_only_with_the_operators_own_fields(entries: list[dict[str, Any]], same: bool) -> None:

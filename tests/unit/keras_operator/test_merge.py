@@ -1,4 +1,4 @@
-"""A user's podTemplate is merged over ours, and what cannot be merged is named."""
+"""The user's podTemplate is merged over the operator's, and invalid fields are reported."""
 
 from __future__ import annotations
 

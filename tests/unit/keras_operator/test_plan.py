@@ -1,4 +1,4 @@
-"""Which children there should be, and which not."""
+"""The plan: the children that should exist, and those to delete."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_revision_prepared_while_suspended_is_rolled_out_on_resume() -> None:
 
 
 def test_status_has_the_revision_that_a_suspended_models_deployment_runs() -> None:
-    """The operator was killed after it had applied the Deployment, before it said so."""
+    """The operator was killed after it had applied the Deployment, before it wrote the status."""
     complete = (JOB, job(REVISION, ended="Complete"))
     pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
     applied = (DEPLOYMENT, live(DEPLOYMENT, deployment(model(), REVISION, summary(), SETTINGS)))

@@ -1,4 +1,4 @@
-"""Which transitions are told as Events."""
+"""Transitions of the status that cause Events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator renders, as golden files to read and to review; `make golden` writes them anew."""
+"""Rendered objects as golden files, for review; `make golden` updates them."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_prepare_memory_follows_the_size_of_the_source(size: int | None, least: 
         (Memory(factor=2), "0", [1024, 2 * prepare_mib(7), 1024]),
         (Memory(mib=5000, factor=2), "600Mi", [1200, 10_000, 1200]),
     ],
-    ids=["usual", "all at least", "some at least", "twice", "taught by attempts before"],
+    ids=["usual", "lower bound for all", "lower bound for some", "twice", "raised by earlier attempts"],
 )
 def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[int]) -> None:
     settings = replace(SETTINGS, prepare_memory=int(quantity(least)))
@@ -185,7 +185,7 @@ def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[in
     assert [containers[name]["resources"]["limits"]["memory"] for name in ("fetch", "prepare", "put")] == [
         f"{mib}Mi" for mib in limits
     ]
-    # What it had is known again from the Job alone.
+    # The cache reads the memory back from the Job.
     cache = Cache(CHILD_KINDS)
     cache.update(JOB, live(JOB, job))
     (child,) = cache.children(KEY).values()

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a wrong one names itself."""
+"""Settings are read from the environment, and an invalid one is named."""
 
 from __future__ import annotations
 

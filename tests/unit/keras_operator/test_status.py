@@ -109,15 +109,25 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         True,
         False,
     ),
-    "image missing for long": (
+    "image missing at the progress deadline": (
         status_of(deployed(status=OVERDUE), pods=(CRASHING,), status=PREPARED),
         ("False", "ImagePullFailed"),
         False,
         True,
     ),
-    "late without a cause": (status_of(deployed(status=OVERDUE), status=PREPARED), ("False", "NotReady"), False, True),
-    "pods refused": (status_of(REJECTED, status=PREPARED, evidence=REJECTION), ("False", "PodRefused"), True, False),
-    "earlier pods refused": (status_of(REJECTED, status=PREPARED), ("False", "RollingOut"), True, False),
+    "progress deadline without a cause": (
+        status_of(deployed(status=OVERDUE), status=PREPARED),
+        ("False", "NotReady"),
+        False,
+        True,
+    ),
+    "pods rejected": (status_of(REJECTED, status=PREPARED, evidence=REJECTION), ("False", "PodRefused"), True, False),
+    "pods of the previous template rejected": (
+        status_of(REJECTED, status=PREPARED),
+        ("False", "RollingOut"),
+        True,
+        False,
+    ),
     "a replica lost": (
         status_of(deployed(status=deployment_status(1, 0)), status=PREPARED),
         ("False", "NotReady"),
@@ -130,19 +140,19 @@ READY: dict[str, tuple[KerasModelStatus, tuple[str, str], bool, bool]] = {
         False,
         False,
     ),
-    "suspended at rest": (
+    "suspended while serving": (
         status_of(deployed(), pods=(ready_pod(REVISION),), status=PREPARED, suspend=True),
         ("True", "Serving"),
         False,
         False,
     ),
-    "suspended from the first": (
+    "created suspended": (
         status_of(resolution=SourceResolution(), suspend=True),
         ("False", "Suspended"),
         False,
         False,
     ),
-    "name taken": (
+    "name conflict": (
         status_of(errors={Ref(SERVICE, "digits"): ApplyError(Reason.NAME_CONFLICT, "theirs")}),
         ("False", "NameConflict"),
         True,
@@ -180,23 +190,23 @@ NOT_READY: dict[str, KerasModelStatus] = {
     "too few are ready": status_of(
         deployed(status=deployment_status(2, 1), replicas=2), pods=(NEW,), status=PREPARED, serving={"replicas": 2}
     ),
-    "a pod of the template before is there": status_of(
+    "a pod of the previous template exists": status_of(
         deployed(status=deployment_status(2, 1, updatedReplicas=1)), pods=(NEW,), status=PREPARED
     ),
-    "no pod of the present template is there": status_of(
+    "no pod of the present template exists": status_of(
         deployed(status=deployment_status(1, 1, updatedReplicas=0)), pods=(NEW,), status=PREPARED
     ),
     "the pods are not known yet": status_of(deployed(), status=PREPARED),
     "the desired revision is not prepared": status_of(
         deployed("old"), pods=(OLD,), status={**PREPARED, "preparedRevision": "old"}
     ),
-    "more replicas were asked for while suspended": status_of(
+    "replicas were changed while suspended": status_of(
         deployed(), pods=(NEW,), status=PREPARED, suspend=True, serving={"replicas": 2}
     ),
-    "other resources were asked for while suspended": status_of(
+    "resources were changed while suspended": status_of(
         deployed(), pods=(NEW,), status=PREPARED, suspend=True, serving={"resources": {"limits": {"cpu": "2"}}}
     ),
-    "another pod template was asked for while suspended": status_of(
+    "the pod template was changed while suspended": status_of(
         deployed(),
         pods=(NEW,),
         status=PREPARED,
@@ -248,9 +258,9 @@ STUCK = pod(
         (deployment_status(0, 0, generation=0, conditions=[REJECTED_CONDITION]), ()),
     ],
     ids=[
-        "a pod of the template before",
+        "a pod of the previous template",
         "a pod before the change is observed",
-        "a refusal before the change is observed",
+        "a rejection before the change is observed",
     ],
 )
 def test_an_obstacle_of_the_previous_template_is_not_reported_for_the_present_one(status: Object, pods: Any) -> None:

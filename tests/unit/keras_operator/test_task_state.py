@@ -1,4 +1,4 @@
-"""The state of a task by its Job: not started, running, retrying, failed or succeeded."""
+"""The state of a task: not started, running, retrying, failed or succeeded."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def test_a_bundle_that_the_store_has_lost_is_prepared_again(jobs: tuple[Object, 
     server = pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
     found = state_of(*jobs, pods=(server,), status=REMEMBERED)
     assert isinstance(found, state)
-    # While it is being repaired, status says what is.
+    # Status reports the loss until the bundle is prepared again.
     assert (found.failure and found.failure.reason) == (Reason.BUNDLE_INVALID if state is Running else None)
 
 
 @pytest.mark.parametrize("status", ["True", "False"])
 def test_a_bundle_that_was_lost_once_is_not_lost_forever(status: str) -> None:
-    """Its Job is gone by now, and the container still remembers the run before."""
+    """Its Job has been deleted, and the status of the container still contains the previous run."""
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     found_since = {"type": "Ready", "status": status, "lastTransitionTime": ago(30)}
@@ -145,7 +145,7 @@ def test_a_report_about_another_revision_is_ignored() -> None:
         ([ended()], "DeadlineExceeded", Reason.DEADLINE_EXCEEDED, Failed),
         ([], "BackoffLimitExceeded", Reason.PREPARE_FAILED, NotStarted),
     ],
-    ids=["unsafe", "source away", "store away", "memory", "crash", "deadline", "pod without a report"],
+    ids=["unsafe", "source unavailable", "store unavailable", "memory", "crash", "deadline", "pod without a report"],
 )
 def test_a_failed_job_is_judged_by_its_cause(
     states: list[Object], job_reason: str, reason: Reason, state: type[TaskState]
@@ -187,7 +187,7 @@ KILLED = ended(137, reason="OOMKilled")
 
 
 @pytest.mark.parametrize(
-    ("states", "had", "next_one", "words"),
+    ("states", "had", "next_one", "message_part"),
     [
         (
             [fetched(2 * GIB), KILLED],
@@ -211,11 +211,11 @@ KILLED = ended(137, reason="OOMKilled")
         ),
     ],
     ids=[
-        "a file larger than was assumed",
-        "that had what such a file takes",
-        "that had more",
-        "a file smaller than was assumed",
-        "a larger file after fetch or put was killed",
+        "a file larger than assumed",
+        "a file with its usual memory",
+        "a file with more than its usual memory",
+        "a file smaller than assumed",
+        "a file larger than assumed, after fetch or put was killed",
         "put",
         "fetch",
         "fetch again",
@@ -224,12 +224,12 @@ KILLED = ended(137, reason="OOMKilled")
     ],
 )
 def test_a_killed_container_gets_the_memory_that_it_needs(
-    states: list[Object], had: tuple[int, int], next_one: tuple[int, int] | None, words: str
+    states: list[Object], had: tuple[int, int], next_one: tuple[int, int] | None, message_part: str
 ) -> None:
     annotations = {"memory_mib": str(had[0]), "memory_factor": str(had[1])}
     found = state_of(failed_job(ended_ago=60, **annotations), pods=(prepare_pod(REVISION, *states),))
     assert found.failure is not None
-    assert words in found.failure.message
+    assert message_part in found.failure.message
     if next_one is None:
         assert isinstance(found, Failed)
     else:
@@ -238,8 +238,8 @@ def test_a_killed_container_gets_the_memory_that_it_needs(
 
 def test_another_attempt_has_the_memory_of_the_one_before() -> None:
     job = failed_job(memory_mib="9000", memory_factor="2", ended_ago=60)
-    away = state_of(job, pods=(prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),))
-    assert (type(away), away.memory) == (NotStarted, Memory(9000, 2))
+    found = state_of(job, pods=(prepare_pod(REVISION, failure(REVISION, Reason.STORE_UNAVAILABLE)),))
+    assert (type(found), found.memory) == (NotStarted, Memory(9000, 2))
 
 
 def test_pods_of_an_earlier_attempt_do_not_count() -> None:
@@ -248,9 +248,9 @@ def test_pods_of_an_earlier_attempt_do_not_count() -> None:
 
 
 def test_a_pod_that_does_not_start_is_reported_while_the_job_runs() -> None:
-    no_room = {"type": "PodScheduled", "status": "False", "message": "no node has memory"}
-    hanging = pod("prepare", REVISION, owner=f"uid-job-{REVISION}", conditions=[no_room])
-    found = state_of(job(REVISION), pods=(hanging,))
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "no node has memory"}
+    pending = pod("prepare", REVISION, owner=f"uid-job-{REVISION}", conditions=[unschedulable])
+    found = state_of(job(REVISION), pods=(pending,))
     assert (type(found), found.failure and found.failure.reason) == (Running, Reason.UNSCHEDULABLE)
 
 
@@ -304,7 +304,7 @@ def test_a_job_at_its_deadline_is_reported_with_its_activity(states: list[Object
 
 
 @pytest.mark.parametrize(
-    ("reason", "said", "told"),
+    ("reason", "before", "expected"),
     [
         ("Unschedulable", "no node has memory", "took longer than its deadline: no node has memory; "),
         (
@@ -316,13 +316,13 @@ def test_a_job_at_its_deadline_is_reported_with_its_activity(states: list[Object
     ],
 )
 def test_the_obstacle_of_a_job_at_its_deadline_is_kept_after_its_pod_is_deleted(
-    reason: str, said: str, told: str
+    reason: str, before: str, expected: str
 ) -> None:
-    condition = {"type": "ModelPrepared", "status": "False", "reason": reason, "message": said}
+    condition = {"type": "ModelPrepared", "status": "False", "reason": reason, "message": before}
     condition |= {"lastTransitionTime": ago(60), "observedGeneration": 1}
     found = state_of(overdue_job(), status={"desiredRevision": REVISION, "conditions": [condition]})
     assert found.failure is not None
-    assert told in found.failure.message
+    assert expected in found.failure.message
     assert found.failure.message.count("took longer") == 1
 
 

@@ -1,4 +1,4 @@
-"""The work queue: one entry per key, one turn per key at a time, patience that grows."""
+"""The work queue: one entry per key, one worker per key at a time, exponential backoff."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_key_added_while_it_is_processed_is_processed_again_afterwards()
     key = await get(queue)
     queue.add("a")
     queue.add("b")
-    assert await get(queue) == "b", "a still has its turn"
+    assert await get(queue) == "b", "a is still being processed"
     queue.done(key)
     assert await get(queue) == "a"
 
