@@ -1,4 +1,4 @@
-"""A server inside of the cluster that answers strangely: not at all, or with files that never end, or that flood."""
+"""A server in the cluster that injects faults: no response, a file that never ends, or a large file that never ends."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ http.server.ThreadingHTTPServer(("", 8080), FaultHandler).serve_forever()
 
 
 def run_fault_source(namespace: str, image: str) -> None:
-    """Serve it as http://fault-source.NAMESPACE.svc:8080.
+    """Run it as http://fault-source.NAMESPACE.svc:8080.
 
-    Of /hangs/* nothing comes but the headers, of /floods/* 48 MiB of 64; nothing else is answered.
+    It returns only the headers of /hangs/*, and 48 MiB of 64 of /floods/*; it does not answer other requests.
 
     Args:
-        namespace: where.
-        image: one that has Python.
+        namespace: its namespace.
+        image: an image with Python.
     """
     labels = {"app": "fault-source"}
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}

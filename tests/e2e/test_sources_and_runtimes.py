@@ -1,4 +1,4 @@
-"""Where models come from, and what runs them."""
+"""Sources and runtimes."""
 
 from __future__ import annotations
 
