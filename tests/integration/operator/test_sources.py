@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
     "TLS with a server that has none": Case(
         {"uri": "{closed_tls}/file/m.keras"},
         "SourceUnreachable",
-        ["{closed_tls}/file/m.keras: no TLS connection", "write http:// if it has none"],
+        ["{closed_tls}/file/m.keras: no TLS connection", "use http:// if it has none"],
     ),
     "no such bucket": Case(
         s3("s3://none/m.keras"),
@@ -133,7 +133,7 @@ CASES: dict[str, Case] = {
         s3(),
         "SourceAccessDenied",
         ["s3://models/digits.keras at {s3}: the service does not know the access key", "spec.source.secretRef"],
-        secret={"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": PASSWORD},
+        secret={"AWS_ACCESS_KEY_ID": "unknown-key", "AWS_SECRET_ACCESS_KEY": PASSWORD},
     ),
     "no keys for a private bucket": Case(
         s3(), "SourceAccessDenied", ["s3://models/digits.keras at {s3}: access denied", "spec.source.secretRef"]

@@ -134,7 +134,7 @@ def test_a_download_timeout_is_reported_until_the_server_has_its_bundle(
     model.kubelet.end_server(pod, report)
     ready = model.wait_for("Ready", "False", "StoreUnavailable")
     assert f"{unresponsive_store}/{model.namespace}/digits/{first}/manifest.json: no answer in time" in ready["message"]
-    assert "what is served already is not affected" in ready["message"]
+    assert "models that are being served are not affected" in ready["message"]
     assert model.status()["lastFailure"]["step"] == "serve"
     assert is_serving(model, first)
 
