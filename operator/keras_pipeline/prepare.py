@@ -35,7 +35,7 @@ def prepare(
     Args:
         model_path: the Keras file (.keras, or legacy .h5).
         output: folder of the bundle (`keras_api.manifest`). It must not exist, or must be empty.
-        runtime: one of `keras_pipeline.conversion.CANDIDATES`.
+        runtime: name of a runtime, or auto: the fastest whose outputs agree with those of Keras.
         validation: rows that the model must pass; they also replace the synthetic inputs of the comparison with Keras.
         custom_objects: folder with the code of the model's custom layers and functions.
         source: origin of the file, for the manifest. Default: the file itself.

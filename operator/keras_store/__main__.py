@@ -14,6 +14,7 @@ from keras_api.reasons import Reason
 from keras_api.scalars import quantity
 from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
+from keras_api.work_folder import WorkFolder
 from keras_store.atomic_file import is_full
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError, no_space
@@ -76,17 +77,18 @@ async def _fetch(options: argparse.Namespace) -> int | None:
     request = decode_request(options.request)
     async with bundle_store(options.store) as store:
         return await fetch(
-            request, store, options.work, os.environ, max_bytes=options.max_bytes, volumes=options.volumes
+            request, store, WorkFolder(options.work), os.environ, max_bytes=options.max_bytes, volumes=options.volumes
         )
 
 
 async def _put(options: argparse.Namespace) -> None:
     request = decode_request(options.request)
-    if not (options.work / "source").exists():
+    work = WorkFolder(options.work)
+    if not work.source.exists():
         log.info("%s was in the store already; there is nothing to put", request.bundle_path)
         return
     async with bundle_store(options.store) as store:
-        stored = await store.put(request.bundle_path, options.work / "bundle")
+        stored = await store.put(request.bundle_path, work.bundle)
     log.info("%s %s", request.bundle_path, "stored" if stored else "was stored by another run")
 
 

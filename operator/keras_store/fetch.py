@@ -12,6 +12,7 @@ import msgspec
 from keras_api.manifest import MANIFEST_NAME, SourceRecord, encode_manifest
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
+from keras_api.work_folder import WorkFolder
 from keras_store.atomic_file import atomic_file
 from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
@@ -46,7 +47,7 @@ class Expected:
 async def fetch(
     request: PrepareRequest,
     store: BundleStore,
-    work: Path,
+    work: WorkFolder,
     credentials: Mapping[str, str],
     *,
     max_bytes: int,
@@ -57,7 +58,7 @@ async def fetch(
     Args:
         request: names the model file and the rows.
         store: may have the bundle already; the same inputs are not prepared twice.
-        work: folder that gets ``source/`` or ``bundle/manifest.json``.
+        work: folder that gets the source, or the manifest of the bundle.
         credentials: of the source, by their environment names.
         max_bytes: largest model file.
         volumes: folder under which claims are mounted by name.
@@ -71,20 +72,20 @@ async def fetch(
     manifest = await store.verified_manifest(request.bundle_path)
     if manifest is not None:
         log.info("%s is in the store already", request.bundle_path)
-        await _write(work / "bundle" / MANIFEST_NAME, encode_manifest(manifest))
+        await _write(work.bundle / MANIFEST_NAME, encode_manifest(manifest))
         return None
     if request.validation is not None:
         rows = open_source(request.validation.data, request.s3, credentials, volumes=volumes)
-        await _fetch_rows(rows, work / "source" / "validation.csv")
+        await _fetch_rows(rows, work.validation)
     model = open_source(request.uri, request.s3, credentials, volumes=volumes)
-    fetched = await _fetch_model(request, model, work / "source" / f"model{suffix(request.uri)}", max_bytes)
+    fetched = await _fetch_model(request, model, work.model(suffix(request.uri)), max_bytes)
     record = SourceRecord(
         uri=public_url(request.uri),
         fingerprint=request.fingerprint,
         digest=fetched.digest,
         size_bytes=fetched.size,
     )
-    await _write(work / "source" / "record.json", msgspec.json.encode(record))
+    await _write(work.record, msgspec.json.encode(record))
     return fetched.size
 
 

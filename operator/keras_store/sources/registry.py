@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path, PurePosixPath
@@ -75,18 +75,16 @@ def all_credential_keys() -> tuple[str, ...]:
     return tuple(key for scheme in SCHEMES for key in scheme.credential_keys)
 
 
-def source_parts(uris: Iterable[str], secret_name: str | None) -> PodPart:
+def source_parts(uris: Sequence[str], secret_name: str | None) -> PodPart:
     """What a fetch container needs to open these addresses.
 
     Args:
         uris: the addresses.
         secret_name: name of the Secret with their credentials; None when the model has none.
     """
-    addresses = [(_scheme_of(uri), uri) for uri in uris]
     parts = [PodPart(env_from=({"secretRef": {"name": secret_name}},))] if secret_name else []
     for scheme in SCHEMES:
-        found = (scheme.address(uri) for its, uri in addresses if its is scheme)
-        if hosts := sorted({address.host for address in found if address}):
+        if hosts := sorted({address.host for uri in uris if (address := scheme.address(uri))}):
             parts.append(scheme.pod_part(hosts))
     return reduce(add, parts, PodPart())
 

@@ -127,8 +127,8 @@ def damage(store: Path) -> None:
     ("break_it", "reason", "words"),
     [
         (damage, Reason.BUNDLE_INVALID, "model.onnx is not the file in the bundle's manifest"),
-        (lambda store: (store / PATH / "model.onnx").unlink(), Reason.BUNDLE_INVALID, "not whole or was deleted"),
-        (lambda store: shutil.rmtree(store / "team-a"), Reason.BUNDLE_INVALID, "not whole or was deleted"),
+        (lambda store: (store / PATH / "model.onnx").unlink(), Reason.BUNDLE_INVALID, "incomplete or was deleted"),
+        (lambda store: shutil.rmtree(store / "team-a"), Reason.BUNDLE_INVALID, "incomplete or was deleted"),
         (lambda store: (store / PATH / "manifest.json").write_text("{}"), Reason.BUNDLE_INVALID, "manifest.json"),
     ],
     ids=["damaged", "a file lost", "lost", "bad manifest"],

@@ -1,4 +1,4 @@
-"""Real parts for the store's tests: a kube-apiserver that reviews tokens, an S3 service, and the store as a process."""
+"""Real components for the tests of the store: a kube-apiserver, an S3 service, and the store as a process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class S3Service:
 
 
 class Cluster:
-    """What the tests ask of the API server."""
+    """Requests of the tests to the API server."""
 
     def __init__(self, server: ApiServer) -> None:
         self.server = server
@@ -94,7 +94,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Gives ports that nobody listens on, and that nobody but their servers will."""
+    """Free ports, reserved for the servers of the tests."""
     kept: list[Port] = []
 
     def find() -> int:

@@ -1,4 +1,4 @@
-"""A slow way to a real server: a TCP relay that passes on what it likes, as fast as it likes."""
+"""A slow network in front of a real server: a TCP relay with limits for rate and amount."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 PIECE = 16 << 10
-# Little, as on a slow line, which holds back nothing.
+# Small, because a slow network buffers little.
 BUFFER = 64 << 10
 
 
@@ -23,7 +23,7 @@ class Relay:
     down: float = float("inf")
     """Bytes per second from the server."""
     up_until: float = float("inf")
-    """After so many bytes to the server, in all, nothing moves any more."""
+    """Total bytes to the server after which the relay stalls."""
     down_until: float = float("inf")
     """The same from the server."""
     connections: int = 0
@@ -34,7 +34,7 @@ class Relay:
         """Serve one connection."""
         self.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", self.port, limit=BUFFER)
-        # When one of them ends, or the test does, nobody needs the other.
+        # When one direction or the test ends, the other direction is not needed.
         with suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.gather(self._pass(reader, back, "up"), self._pass(there, writer, "down"))
         writer.close()

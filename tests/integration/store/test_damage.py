@@ -12,6 +12,7 @@ from store_bundles import content, make_bundle
 
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
+from keras_api.work_folder import WorkFolder
 from keras_store.atomic_file import file_sha256
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
@@ -22,7 +23,7 @@ FILES = {"model.onnx": os.urandom(6 << 20), "saved/variables.bin": b"x" * 1000, 
 
 @dataclass(frozen=True)
 class Place:
-    """A store, and the folder behind it where the disk does its harm."""
+    """A store, and the folder on the disk in which the tests damage a bundle."""
 
     url: str
     environ: dict[str, str]
@@ -41,7 +42,7 @@ class Place:
             namespace="team-a", model="m", revision="rev", fingerprint="pvc", uri=f"pvc://claim/{model.name}"
         )
         async with bundle_store(self.url, self.environ) as store:
-            await fetch(request, store, work, {}, max_bytes=1000, volumes=model.parent.parent)
+            await fetch(request, store, WorkFolder(work), {}, max_bytes=1000, volumes=model.parent.parent)
 
 
 @pytest.fixture(params=["embedded", "bucket"])
@@ -91,7 +92,7 @@ async def test_a_damaged_bundle_is_detected_and_prepared_again(
     assert caught.value.reason is Reason.BUNDLE_INVALID
     await place.fetch(tmp_path / "again", model)
     assert content(tmp_path / "again").keys() == {"source/model.keras", "source/record.json"}
-    # What is made from the same inputs another time may differ.
+    # A second run with the same inputs may have another result.
     second = make_bundle(tmp_path / "second", {**FILES, "golden.npz": b"gold"})
     assert await place.put(second)
 
@@ -128,7 +129,7 @@ async def test_an_interrupted_repair_is_repeated(place: Place, tmp_path: Path, m
 
 
 def killed(path: Path) -> str:
-    """In place of `file_sha256`, which the manifest needs last of all."""
+    """In place of `file_sha256`, which is last called for the manifest."""
     if path.name == "manifest.json":
         raise SystemExit
     return file_sha256(path)

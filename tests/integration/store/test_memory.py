@@ -1,4 +1,4 @@
-"""Large files pass through: neither the steps nor the store hold more than a little of them in memory."""
+"""Large files: the steps and the store have only a small part of a file in memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LIMIT_MIB = 150
 
 
 def peak_mib_of_step(*arguments: str) -> float:
-    """Run a step to its end; the most memory that it had."""
-    # A child begins with the peak of the process that made it: a small one makes this one, not the test's.
+    """Run a step to its end; its peak memory."""
+    # A child inherits the peak of its parent, so a small process starts the step and not the test's.
     program = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -38,7 +38,7 @@ def peak_mib_of_server(pid: int) -> float:
 
 @pytest.fixture
 def sparse(tmp_path: Path) -> Callable[[str], Path]:
-    """Make a file of the test's size, which takes no room before it is copied."""
+    """Make a file of the test's size, which needs no disk space before it is copied."""
 
     def make(name: str) -> Path:
         path = tmp_path / name
@@ -54,7 +54,7 @@ def test_a_large_model_is_fetched_put_and_got_with_little_memory(
     run_store: Callable, sparse: Callable[[str], Path], tmp_path: Path
 ):
     store = run_store(tmp_path, "--insecure-no-auth")
-    # The store also plays the source: a plain web server with a large file.
+    # The store is also the source: a plain web server with a large file.
     sparse("data/sources/m/rev/large.keras")
     sparse("work/bundle/model.onnx")
     write_manifest(tmp_path / "work/bundle")

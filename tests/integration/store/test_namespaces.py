@@ -90,7 +90,7 @@ async def test_both_teams_may_have_the_same_model_and_revision(
 
 
 def read_token(cluster, namespace: str) -> str:
-    """As serving pods have it."""
+    """A token as serving pods have it."""
     return cluster.token(namespace, "model", audience="keras-store-read")
 
 
@@ -118,7 +118,7 @@ async def test_a_read_only_token_cannot_read_bundles_of_another_team(
 
 
 def operator_token(cluster) -> str:
-    """Of the account that the store was started with as its reader."""
+    """A token of the account that is the reader of the store."""
     return cluster.token("keras-system", "operator")
 
 
@@ -212,7 +212,7 @@ async def test_a_request_without_a_token_has_no_access(store):
 
 
 async def test_a_token_that_was_signed_again_unchanged_is_valid(store, cluster, token_file: Environment):
-    """The tests of expired tokens prove nothing unless their making is right."""
+    """The tests of expired tokens depend on valid signatures."""
     async with bundle_store(store.url, token_file(signed_again(cluster))) as bundles:
         assert await bundles.manifest("team-a/m/none") is None
 
@@ -270,7 +270,7 @@ def get(url: str, token: str) -> int:
 
 
 def signed_again(cluster, **claims: int) -> str:
-    """A real token with other claims, signed with the API server's own key: time cannot be waited for in a test."""
+    """A real token with other claims, signed with the API server's key: a test cannot wait until a token expires."""
     head, body, _ = cluster.token("team-a").split(".")
     content = json.loads(base64.urlsafe_b64decode(body + "==")) | claims
     body = encoded(json.dumps(content).encode())

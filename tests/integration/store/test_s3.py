@@ -15,6 +15,7 @@ from store_bundles import content, make_bundle
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_api.resource import S3Options
+from keras_api.work_folder import WorkFolder
 from keras_server.download import download
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
@@ -70,7 +71,7 @@ async def test_a_model_is_fetched(s3, uploaded: str, tmp_path: Path):
         s3=options,
     )
     async with bundle_store(f"file://{tmp_path}/store", {}) as store:
-        await fetch(request, store, tmp_path / "work", s3.credentials, max_bytes=len(MODEL))
+        await fetch(request, store, WorkFolder(tmp_path / "work"), s3.credentials, max_bytes=len(MODEL))
     assert (tmp_path / "work/source/model.keras").read_bytes() == MODEL
 
 

@@ -53,7 +53,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 async def failure_of(deed) -> tuple[StepError, float]:
-    """How a step ends, and after how many seconds."""
+    """The error of a step, and its duration in seconds."""
     begin = time.monotonic()
     with pytest.raises(StepError) as caught:
         await deed

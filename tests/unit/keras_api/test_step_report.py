@@ -79,7 +79,7 @@ def test_a_model_with_a_long_summary_is_reported(model: ModelSummary):
     assert (kept.digest, kept.runtime, kept.parity) == (MODEL.digest, MODEL.runtime, MODEL.parity)
 
 
-def test_a_result_of_another_task_survives_its_report():
+def test_the_result_of_another_task_is_read_as_written():
     report = StepReport(step="inspect", revision="r", result={"lines": 7})
     assert decode_report(encode_report(report)) == report
 

@@ -1,4 +1,4 @@
-"""Real servers on loopback for the store's tests, and bundles to move."""
+"""Real servers on loopback, and bundles, for the tests of the store."""
 
 from __future__ import annotations
 

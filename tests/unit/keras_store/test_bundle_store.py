@@ -13,12 +13,12 @@ from keras_api.manifest import decode_manifest
 from keras_api.reasons import Reason
 from keras_operator.diagnosis.pods import READINESS_TIMEOUT_SECONDS
 from keras_store.atomic_file import TEMP_PREFIX
+from keras_store.bundles.embedded import EmbeddedStorage
 from keras_store.bundles.open import STORE_TIMEOUTS, bundle_store
 from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
 from keras_store.retry import MAX_TIMEOUTS
 from keras_store.storage.base import Timeouts
-from keras_store.storage.https import HttpStorage
 
 MakeBundle = Callable[..., Path]
 FILES = {"model.onnx": b"onnx" * 100_000, "golden.npz": b"", "saved/variables/data 00:é#?.bin": b"x"}
@@ -227,11 +227,27 @@ async def test_a_request_that_times_out_is_retried_once(serve: Callable[..., Awa
         await asyncio.sleep(60)
         return web.Response()
 
-    async with BundleStore(HttpStorage(await serve(never), timeouts=Timeouts(idle=0.1))) as store:
+    async with BundleStore(EmbeddedStorage(await serve(never), timeouts=Timeouts(idle=0.1))) as store:
         with pytest.raises(StepError, match=r"no data for 0\.1 s\): check the store, its volume") as caught:
             await store.manifest("ns/m/rev")
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     assert asked == ["/ns/m/rev/manifest.json"] * 2
+
+
+async def test_the_timeout_of_a_manifest_allows_the_store_to_check_its_files(
+    serve: Callable[..., Awaitable[str]], make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+):
+    async def slow_disk(request: web.Request) -> web.Response:
+        if request.method != "PUT":
+            return web.Response(status=404)
+        await request.read()
+        if request.path.endswith("/manifest.json"):
+            await asyncio.sleep(0.5)
+        return web.Response(status=201)
+
+    monkeypatch.setattr("keras_store.bundles.embedded._SLOWEST_DISK", 1 << 20)
+    async with BundleStore(EmbeddedStorage(await serve(slow_disk), timeouts=Timeouts(idle=0.2))) as store:
+        assert await store.put("ns/m/rev", make_bundle({"model.onnx": b"x" * (1 << 20)}))
 
 
 def test_a_store_that_does_not_answer_is_reported_within_a_minute():

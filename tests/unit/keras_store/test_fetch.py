@@ -16,6 +16,7 @@ from keras_api.manifest import SourceRecord, decode_manifest
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
 from keras_api.resource import Validation
+from keras_api.work_folder import WorkFolder
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
@@ -41,7 +42,7 @@ def request(uri: str, fingerprint: str = "etag", **more: object) -> PrepareReque
 
 async def run(wanted: PrepareRequest, work: Path, store: str = EMPTY_STORE, **more: object) -> None:
     async with bundle_store(store, {}) as bundles:
-        await fetch(wanted, bundles, work, {}, **{"max_bytes": 1 << 20, **more})  # type: ignore[arg-type]
+        await fetch(wanted, bundles, WorkFolder(work), {}, **{"max_bytes": 1 << 20, **more})  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: what a container says when it ends."""
+"""The command line: exit codes and termination messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MakeBundle = Callable[..., Path]
 
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the termination message goes."""
+    """Path of the termination message."""
     path = tmp_path / "termination-log"
     monkeypatch.setenv("TERMINATION_MESSAGE_PATH", str(path))
     return path
@@ -53,7 +53,7 @@ def fetching(of: str, work: Path = Path("/w")) -> list[str]:
 def test_fetch_put_and_get_work_together(report: Path, make_bundle: MakeBundle, tmp_path: Path, model: str):
     store, work = f"file://{tmp_path}/store", str(tmp_path / "work")
     assert main(["fetch", "--request", model, "--store", store, "--work", work, "--max-bytes", "1k"]) == 0
-    # How large the model is decides how much memory it takes to prepare.
+    # The memory of the prepare step depends on the size of the model.
     said = decode_report(report.read_bytes())
     assert (said.step, said.revision, said.fetched_bytes) == ("fetch", "rev", len(b"model"))
     report.unlink()
@@ -166,7 +166,7 @@ def test_a_store_that_stops_completes_uploads(tmp_path: Path, port: int):
 
 
 def test_files_have_ordinary_permissions(tmp_path: Path, make_bundle: MakeBundle):
-    """The serving container may run as another user than `get`: files keep the ordinary permissions."""
+    """The serving container may run as another user than `get`."""
     make_bundle({"model.onnx": b"onnx"}, folder="store/ns/m/rev")
     main(["get", "--path", "ns/m/rev", "--into", str(tmp_path / "b"), "--store", f"file://{tmp_path}/store"])
     umask = os.umask(0)

@@ -15,6 +15,7 @@ from keras_api.crd import custom_resource_definition
 from keras_api.pod_part import PodPart
 from keras_api.prepare_request import PrepareRequest
 from keras_api.reasons import Reason
+from keras_api.work_folder import WorkFolder
 from keras_store.bundles.open import bundle_store
 from keras_store.errors import StepError
 from keras_store.fetch import fetch
@@ -43,7 +44,7 @@ def content(monkeypatch: pytest.MonkeyPatch) -> bytes:
 async def _fetch(work: Path, found: str, credentials: dict[str, str]) -> int | None:
     request = PrepareRequest(namespace="ns", model="m", revision="rev", fingerprint=found, uri=URI)
     async with bundle_store("file:///nowhere/at/all", {}) as store:
-        return await fetch(request, store, work, credentials, max_bytes=1000)
+        return await fetch(request, store, WorkFolder(work), credentials, max_bytes=1000)
 
 
 async def test_a_file_of_a_new_scheme_has_a_fingerprint_and_is_fetched(content: bytes, tmp_path: Path):
