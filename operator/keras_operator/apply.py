@@ -16,7 +16,7 @@ from keras_operator.components.base import Config
 from keras_operator.decide.plan import Desired, Plan
 from keras_operator.kube.client import KubeClient
 from keras_operator.kube.drift import annotated, contains, managed_fields_hash
-from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_permission
 from keras_operator.kube.kinds import JOB, Key, Object, Ref
 from keras_operator.kube.metrics import Metrics
 from keras_operator.state.observed import Observed
@@ -136,8 +136,8 @@ class Applier:
         if error.status == HTTPStatus.NOT_FOUND and ref.kind in self._optional:
             self._cache.set_served(ref.kind, False)  # its CRD was removed a moment ago
             return None
-        if error.status == HTTPStatus.FORBIDDEN and (right := missing_right(error.message)):
-            return right
+        if error.status == HTTPStatus.FORBIDDEN and (permission := missing_permission(error.message)):
+            return permission
         if error.status == HTTPStatus.CONFLICT:
             # Another client changed it at the same moment, or it is being deleted: a retry observes the new state.
             raise UnavailableError(str(error))

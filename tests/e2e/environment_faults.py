@@ -1,4 +1,4 @@
-"""Faults in the environment of a model: quotas and limit ranges, a failing store, missing rights, evictions."""
+"""Faults in the environment of a model: quotas and limit ranges, a failing store, missing permissions, evictions."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ ROLLOUT_FAULTS = {
         "Unschedulable",
         ["didn't match Pod's node affinity/selector", "add or free a node"],
     ),
-    "rights that Pod Security rejects": Fault(
+    "privileges that Pod Security rejects": Fault(
         server(securityContext={"allowPrivilegeEscalation": True}),
         "PodRefused",
         ['violates PodSecurity "restricted', "allowPrivilegeEscalation", "change that rule or quota"],
@@ -464,7 +464,7 @@ def test_the_operator_survives_the_deletion_of_a_models_namespace(new_namespace,
     assert "internal error; retrying" not in log
 
 
-def test_a_missing_right_is_reported_and_used_once_granted(namespace, fault_address, bucket):
+def test_a_missing_permission_is_reported_and_used_once_granted(namespace, fault_address, bucket):
     model = Model("forbidden", namespace, bucket)
     source = fault_address("hangs")
     role = applied_form(json.loads(k8s.kubectl("get", "clusterrole", "keras-operator", "-o", "json")))
@@ -476,8 +476,8 @@ def test_a_missing_right_is_reported_and_used_once_granted(namespace, fault_addr
         apply_as_helm(reduced)
         model.apply(source)
         failure = model.wait_failure("Forbidden")
-        assert "the operator may not patch jobs.batch" in failure["message"] or (
-            "the operator may not create jobs.batch" in failure["message"]
+        assert "the operator has no permission to patch jobs.batch" in failure["message"] or (
+            "the operator has no permission to create jobs.batch" in failure["message"]
         )
     finally:
         apply_as_helm(role)

@@ -127,7 +127,7 @@ class Cache:
         if child.ref in children:
             children[child.ref] = replace(children[child.ref], body=None)
 
-    # Kinds that may be absent, and rights that may be missing
+    # Kinds that may be absent, and permissions that may be missing
 
     def serves(self, kind: Kind) -> bool:
         """Whether the cluster serves an optional kind."""
@@ -142,15 +142,15 @@ class Cache:
         (self._served.add if served else self._served.discard)(kind)
 
     def forbidden(self, key: Key) -> Mapping[Kind, ApplyError]:
-        """Kinds that the operator has no right to list or watch in the model's namespace, with the error."""
+        """Kinds that the operator has no permission to list or watch in the model's namespace, with the error."""
         return {kind: error for ((kind, where), _), error in self._forbidden.items() if where in (None, key.namespace)}
 
     def forbidden_scopes(self) -> Mapping[tuple[WatchScope, str], ApplyError]:
-        """All missing rights by scope and verb, with the error."""
+        """All missing permissions by scope and verb, with the error."""
         return self._forbidden
 
     def set_forbidden(self, scope: WatchScope, verb: str, error: ApplyError | None) -> bool:
-        """Record a missing right, or with None that the right is granted. Returns whether that is a change."""
+        """Record a missing permission, or with None that it is granted. Returns whether that is a change."""
         if error is None:
             return self._forbidden.pop((scope, verb), None) is not None
         changed = self._forbidden.get((scope, verb)) != error

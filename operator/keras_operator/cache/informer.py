@@ -16,7 +16,7 @@ from http import HTTPStatus
 from keras_api.reasons import Reason
 from keras_operator.cache.cache import Cache
 from keras_operator.kube.client import KubeClient
-from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_permission
 from keras_operator.kube.identity import MANAGED_SELECTOR
 from keras_operator.kube.kinds import KERAS_MODEL, POD, ChildKind, Key, Kind, Object, WatchScope
 from keras_operator.kube.watch import WatchError
@@ -142,9 +142,9 @@ class Informer:
             self._enqueue(key)
 
     def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
-        """Record a missing right; every model reports it."""
-        error = missing_right(message) or ApplyError(
-            Reason.FORBIDDEN, f"the operator may not {verb} {scope[0]}s: {message}"
+        """Record a missing permission; every model reports it."""
+        error = missing_permission(message) or ApplyError(
+            Reason.FORBIDDEN, f"the operator has no permission to {verb} {scope[0]}s: {message}"
         )
         if self._cache.set_forbidden(scope, verb, error):
             log.error("%s", error.message)
@@ -152,7 +152,7 @@ class Informer:
             self._is_due.set()  # the first listing may have waited for this scope only
 
     def on_allowed(self, scope: WatchScope, verb: str) -> None:
-        """Record that a right is granted."""
+        """Record that a permission is granted."""
         if self._cache.set_forbidden(scope, verb, None):
             self._enqueue_all(self._cache.models())
 
@@ -165,7 +165,7 @@ class Informer:
         return {scope for scope in self.scopes if scope[0] not in self._optional or scope[0] in self._served}
 
     def _forbidden(self) -> set[WatchScope]:
-        """Scopes to skip until the right is granted: all but that of the models."""
+        """Scopes to skip until the permission is granted: all but that of the models."""
         return {scope for scope, _ in self._cache.forbidden_scopes() if scope[0] != KERAS_MODEL}
 
     async def _try_to_list(self, scope: WatchScope) -> bool:

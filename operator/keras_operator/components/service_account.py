@@ -1,4 +1,4 @@
-"""The ServiceAccount of a model's pods: it has no rights; its tokens identify the namespace to the store."""
+"""The ServiceAccount of a model's pods: it has no permissions; its tokens identify the namespace to the store."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from keras_operator.state.conditions import find_condition, is_true
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.state import Retrying, Running
 
-# The end of an error with a child (a name conflict, a missing right) causes no event that the operator receives.
+# The end of an error with a child (a name conflict, a missing permission) causes no event that the operator receives.
 ERROR_SECONDS = 30.0
 # Some failures are visible only after a timeout: a pod that does not start, a server that does not become ready.
 PROGRESS_SECONDS = 10.0

@@ -115,7 +115,7 @@ def _apply_error(context: Context, config: Config) -> Failure | None:
     return _first_error(errors, context, config)
 
 
-def _missing_right(context: Context, config: Config) -> Failure | None:
+def _missing_permission(context: Context, config: Config) -> Failure | None:
     return _first_error(context.observed.forbidden.items(), context, config)
 
 
@@ -130,7 +130,7 @@ def _component_failure(context: Context, config: Config) -> Failure | None:
 
 READY_CHECKS: tuple[Callable[[Context, Config], Failure | None], ...] = (
     _apply_error,
-    _missing_right,
+    _missing_permission,
     _source_failure,
     _component_failure,
 )

@@ -21,7 +21,7 @@ from keras_operator.kube.client import KubeClient, message_of
 from keras_operator.kube.identity import MANAGED_SELECTOR, MANAGER
 from keras_operator.kube.kinds import KERAS_MODEL, Kind, Object, WatchScope
 
-# Interval of retries while a right is missing.
+# Interval of retries while a permission is missing.
 FORBIDDEN_SECONDS = 5.0
 # No object has this name: a listing with it is empty, and returns the current resourceVersion.
 MATCH_NOTHING = "metadata.name=."
@@ -41,10 +41,10 @@ class Listener(Protocol):
         """An object was created, changed or deleted."""
 
     def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
-        """The API server denies the right to list or watch."""
+        """The API server denies the permission to list or watch."""
 
     def on_allowed(self, scope: WatchScope, verb: str) -> None:
-        """The API server grants the right to list or watch."""
+        """The API server grants the permission to list or watch."""
 
 
 class Watch:
@@ -112,9 +112,9 @@ class Watch:
     async def _intercept(
         self, request: aiohttp.ClientRequest, proceed: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Answer kopf's listings with an empty list, and wait for rights that are missing.
+        """Answer kopf's listings with an empty list, and wait for permissions that are missing.
 
-        kopf stops when a right is missing; this operator reports the right on every model and continues.
+        kopf stops when a permission is missing; this operator reports the permission on every model and continues.
         """
         scope = self._scopes.get(request.url.path)
         if scope is None:

@@ -33,7 +33,7 @@ class Observed:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     """Events and log lines about objects that make no progress, by the object's uid."""
     forbidden: Mapping[Kind, ApplyError] = field(default_factory=dict)
-    """Kinds that the operator has no right to list or watch, with the error."""
+    """Kinds that the operator has no permission to list or watch, with the error."""
     served_kinds: frozenset[Kind] = frozenset()
     """The optional kinds that the cluster serves."""
     stored: ModelSummary | None = None

@@ -48,7 +48,7 @@ def own_kube(own_api: ApiServer) -> Kube:
 
 @pytest.fixture(scope="session")
 def kube(api_server: ApiServer) -> Kube:
-    """A client with all rights."""
+    """A client with all permissions."""
     return Kube(api_server.kubeconfig)
 
 

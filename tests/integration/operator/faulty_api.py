@@ -64,7 +64,7 @@ class InjectedFault:
 
 
 class FaultyApi:
-    """A reverse proxy on loopback: plain HTTP, with all rights."""
+    """A reverse proxy on loopback: plain HTTP, with all permissions."""
 
     def __init__(self, upstream: Path, kubeconfig: Path) -> None:
         """`upstream` is the API server's kubeconfig; the proxy's own is written to `kubeconfig`."""

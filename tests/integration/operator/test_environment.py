@@ -1,4 +1,4 @@
-"""The operator with a missing right, during an API outage, before its CRD exists, and at shutdown."""
+"""The operator with a missing permission, during an API outage, before its CRD exists, and at shutdown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _namespace(kube: Kube, name: str) -> str:
 
 @contextmanager
 def _without(kube: Kube, resource: str, verbs: set[str], namespace: str = "") -> Iterator[None]:
-    """The chart's rights except some verbs on a resource, which are granted when the context ends."""
+    """The chart's permissions except some verbs on a resource, which are granted when the context ends."""
     _namespace(kube, "keras-system")
     changed = []
     for obj in roles():
@@ -49,14 +49,14 @@ def _without(kube: Kube, resource: str, verbs: set[str], namespace: str = "") ->
 @pytest.mark.parametrize(
     ("resource", "verbs", "message_part"),
     [
-        ("services", {"create", "patch"}, "may not patch services:"),
-        ("pods", {"list", "watch"}, "may not list pods:"),
-        ("pods", {"watch"}, "may not watch pods:"),
-        ("deployments", {"list"}, "may not list deployments.apps:"),
+        ("services", {"create", "patch"}, "has no permission to patch services:"),
+        ("pods", {"list", "watch"}, "has no permission to list pods:"),
+        ("pods", {"watch"}, "has no permission to watch pods:"),
+        ("deployments", {"list"}, "has no permission to list deployments.apps:"),
     ],
     ids=["write", "list and watch", "watch", "list"],
 )
-def test_a_missing_right_is_reported_and_used_once_granted(
+def test_a_missing_permission_is_reported_and_used_once_granted(
     own_api: ApiServer,
     own_kube: Kube,
     source: FaultSource,

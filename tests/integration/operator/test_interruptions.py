@@ -27,7 +27,7 @@ def api_server(quiet_api_server: ApiServer) -> ApiServer:
 
 @pytest.fixture(scope="module")
 def kube(api_server: ApiServer) -> Kube:
-    """A client with all rights, which bypasses the faults."""
+    """A client with all permissions, which bypasses the faults."""
     return Kube(api_server.kubeconfig)
 
 

@@ -157,9 +157,9 @@ def test_an_applied_object_is_unmodified_even_if_the_watch_is_ahead_of_the_answe
     assert cache.is_unmodified(cache.children(KEY)[Ref(SERVICE, "digits")]) is True
 
 
-def test_a_missing_right_affects_only_its_namespace() -> None:
+def test_a_missing_permission_affects_only_its_namespace() -> None:
     cache = Cache(CHILD_KINDS)
-    error = ApplyError(Reason.FORBIDDEN, "no right to list")
+    error = ApplyError(Reason.FORBIDDEN, "no permission to list")
     assert cache.set_forbidden((POD, KEY.namespace), "list", error)
     assert cache.forbidden(KEY) == {POD: error}
     assert cache.forbidden(Key("elsewhere", "digits")) == {}

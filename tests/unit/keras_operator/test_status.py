@@ -309,19 +309,19 @@ def test_the_condition_monitoring_ready(status: KerasModelStatus, expected: tupl
     assert find_condition(status, ConditionType.MONITORING_READY) == expected
 
 
-def test_a_missing_right_is_reported_and_one_for_service_monitors_leaves_a_model_ready() -> None:
+def test_a_missing_permission_is_reported_and_one_for_service_monitors_leaves_a_model_ready() -> None:
     subject = model(PREPARED)
     observed = observed_state(subject, deployed(), pods=(NEW,), service_monitors=True)
     for kind, expected in ((POD, ("False", "Forbidden")), (SERVICE_MONITOR, ("True", "Serving"))):
-        without_right = replace(observed, forbidden={kind: ApplyError(Reason.FORBIDDEN, "no right to list")})
-        status = summarize(subject, without_right, decide(subject, without_right, CONFIG), {}, CONFIG)
+        without_permission = replace(observed, forbidden={kind: ApplyError(Reason.FORBIDDEN, "no permission to list")})
+        status = summarize(subject, without_permission, decide(subject, without_permission, CONFIG), {}, CONFIG)
         assert find_condition(status, ConditionType.READY) == expected
         monitoring = find_condition(status, ConditionType.MONITORING_READY)
         assert (monitoring == ("False", "Forbidden")) is (kind == SERVICE_MONITOR)
 
 
 def test_a_service_monitor_that_cannot_be_applied_leaves_a_model_ready() -> None:
-    errors = {Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.FORBIDDEN, "no right")}
+    errors = {Ref(SERVICE_MONITOR, "digits"): ApplyError(Reason.FORBIDDEN, "no permission")}
     status = status_of(deployed(), pods=(NEW,), status=PREPARED, errors=errors, service_monitors=True)
     assert find_condition(status, ConditionType.READY) == ("True", "Serving")
 

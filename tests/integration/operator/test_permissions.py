@@ -24,7 +24,7 @@ MANAGED = {"app.kubernetes.io/managed-by": None}
 CHILDREN = ("serviceaccounts", "services", "deployments", "servicemonitors")
 
 
-class Right(NamedTuple):
+class Permission(NamedTuple):
     group: str
     resource: str
     """Plural, with the subresource if there is one: ``pods/log``."""
@@ -34,9 +34,9 @@ class Right(NamedTuple):
 # Rights that are granted, and not used in this test, with the reason.
 NOT_EXERCISED = {
     # Some clusters require it of clients that create children that block their owner's deletion; it is no request.
-    Right("keras-operator.dev", "kerasmodels/finalizers", "update"),
+    Permission("keras-operator.dev", "kerasmodels/finalizers", "update"),
     # After a rejected status, to check whether the model exists: tests/integration/operator/test_interruptions.py.
-    Right("keras-operator.dev", "kerasmodels", "get"),
+    Permission("keras-operator.dev", "kerasmodels", "get"),
 }
 
 
@@ -51,25 +51,27 @@ class AuditedApiServer:
         flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self._log}"]
         self.server = ApiServer(folder / "api", controller_manager=True, flags=flags)
 
-    def used(self) -> set[Right]:
-        """The rights that were used. To apply an object that does not exist needs the right to create it, too."""
+    def used(self) -> set[Permission]:
+        """The permissions that were used. To apply an object that does not exist needs the verb create, too."""
         found = set()
-        for code, right in self._requests():
+        for code, permission in self._requests():
             if code != 403:
-                found |= {right, right._replace(verb="create")} if (right.verb, code) == ("patch", 201) else {right}
+                found.add(permission)
+                if (permission.verb, code) == ("patch", 201):
+                    found.add(permission._replace(verb="create"))
         return found
 
-    def denied(self) -> set[Right]:
-        """The rights of requests that were denied."""
-        return {right for code, right in self._requests() if code == 403}
+    def denied(self) -> set[Permission]:
+        """The permissions of requests that were denied."""
+        return {permission for code, permission in self._requests() if code == 403}
 
-    def _requests(self) -> Iterator[tuple[int, Right]]:
+    def _requests(self) -> Iterator[tuple[int, Permission]]:
         for line in self._log.read_text().splitlines():
             event = json.loads(line)
             about = event.get("objectRef", {})  # none: discovery, which every account may do
             if "resource" in about and "responseStatus" in event:
                 resource = "/".join(part for part in (about["resource"], about.get("subresource")) if part)
-                yield event["responseStatus"]["code"], Right(about.get("apiGroup", ""), resource, event["verb"])
+                yield event["responseStatus"]["code"], Permission(about.get("apiGroup", ""), resource, event["verb"])
 
 
 @pytest.fixture
@@ -85,15 +87,15 @@ def audited(tmp_path: Path) -> Iterator[AuditedApiServer]:
         yield audited
 
 
-def _granted(objects: Iterable[Object]) -> set[Right]:
-    """The rights in the roles that are bound to the operator's account."""
+def _granted(objects: Iterable[Object]) -> set[Permission]:
+    """The permissions in the roles that are bound to the operator's account."""
     bound = {
         (obj["roleRef"]["kind"], obj["roleRef"]["name"])
         for obj in objects
         if any(subject["name"] == ACCOUNT for subject in obj.get("subjects", []))
     }
     return {
-        Right(group, resource, verb)
+        Permission(group, resource, verb)
         for obj in objects
         if (obj["kind"], obj["metadata"]["name"]) in bound
         for rule in obj["rules"]
@@ -108,7 +110,7 @@ def _granted(objects: Iterable[Object]) -> set[Right]:
     [((), True), (("--set=watchNamespaces={team-a}",), False)],
     ids=["cluster-wide", "one namespace"],
 )
-def test_the_chart_grants_exactly_the_rights_that_the_operator_uses(
+def test_the_chart_grants_exactly_the_permissions_that_the_operator_uses(
     audited: AuditedApiServer, source: FaultSource, tmp_path: Path, options: tuple[str, ...], is_cluster_wide: bool
 ) -> None:
     kube = Kube(audited.server.kubeconfig)
@@ -155,7 +157,7 @@ def _exercise(model: ModelFixture, source: FaultSource, audited: AuditedApiServe
     model.wait_for_child("jobs", job)
     model.kube.patch("jobs", model.namespace, job, {"metadata": {"labels": MANAGED}})
     wait_until(lambda: _is_labelled(model.child("jobs", job)), "the label of the Job")
-    wait_until(lambda: Right("", "events", "list") in audited.used(), "a lookup of the stuck pod's Events")
+    wait_until(lambda: Permission("", "events", "list") in audited.used(), "a lookup of the stuck pod's Events")
     model.kubelet.complete_prepare("digits", second)
     (server,) = model.kubelet.server_pods("digits", revision=second)
     running = {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "ready": False, "restartCount": 0}
