@@ -32,7 +32,7 @@ def ready(status: str, reason: str) -> Object:
 PREPARING = ready("False", "Preparing")
 
 
-def seconds(
+def delay(
     before: Object | None,
     *,
     age: float = 1,
@@ -53,9 +53,9 @@ def seconds(
 
 
 def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
-    assert seconds(PREPARING) == FIRST_PODS_SECONDS - 1
-    assert seconds(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
-    assert seconds(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
+    assert delay(PREPARING) == FIRST_PODS_SECONDS - 1
+    assert delay(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
+    assert delay(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
     ],
 )
 def test_a_status_with_new_information_is_written_at_once(situation: dict[str, Any]) -> None:
-    assert seconds(**situation) is None
+    assert delay(**situation) is None
 
 
 def test_the_first_status_waits_for_the_answer_of_the_source() -> None:
-    def seconds_first(asked_ago: float | None, before: Object | None = None) -> float | None:
+    def first_delay(asked_ago: float | None, before: Object | None = None) -> float | None:
         subject = model(before)
         asked = None if asked_ago is None else NOW - timedelta(seconds=asked_ago)
         observed = observed_state(subject, resolution=replace(SourceResolution(), asked=asked))
@@ -98,7 +98,7 @@ def test_the_first_status_waits_for_the_answer_of_the_source() -> None:
             subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
         )
 
-    assert seconds_first(1) == FIRST_ANSWER_SECONDS - 1
-    assert seconds_first(FIRST_ANSWER_SECONDS) is None
-    assert seconds_first(None) is None
-    assert seconds_first(1, PREPARING) is None
+    assert first_delay(1) == FIRST_ANSWER_SECONDS - 1
+    assert first_delay(FIRST_ANSWER_SECONDS) is None
+    assert first_delay(None) is None
+    assert first_delay(1, PREPARING) is None
