@@ -1,1 +1,1 @@
-"""Control plane: watches KerasModels, decides what should exist, applies it, and reports what it saw."""
+"""Control plane: watches KerasModels, decides which objects should exist, applies them, and reports the result."""

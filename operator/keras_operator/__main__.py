@@ -35,7 +35,7 @@ from keras_operator.settings import Settings, SettingsError, read_settings
 from keras_operator.tasks import PREPARE, TASKS
 from keras_operator.tasks.base import Task
 
-# Connections besides those of the workers and the watches: leader election, discovery, listings, kopf's own watches.
+# Connections in addition to those of workers and watches: leader election, discovery, listings, kopf's own watches.
 OTHER_CONNECTIONS = 16
 
 # kopf logs a line for every event of every object, and a warning for the kinds that a cluster does not have.
@@ -56,7 +56,7 @@ def main() -> None:
     try:
         asyncio.run(run(settings))
     except ConfigException as error:
-        sys.exit(f"keras-operator: cannot reach the API server, neither a service account nor a kubeconfig: {error}")
+        sys.exit(f"keras-operator: cannot connect to the API server, no service account and no kubeconfig: {error}")
     except OSError as error:
         sys.exit(f"keras-operator: cannot listen on {settings.listen}: {error}")
 
@@ -114,9 +114,11 @@ async def run(
                         task.cancel()
             except* WatchError as errors:
                 for error in errors.exceptions:
-                    log.critical("a watch failed permanently, the process ends to start with a new listing: %s", error)
+                    log.critical(
+                        "a watch failed permanently, the process exits to list every object after a restart: %s", error
+                    )
                 logging.shutdown()
-                # At once: kopf's tasks cannot be cancelled while they wait for another login.
+                # Exit at once: kopf's tasks cannot be cancelled while they wait for another login.
                 os._exit(1)
 
 
@@ -138,7 +140,7 @@ async def work(
     election: LeaderElection | NoLeaderElection,
     metrics: Metrics,
 ) -> None:
-    """Reconcile models from the queue, for ever, while this operator is the leader; retry after errors."""
+    """Reconcile models from the queue while this operator is the leader, and retry after errors. Never returns."""
     await informer.synced.wait()
     while True:
         await election.wait_until_leader()
@@ -153,8 +155,8 @@ async def work(
             queue.done(key, 0)
         except (UnavailableError, ApiError) as error:
             result = "error"
-            asked = error.retry_after if isinstance(error, UnavailableError) else None
-            log.warning("%s: %s; retrying in %.1f s", key, error, queue.requeue(key, asked))
+            retry_after = error.retry_after if isinstance(error, UnavailableError) else None
+            log.warning("%s: %s; retrying in %.1f s", key, error, queue.requeue(key, retry_after))
         except Exception:
             result = "error"
             log.exception("%s: internal error; retrying in %.1f s", key, queue.requeue(key))

@@ -16,7 +16,7 @@ from keras_operator.components.base import Config
 from keras_operator.decide.plan import Desired, Plan
 from keras_operator.kube.client import KubeClient
 from keras_operator.kube.drift import annotated, contains, managed_fields_hash
-from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_permission
 from keras_operator.kube.kinds import JOB, Key, Object, Ref
 from keras_operator.kube.metrics import Metrics
 from keras_operator.state.observed import Observed
@@ -32,7 +32,7 @@ class Applier:
         self._metrics = metrics
 
     async def apply(self, model: KerasModel, plan: Plan, observed: Observed) -> Mapping[Ref, ApplyError]:
-        """Apply a plan. An error with one child is returned, and does not keep the others from being applied.
+        """Apply a plan. An error with one child is returned; the other children are applied nevertheless.
 
         Raises:
             UnavailableError: the API server does not answer.
@@ -67,9 +67,9 @@ class Applier:
             live = await self._client.get(ref.kind, model.metadata.namespace, ref.name)
             return None if live is None else _conflict(ref, live)
         if child.deleting:
-            return None  # its end is an event, which leads to a new one
+            return None  # the event of its deletion enqueues the model, which creates it again
         if ref.kind == JOB:
-            # A Job is immutable: the finished one must go before the next attempt.
+            # A Job is immutable: the finished one must be deleted before the next attempt.
             await self._client.delete(ref.kind, model.metadata.namespace, ref.name, child.uid)
             await self._patch(ref, rendered, "changed")
             return None
@@ -136,10 +136,10 @@ class Applier:
         if error.status == HTTPStatus.NOT_FOUND and ref.kind in self._optional:
             self._cache.set_served(ref.kind, False)  # its CRD was removed a moment ago
             return None
-        if error.status == HTTPStatus.FORBIDDEN and (right := missing_right(error.message)):
-            return right
+        if error.status == HTTPStatus.FORBIDDEN and (permission := missing_permission(error.message)):
+            return permission
         if error.status == HTTPStatus.CONFLICT:
-            # Another client changed it at the same moment, or it is being deleted: the next reconcile sees that.
+            # Another client changed it at the same moment, or it is being deleted: a retry observes the new state.
             raise UnavailableError(str(error))
         return ApplyError(Reason.APPLY_FAILED, f"{ref}: {error.message or error}")
 

@@ -18,7 +18,7 @@ async def endpoints(address: str, metrics: Metrics, missing: Callable[[], str]) 
     Args:
         address: ``host:port`` to listen on.
         metrics: the content of /metrics.
-        missing: what the operator still waits for, as /readyz reports it; empty when it is ready.
+        missing: what the operator waits for, as /readyz reports it; empty when it is ready.
     """
 
     async def healthz(_: web.Request) -> web.Response:

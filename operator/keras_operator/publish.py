@@ -49,7 +49,7 @@ class StatusWriter:
         except ApiError as error:
             if not await self._is_gone(key, model.metadata.uid, error):
                 raise
-            log.info("%s: the status is not written, since the model does not exist any more: %s", key, error)
+            log.info("%s: the status is not written, because the model no longer exists: %s", key, error)
             return
         self._metrics.status_written()
         self._cache.update(KERAS_MODEL, live)
@@ -57,11 +57,11 @@ class StatusWriter:
             try:
                 await self._client.create_event(event)
             except (ApiError, UnavailableError) as error:
-                # An Event is an addition: the status says the same.
+                # An Event only repeats what the status contains.
                 log.warning("%s: the Event cannot be created: %s", key, error)
 
     async def _is_gone(self, key: Key, uid: str, error: ApiError) -> bool:
-        """Whether a status was rejected because the model does not exist any more, and not for its content."""
+        """Whether a status was rejected because the model no longer exists, and not for its content."""
         if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             return error.status == HTTPStatus.NOT_FOUND
         live = await self._client.get(KERAS_MODEL, key.namespace, key.name)

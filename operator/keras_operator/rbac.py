@@ -1,4 +1,4 @@
-"""The rights that the operator needs, as rules of a Role or ClusterRole. `make generate` writes them into the chart."""
+"""The operator's permissions, as rules of a Role or ClusterRole. `make generate` writes them into the chart."""
 
 from __future__ import annotations
 

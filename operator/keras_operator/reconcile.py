@@ -1,4 +1,4 @@
-"""The reconciler: observe, decide, apply, publish. All requests are behind its ports; it has no other state."""
+"""The reconciler: observe, decide, apply, publish. It makes requests only through its ports, and keeps no state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lookup(Protocol):
     """Remembers answers about models."""
 
     def forget(self, key: Key) -> None:
-        """Forget everything about a model that does not exist any more."""
+        """Forget everything about a model that no longer exists."""
 
 
 class Sources(Lookup, Protocol):
@@ -38,14 +38,14 @@ class Sources(Lookup, Protocol):
         """The last answer of the model's source."""
 
     def invalidate(self, key: Key) -> None:
-        """Ask the source again: a step found another file than the last answer says."""
+        """Poll the source again: a step found a different file than the last answer describes."""
 
 
 class Bundles(Lookup, Protocol):
     """Bundles in the store; see `keras_operator.lookups.bundle_lookup`."""
 
     async def get(self, model: KerasModel, observed: Observed) -> ModelSummary | None:
-        """The desired revision's model, if only the store can say that it is prepared, and does."""
+        """The model of the desired revision, if its bundle is known only from the store."""
 
 
 class Diagnostics(Lookup, Protocol):
@@ -55,7 +55,7 @@ class Diagnostics(Lookup, Protocol):
         """Evidence about objects that make no progress, by uid."""
 
     def due(self, model: KerasModel, observed: Observed) -> float | None:
-        """Seconds until there is something to look up."""
+        """Seconds until the next lookup; None when there is nothing to look up."""
 
 
 class Children(Protocol):
@@ -74,7 +74,7 @@ class Statuses(Protocol):
 
 @dataclass
 class Reconciler:
-    """Reconciles one model at a time; everything that it needs is passed to it."""
+    """Reconciles one model at a time; its dependencies are passed to it."""
 
     config: Config
     cache: Cache
@@ -115,7 +115,7 @@ class Reconciler:
         if failure is not None and failure.reason == Reason.SOURCE_CHANGED:
             self.sources.invalidate(key)
         errors = await self.children.apply(model, plan, observed)
-        observed = await self._observe(model, resolution)  # with the changes of applying, and the same source version
+        observed = await self._observe(model, resolution)  # after applying, for the same version of the source
         status = summarize(model, observed, plan, errors, self.config)
         if (seconds := debounce_seconds(model, observed, status)) is not None:
             return seconds

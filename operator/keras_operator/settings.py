@@ -64,7 +64,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """Settings from environment variables.
 
     Raises:
-        SettingsError: naming the variable, what is wrong with it, and what it should look like.
+        SettingsError: naming the variable, the error, and an example of a valid value.
     """
     values: dict[str, Any] = {}
     for name, (convert, example) in _FORMATS.items():

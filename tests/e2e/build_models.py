@@ -1,5 +1,5 @@
-"""Models for the e2e tests beside the digits: the digits again as a new file, one that only TensorFlow runs, one with a
-layer of its own, and one that must be refused."""
+"""Further models for the e2e tests: the digits model as another file, a model that only TensorFlow runs, one with a
+custom layer, and one that must be rejected."""
 
 import os
 import sys

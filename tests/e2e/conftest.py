@@ -1,6 +1,6 @@
-"""What the e2e tests share: a namespace, a bucket, model files, and the explanation of a failure.
+"""Fixtures of the e2e tests: namespaces, a bucket, model files, and the cluster's state in the report of a failure.
 
-`make test-e2e` starts the cluster, pushes the images, installs the add-ons and the chart; then pytest runs this.
+`make test-e2e` starts the cluster, pushes the images, and installs the add-ons and the chart; then it runs pytest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from status_assertions import namespaces_of, pytest_runtest_makereport  # noqa: 
 
 @pytest.fixture(scope="module")
 def new_namespace(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """Makes namespaces that admit only pods of the restricted Pod Security standard."""
+    """Creates namespaces that enforce the restricted Pod Security Standard."""
     names = namespaces_of(request.node)
 
     def make() -> str:
@@ -40,13 +40,13 @@ def new_namespace(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]
 
 @pytest.fixture(scope="module")
 def namespace(new_namespace: Callable[[], str]) -> str:
-    """A namespace of the module's own."""
+    """A new namespace for the module."""
     return new_namespace()
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with digits.keras and digits-test.csv (the example's), and what build_models.py makes."""
+    """A folder with digits.keras and digits-test.csv of the example, and the models of build_models.py."""
     folder = tmp_path_factory.mktemp("models")
     for script in (ROOT / "examples/digits/train.py", Path(__file__).parent / "build_models.py"):
         subprocess.run([sys.executable, script, folder], check=True, capture_output=True, text=True, timeout=280)
@@ -62,7 +62,7 @@ def bucket() -> Iterator[S3Store]:
 
 @pytest.fixture
 def model(namespace: str, bucket: S3Store) -> Iterator[Model]:
-    """A KerasModel of the test's own, not applied yet; deleted afterwards."""
+    """A KerasModel for the test, not applied yet; deleted after the test."""
     k8s.apply(s3.reader_secret(), namespace=namespace)
     subject = Model(f"km-{uuid.uuid4().hex[:6]}", namespace, bucket)
     yield subject

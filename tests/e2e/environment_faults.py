@@ -1,4 +1,4 @@
-"""What goes wrong around a model: rules that refuse pods, a store that fails, rights that are missing, an eviction."""
+"""Faults in the environment of a model: quotas and limit ranges, a failing store, missing permissions, evictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def limit_range(**limits: dict[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
-    """A quota or limit range, for as long as the context lasts."""
+    """A quota or limit range exists while the context lasts."""
     k8s.apply(obj, namespace=namespace)
     try:
         yield
@@ -34,8 +34,8 @@ def rule(obj: dict[str, Any], namespace: str) -> Iterator[None]:
 
 
 @contextmanager
-def store_down() -> Iterator[None]:
-    """The store has no pod."""
+def stopped_store() -> Iterator[None]:
+    """The store has no pod while the context lasts."""
     k8s.kubectl("scale", "deployment", "keras-store", "-n", SYSTEM, "--replicas=0")
     try:
         yield
@@ -45,40 +45,40 @@ def store_down() -> Iterator[None]:
 
 
 @contextmanager
-def store_silent(image: str) -> Iterator[None]:
-    """The store's Service leads to a pod that takes connections, and never answers."""
+def unresponsive_store(image: str) -> Iterator[None]:
+    """The store's Service routes to a pod that accepts connections, and never answers."""
     service = k8s.get("service", "keras-store", SYSTEM)
     assert service
     own = service["spec"]["selector"]
     run_fault_source(SYSTEM, image)
-    lead_store_to({**dict.fromkeys(own), "app": "strange-source"})
+    route_store_to({**dict.fromkeys(own), "app": "fault-source"})
     try:
         yield
     finally:
-        lead_store_to({**own, "app": None})
-        k8s.kubectl("delete", "pod,service", "strange-source", "-n", SYSTEM)
+        route_store_to({**own, "app": None})
+        k8s.kubectl("delete", "pod,service", "fault-source", "-n", SYSTEM)
 
 
-def lead_store_to(selector: dict[str, Any]) -> None:
+def route_store_to(selector: dict[str, Any]) -> None:
     patch = json.dumps({"spec": {"selector": selector}})
     k8s.kubectl("patch", "service", "keras-store", "-n", SYSTEM, "-p", patch)
 
 
 @contextmanager
-def store_without_room() -> Iterator[None]:
-    """The store has a volume that is too little for anything, and its own again afterwards."""
+def full_store() -> Iterator[None]:
+    """The store has a volume that is too small for a bundle while the context lasts."""
     deployment = k8s.get("deployment", "keras-store", SYSTEM)
     assert deployment
     own = next(each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "data")
-    little = {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
-    mount_in_store({**dict.fromkeys(own), **little})
+    small = {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
+    set_store_volume({**dict.fromkeys(own), **small})
     try:
         yield
     finally:
-        mount_in_store({**dict.fromkeys(little), **own})
+        set_store_volume({**dict.fromkeys(small), **own})
 
 
-def mount_in_store(volume: dict[str, Any]) -> None:
+def set_store_volume(volume: dict[str, Any]) -> None:
     patch = json.dumps({"spec": {"template": {"spec": {"volumes": [volume]}}}})
     k8s.kubectl("patch", "deployment", "keras-store", "-n", SYSTEM, "--type=strategic", "-p", patch)
     k8s.kubectl("rollout", "status", "deployment/keras-store", "-n", SYSTEM, "--timeout=60s")
@@ -87,18 +87,18 @@ def mount_in_store(volume: dict[str, Any]) -> None:
 def unbound_claim(name: str) -> dict[str, Any]:
     """A claim of a class that no provisioner serves."""
     resources = {"requests": {"storage": "1Mi"}}
-    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "nobody", "resources": resources}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "without-provisioner", "resources": resources}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
 
 def foreign_service(name: str) -> dict[str, Any]:
-    spec = {"selector": {"app": "somebody-elses"}, "ports": [{"port": 9999}]}
+    spec = {"selector": {"app": "another-app"}, "ports": [{"port": 9999}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
 @contextmanager
 def labelled(namespace: str, key: str, value: str) -> Iterator[None]:
-    """A namespace has a label for as long as the context lasts."""
+    """A namespace has a label while the context lasts."""
     k8s.kubectl("label", "namespace", namespace, f"{key}={value}")
     try:
         yield
@@ -106,9 +106,9 @@ def labelled(namespace: str, key: str, value: str) -> Iterator[None]:
         k8s.kubectl("label", "namespace", namespace, f"{key}-")
 
 
-def little_memory_for_prepare() -> list[dict[str, Any]]:
-    """A policy: a namespace labelled `little-memory: for-prepare` gives the container `prepare` 24 MiB."""
-    name = "little-memory-for-prepare"
+def prepare_memory_policy() -> list[dict[str, Any]]:
+    """A policy: in namespaces labelled `prepare-memory: low`, the container `prepare` has a limit of 24 MiB."""
+    name = "low-prepare-memory"
     mutations = [
         {"op": "replace", "path": f"/spec/initContainers/1/resources/{kind}/memory", "value": "24Mi"}
         for kind in ("limits", "requests")
@@ -127,7 +127,7 @@ def little_memory_for_prepare() -> list[dict[str, Any]]:
         "metadata": {"name": name},
         "spec": {
             "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"little-memory": "for-prepare"}},
+                "namespaceSelector": {"matchLabels": {"prepare-memory": "low"}},
                 "objectSelector": {"matchLabels": {"app.kubernetes.io/component": "prepare"}},
                 "resourceRules": [
                     {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
@@ -147,20 +147,20 @@ def little_memory_for_prepare() -> list[dict[str, Any]]:
     return [policy, binding]
 
 
-def as_applied(role: dict[str, Any]) -> dict[str, Any]:
-    """What the chart says of a role, without what the API server adds."""
+def applied_form(role: dict[str, Any]) -> dict[str, Any]:
+    """A role as the chart contains it, without the fields that the API server adds."""
     metadata = {key: role["metadata"][key] for key in ("name", "labels", "annotations")}
     return {**{key: role[key] for key in ("apiVersion", "kind", "rules")}, "metadata": metadata}
 
 
 def apply_as_helm(obj: dict[str, Any]) -> None:
-    """Under another name the next `helm upgrade` would find a conflict."""
+    """Apply an object as helm's field manager; another one would cause a conflict in the next `helm upgrade`."""
     options = ("--server-side", "--force-conflicts", "--field-manager=helm")
     k8s.kubectl("apply", *options, "-f", "-", stdin=json.dumps(obj))
 
 
 def evict(pod: str, namespace: str) -> None:
-    """What `kubectl drain` does."""
+    """Evict a pod, as `kubectl drain` does."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
     k8s.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))

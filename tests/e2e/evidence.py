@@ -1,4 +1,4 @@
-"""What the cluster shows of a model: its prepare Job and pods, events, and how soon trouble was told."""
+"""A model's objects on the cluster: its prepare Job, pods and Events, and the delay until a failure is reported."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import kubectl as k8s
 from environment_faults import SYSTEM
 from keras_models import Model, condition, until
 
-# A server may take this long to warm up before its being unready is trouble.
+# A server that is not ready for longer than this has failed.
 UNREADY_SECONDS = 30
 
 
-def wanted_revision(model: Model) -> str:
-    """The revision that the present spec asks for in place of the one that is served, once the source has told it."""
+def desired_revision(model: Model) -> str:
+    """The desired revision of the present spec, once it is known and differs from the one that is served."""
     found: list[str] = []
 
-    def told() -> bool:
+    def is_known() -> bool:
         resource = model.resource
         revision = resource.get("status", {}).get("desiredRevision", "")
         if condition(resource, "Ready") and revision not in ("", resource["status"].get("servingRevision", "")):
             found.append(revision)
         return bool(found)
 
-    until(told, f"the revision of {model.name} is known")
+    until(is_known, f"the revision of {model.name} is known")
     return found[0]
 
 
-def of_wanted_revision(model: Model, kind: str) -> list[dict[str, Any]]:
+def of_desired_revision(model: Model, kind: str) -> list[dict[str, Any]]:
     labels = {
         "keras-operator.dev/model": model.name,
-        "keras-operator.dev/revision": wanted_revision(model),
+        "keras-operator.dev/revision": desired_revision(model),
         "app.kubernetes.io/component": "prepare",
     }
     return k8s.get_list(kind, model.namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
 
 
 def prepare_jobs(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "job")
+    return of_desired_revision(model, "job")
 
 
 def prepare_pods(model: Model) -> list[dict[str, Any]]:
-    return of_wanted_revision(model, "pod")
+    return of_desired_revision(model, "pod")
 
 
 def is_failed(job: dict[str, Any]) -> bool:
@@ -56,23 +56,23 @@ def attempt(model: Model) -> int:
     return int(jobs[0]["metadata"]["annotations"]["keras-operator.dev/attempt"]) if jobs else 0
 
 
-def fetching(model: Model) -> str:
-    """The name of the prepare pod, once its container `fetch` runs."""
+def fetching_pod(model: Model) -> str:
+    """The name of the prepare pod, once its container `fetch` is running."""
     found: list[str] = []
 
-    def runs() -> bool:
+    def is_running() -> bool:
         for pod in prepare_pods(model):
             states = [each["state"] for each in pod["status"].get("initContainerStatuses", [])]
             if states and "running" in states[0] and "deletionTimestamp" not in pod["metadata"]:
                 found.append(pod["metadata"]["name"])
         return bool(found)
 
-    until(runs, f"{model.name} is being fetched", timeout=90)
+    until(is_running, f"{model.name} is being fetched", timeout=90)
     return found[0]
 
 
-def staying_server(model: Model) -> str:
-    """The name of a serving pod, but none that an earlier change still ends."""
+def remaining_server(model: Model) -> str:
+    """The name of a serving pod that is not being deleted."""
     pods = k8s.get_list("pod", model.namespace, model.status["selector"])
     return next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
@@ -88,7 +88,7 @@ def restarts(pod: dict[str, Any]) -> int:
 
 
 def warnings(model: Model) -> list[dict[str, Any]]:
-    """Warning events about a KerasModel, the oldest first."""
+    """Warning Events about a KerasModel, the oldest first."""
     events = k8s.get_list("event", model.namespace)
     about = [
         each
@@ -101,19 +101,19 @@ def warnings(model: Model) -> list[dict[str, Any]]:
 
 
 def uids(namespace: str) -> set[str]:
-    """Pods and events that are there now."""
+    """The uids of all pods and Events in a namespace."""
     return {obj["metadata"]["uid"] for kind in ("pod", "event") for obj in k8s.get_list(kind, namespace)}
 
 
-def seconds_to_tell(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
-    """From the first sign of trouble in the cluster to its being on the KerasModel, by the API's own clock."""
-    signs = list(signs_of_trouble(model, before))
-    assert signs, "nothing in the cluster tells of trouble"
-    return (datetime.fromisoformat(failure["time"]) - min(signs)).total_seconds()
+def seconds_until_reported(model: Model, failure: dict[str, Any], before: set[str] = frozenset()) -> float:
+    """Seconds from the first symptom in the cluster to the report in status, by the timestamps of the API."""
+    times = list(symptoms(model, before))
+    assert times, "no symptom in the cluster"
+    return (datetime.fromisoformat(failure["time"]) - min(times)).total_seconds()
 
 
-def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
-    """When something new became visible: a container that ended badly, a warning, a server unready for too long."""
+def symptoms(model: Model, before: set[str]) -> Iterator[datetime]:
+    """The times of new symptoms: a container that failed, a warning Event, a server that is not ready for too long."""
     for pod in k8s.get_list("pod", model.namespace, f"keras-operator.dev/model={model.name}"):
         if pod["metadata"]["uid"] in before:
             continue
@@ -121,18 +121,18 @@ def signs_of_trouble(model: Model, before: set[str]) -> Iterator[datetime]:
         for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
             for state in (container["state"], container["lastState"]):
                 ended = state.get("terminated", {})
-                # Of a container that it found gone, as after an eviction, the kubelet does not know the time.
+                # The kubelet does not know when a container ended that no longer exists, as after an eviction.
                 if ended.get("exitCode") and ended.get("finishedAt"):
                     yield datetime.fromisoformat(ended["finishedAt"])
             if "running" in container["state"] and not container["ready"]:
                 since = datetime.fromisoformat(container["state"]["running"]["startedAt"])
                 yield since + timedelta(seconds=UNREADY_SECONDS)
-    placed = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
+    scheduled = {pod["metadata"]["name"] for pod in k8s.get_list("pod", model.namespace) if pod["spec"].get("nodeName")}
     for event in k8s.get_list("event", model.namespace):
         about = event["involvedObject"]
-        if event["reason"] == "FailedScheduling" and about["name"] in placed:
-            continue  # it had to wait, which is over
-        # Probes fail while a server starts; they mean nothing yet.
+        if event["reason"] == "FailedScheduling" and about["name"] in scheduled:
+            continue  # the pod is scheduled by now
+        # Probes that fail while a server starts are no symptom.
         if event["metadata"]["uid"] in before or event["type"] != "Warning" or event["reason"] == "Unhealthy":
             continue
         if about["kind"] != "KerasModel" and about["name"].startswith(model.name):

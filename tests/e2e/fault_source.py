@@ -1,4 +1,4 @@
-"""A server inside of the cluster that answers strangely: not at all, or with files that never end, or that flood."""
+"""A server in the cluster that injects faults: no response, a file that never ends, or a large file that never ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import kubectl as k8s
 PROGRAM = """
 import http.server, threading
 
-class Strange(http.server.BaseHTTPRequestHandler):
+class FaultHandler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         if not self.path.startswith(("/hangs/", "/floods/")):
             threading.Event().wait()
@@ -23,25 +23,25 @@ class Strange(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes(1 << 20))
         threading.Event().wait()
 
-http.server.ThreadingHTTPServer(("", 8080), Strange).serve_forever()
+http.server.ThreadingHTTPServer(("", 8080), FaultHandler).serve_forever()
 """
 
 
 def run_fault_source(namespace: str, image: str) -> None:
-    """Serve it as http://strange-source.NAMESPACE.svc:8080.
+    """Run it as http://fault-source.NAMESPACE.svc:8080.
 
-    Of /hangs/* nothing comes but the headers, of /floods/* 48 MiB of 64; nothing else is answered.
+    It returns only the headers of /hangs/*, and 48 MiB of 64 of /floods/*; it does not answer other requests.
 
     Args:
-        namespace: where.
-        image: one that has Python.
+        namespace: its namespace.
+        image: an image with Python.
     """
-    labels = {"app": "strange-source"}
+    labels = {"app": "fault-source"}
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "strange-source", "labels": labels},
+        "metadata": {"name": "fault-source", "labels": labels},
         "spec": {
             "securityContext": {
                 "runAsNonRoot": True,
@@ -62,6 +62,6 @@ def run_fault_source(namespace: str, image: str) -> None:
         },
     }
     spec = {"selector": labels, "ports": [{"port": 8080}]}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "strange-source"}, "spec": spec}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "fault-source"}, "spec": spec}
     k8s.apply(pod, service, namespace=namespace)
-    k8s.kubectl("wait", "pod/strange-source", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+    k8s.kubectl("wait", "pod/fault-source", "-n", namespace, "--for=condition=Ready", "--timeout=60s")

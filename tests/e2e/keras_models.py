@@ -1,4 +1,4 @@
-"""A KerasModel on the cluster, as a test handles it: apply, wait, ask, delete."""
+"""A KerasModel on the cluster: apply, wait, predict, delete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ S3_ENDPOINT = "http://s3.s3.svc:7070"
 
 
 class Model:
-    """One KerasModel and the file it is made from."""
+    """One KerasModel and its model file."""
 
     def __init__(self, name: str, namespace: str, bucket: S3Store) -> None:
         self.name = name
@@ -27,12 +27,12 @@ class Model:
         self._bucket = bucket
 
     def upload(self, file: Path | bytes, name: str = "model.keras") -> str:
-        """Put a file, or bytes as one, into the model's folder of the bucket; gives its address."""
+        """Upload a file, or bytes, to the model's folder in the bucket. Returns its address."""
         self._bucket.put(f"{self.namespace}/{self.name}/{name}", file)
         return self.address(name)
 
     def address(self, name: str = "model.keras") -> str:
-        """Where `upload` puts a file of that name."""
+        """The address of a file of that name after `upload`."""
         return f"s3://models/{self.namespace}/{self.name}/{name}"
 
     def apply(self, uri: str, *, source: Mapping[str, Any] | None = None, **spec: Any) -> None:
@@ -52,28 +52,28 @@ class Model:
         )
 
     def delete(self) -> None:
-        """Delete the resource and wait until it is gone."""
+        """Delete the resource, and wait until it no longer exists."""
         k8s.kubectl("delete", "kerasmodel", self.name, "-n", self.namespace, "--ignore-not-found", "--timeout=60s")
 
     @property
     def resource(self) -> dict[str, Any]:
-        """The resource as it is now."""
+        """The present resource."""
         return k8s.get("kerasmodel", self.name, self.namespace) or {}
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status as it is now."""
+        """The present status."""
         return self.resource.get("status", {})
 
     def condition(self, kind: str) -> dict[str, Any]:
-        """A condition that speaks of the current generation, or {}."""
+        """A condition about the present generation, or {}."""
         return condition(self.resource, kind)
 
     def wait_ready(self, timeout: float = 180) -> dict[str, Any]:
-        """Wait for Ready, and give the status.
+        """Wait for Ready. Returns the status.
 
         Raises:
-            AssertionError: when it stalls first, or is not Ready in time.
+            AssertionError: it is stalled before, or not Ready in time.
         """
 
         def ready() -> bool:
@@ -85,36 +85,36 @@ class Model:
         return self.status
 
     def wait_reason(self, kind: str, reason: str, timeout: float = 180) -> dict[str, Any]:
-        """Wait until a condition has a reason, and give the condition."""
+        """Wait until a condition has a reason. Returns the condition."""
         until(lambda: self.condition(kind).get("reason") == reason, f"{kind} has the reason {reason}", timeout)
         return self.condition(kind)
 
     def wait_failure(self, reason: str, kind: str = "Ready", timeout: float = 120) -> dict[str, Any]:
-        """Wait until a condition has a reason; gives `status.lastFailure` of that very moment.
+        """Wait until a condition has a reason. Returns `status.lastFailure` of the same moment.
 
         Raises:
-            AssertionError: when it has not in time, or is said to be Ready meanwhile, or the failure is another one.
+            AssertionError: it has not in time, or the model is Ready meanwhile, or lastFailure is another failure.
         """
         deadline = time.monotonic() + timeout
         while True:
             resource = self.resource
-            said = condition(resource, kind)
-            if said.get("reason") == reason:
+            found = condition(resource, kind)
+            if found.get("reason") == reason:
                 failure: dict[str, Any] = resource["status"]["lastFailure"]
-                assert (failure["reason"], failure["message"]) == (reason, said["message"])
+                assert (failure["reason"], failure["message"]) == (reason, found["message"])
                 return failure
             ready = condition(resource, "Ready")
-            assert ready.get("status") != "True", f"Ready, though what the spec asks for is not served: {ready}"
+            assert ready.get("status") != "True", f"Ready, although the spec is not rolled out: {ready}"
             assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {kind} for {reason}, but {ready}"
             time.sleep(0.3)
 
     def forward(self) -> AbstractContextManager[str]:
-        """The Service's address on this machine for as long as the context lasts."""
+        """The address of the Service on this machine while the context lasts."""
         return k8s.port_forward(f"service/{self.name}", self.namespace, 8080)
 
     @contextmanager
     def node_port(self) -> Iterator[str]:
-        """An address on this machine that leads to whatever pods are ready, as the Service inside the cluster does."""
+        """An address on this machine that routes to all ready pods, as the Service in the cluster does."""
         name = f"{self.name}-outside"
         selector = dict(term.split("=") for term in self.status["selector"].split(","))
         spec = {"type": "NodePort", "selector": selector, "ports": [{"port": 8080, "targetPort": "http"}]}
@@ -130,21 +130,21 @@ class Model:
             k8s.kubectl("delete", "service", name, "-n", self.namespace)
 
     def predict(self, url: str, instances: Any) -> Any:
-        """Ask by TensorFlow Serving's REST API."""
+        """Predict with the REST API of TensorFlow Serving."""
         return post(f"{url}/v1/models/{self.name}:predict", {"instances": instances})["predictions"]
 
 
 class Client:
-    """Asks a model all the while, from a thread of its own, and counts what failed."""
+    """Sends requests to a model from a separate thread all the time, and records failures."""
 
     def __init__(self, model: Model, url: str, instances: Any, pause: float = 0.02) -> None:
         self.answers = 0
         self.failures: list[str] = []
         self._pause = pause
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask, args=(model, url, instances))
+        self._thread = threading.Thread(target=self._send_requests, args=(model, url, instances))
 
-    def _ask(self, model: Model, url: str, instances: Any) -> None:
+    def _send_requests(self, model: Model, url: str, instances: Any) -> None:
         while not self._stop.is_set():
             try:
                 model.predict(url, instances)
@@ -163,7 +163,7 @@ class Client:
 
 
 def condition(resource: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A resource's condition that speaks of its current generation, or {}."""
+    """A condition about the present generation of a resource, or {}."""
     for each in resource.get("status", {}).get("conditions", []):
         if each["type"] == kind and each.get("observedGeneration") == resource["metadata"]["generation"]:
             found: dict[str, Any] = each
@@ -172,20 +172,20 @@ def condition(resource: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def post(url: str, body: Any) -> Any:
-    """POST JSON and give the JSON answered."""
+    """POST JSON. Returns the JSON of the response."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as reply:
         return json.load(reply)
 
 
 def fetch(url: str) -> Any:
-    """GET JSON."""
+    """GET JSON. Returns it decoded."""
     with urllib.request.urlopen(url, timeout=30) as reply:
         return json.load(reply)
 
 
 def answers(url: str) -> bool:
-    """Whether a server is ready there."""
+    """Whether a server at this address is ready."""
     try:
         with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):
             return True
@@ -194,10 +194,10 @@ def answers(url: str) -> bool:
 
 
 def until(true: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    """Poll until a condition holds.
+    """Poll until `true` returns True.
 
     Raises:
-        AssertionError: when it does not within `timeout` seconds.
+        AssertionError: it does not within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while not true():

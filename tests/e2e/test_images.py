@@ -1,4 +1,4 @@
-"""What the images must not hold: nothing in them installs or builds anything."""
+"""The images contain no tools to install or build software."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import uuid
 import kubectl as k8s
 import pytest
 
-# Prints what can be imported or run of what should not be there.
-LOOK = """
+# Prints the modules that can be imported and the programs that can be run.
+PROGRAM = """
 import importlib.util, json, shutil, sys
 modules = ["pip", "ensurepip", "setuptools", "pkg_resources", "wheel"]
 programs = ["pip", "pip3", "gcc", "cc", "g++", "c++", "clang", "ld", "as", "make", "cmake", "go", "cargo", "rustc"]
@@ -20,15 +20,15 @@ print(json.dumps({"found": found, "base": sys.base_prefix}))
 
 @pytest.mark.parametrize("python", ["python", "python3 of the base"])
 @pytest.mark.parametrize("image", ["operator", "server", "pipeline"])
-def test_an_image_holds_no_tools_to_install_or_build(namespace: str, image: str, python: str) -> None:
-    name = f"look-{uuid.uuid4().hex[:6]}"
+def test_an_image_contains_no_tools_to_install_or_build(namespace: str, image: str, python: str) -> None:
+    name = f"find-tools-{uuid.uuid4().hex[:6]}"
     settings = dict(line.split("=", 1) for line in (k8s.ROOT / ".build/images.env").read_text().splitlines())
-    # The base's own Python is found where the environment's is not in front of it.
+    # Without the virtual environment in PATH, python3 is that of the base image.
     path = [] if python == "python" else [{"name": "PATH", "value": "/usr/local/bin:/usr/bin:/bin"}]
     container = {
-        "name": "look",
+        "name": "find-tools",
         "image": f"{settings['IMAGE_PREFIX']}/{image}:{settings['TAG']}",
-        "command": ["python3", "-c", LOOK],
+        "command": ["python3", "-c", PROGRAM],
         "env": path,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

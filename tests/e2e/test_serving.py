@@ -1,4 +1,4 @@
-"""From `kubectl apply` to answers, and what the resource says meanwhile."""
+"""Serving: from `kubectl apply` to predictions, and the status of the resource."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_open_inference_protocol_gives_the_same_answers(served, files):
     assert output["data"] == pytest.approx(flat, abs=1e-6)
 
 
-def test_every_claim_in_status_is_there_and_true(served):
+def test_every_field_of_status_is_set_and_true(served):
     status = served.status
     assert status["url"] == f"http://digits.{served.namespace}.svc:8080"
     assert status["servingRevision"] == status["desiredRevision"] == status["history"][0]["revision"]
@@ -88,7 +88,7 @@ def test_every_claim_in_status_is_there_and_true(served):
     }
 
 
-def test_kubectl_get_shows_it_in_a_line(served):
+def test_kubectl_get_prints_one_line(served):
     heading, line = k8s.kubectl("get", "km", "-n", served.namespace).splitlines()
     assert heading.split() == ["NAME", "READY", "STATUS", "REVISION", "RUNTIME", "REPLICAS", "URL", "AGE"]
     assert line.split()[:3] == ["digits", "True", "Serving"]
@@ -113,21 +113,21 @@ def test_prometheus_scrapes_the_model_through_its_service_monitor(served, files)
             result = fetch(f"{prometheus}/api/v1/query?query={query}")["data"]["result"]
             return bool(result) and float(result[0]["value"][1]) >= 1
 
-        until(scraped, "Prometheus has a figure", timeout=90)
+        until(scraped, "Prometheus has a sample", timeout=90)
 
 
 @pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs metrics-server, which not every cluster has")
-def test_kubectl_top_shows_what_the_servers_use(served):
-    def shown() -> bool:
+def test_kubectl_top_shows_the_memory_of_the_servers(served):
+    def has_metrics() -> bool:
         lines = k8s.kubectl("top", "pods", "-n", served.namespace, "--no-headers", check=False).splitlines()
         return sum(line.startswith("digits-") and line.endswith("Mi") for line in map(str.strip, lines)) >= 2
 
-    until(shown, "metrics of both servers", timeout=120)
+    until(has_metrics, "metrics of both servers", timeout=120)
 
 
 def test_kubectl_scale_changes_the_replicas(served):
     k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=1", "-n", served.namespace)
-    until(lambda: served.status.get("readyReplicas") == 1, "one replica is left")
+    until(lambda: served.status.get("readyReplicas") == 1, "one replica is ready")
     served.wait_ready()
     k8s.kubectl("scale", "kerasmodel", "digits", "--replicas=2", "-n", served.namespace)
     until(lambda: served.status.get("readyReplicas") == 2, "two replicas are ready")
@@ -150,9 +150,9 @@ def test_a_new_file_is_rolled_out_without_a_failed_request(served, files):
 
 @pytest.mark.skipif(not k8s.OWN_CLUSTER, reason="needs this machine's registry, and a port of the node")
 def test_the_operator_is_upgraded_under_load_without_a_failed_request(served, files):
-    """The next revision is being prepared when the new operator takes over, which then brings other images, too."""
+    """The next revision is being prepared when the new operator takes over, and rolls out its images."""
     first, old = served.status["servingRevision"], operator_pods()
-    tag = tagged_again()
+    tag = retag_images()
     images, _ = read_digits(files / "digits-test.csv", count=1)
     with served.node_port() as url, Client(served, url, images) as client:
         spec = {"spec": {"serving": {"runtime": "onnxruntime"}}}
@@ -161,7 +161,7 @@ def test_the_operator_is_upgraded_under_load_without_a_failed_request(served, fi
         (job,) = jobs_of(served)
         assert "completionTime" not in job["status"]
         k8s.run(str(ROOT / "hack/install.sh"), "--set-string", f"image.tag={tag}", timeout=200)
-        until(lambda: len(operator_pods() - old) == 1 == len(operator_pods()), "the old operator is gone")
+        until(lambda: len(operator_pods() - old) == 1 == len(operator_pods()), "the old operator has ended")
         until(lambda: images_of(served) == [tag, tag], "both pods are replaced", timeout=120)
         served.wait_ready()
         answered = client.answers
@@ -171,9 +171,9 @@ def test_the_operator_is_upgraded_under_load_without_a_failed_request(served, fi
     assert lease
     assert {lease["spec"]["holderIdentity"]} == operator_pods()
     assert served.status["servingRevision"] == served.status["desiredRevision"] != first
-    assert [each["metadata"]["uid"] for each in jobs_of(served)] == [job["metadata"]["uid"]], "one Job, and no other"
+    assert [each["metadata"]["uid"] for each in jobs_of(served)] == [job["metadata"]["uid"]], "there is one Job only"
     old_sets = [each for each in k8s.get_list("replicaset", served.namespace) if each["spec"]["replicas"]]
-    assert len(old_sets) == 1, "nothing is left of the old images"
+    assert len(old_sets) == 1, "no ReplicaSet with the old images has replicas"
 
 
 def operator_pods() -> set[str]:
@@ -182,7 +182,7 @@ def operator_pods() -> set[str]:
 
 
 def jobs_of(model: Model) -> list[dict]:
-    """Jobs of the wanted revision."""
+    """Jobs of the desired revision."""
     return k8s.get_list("job", model.namespace, f"keras-operator.dev/revision={model.status['desiredRevision']}")
 
 
@@ -194,8 +194,8 @@ def images_of(model: Model) -> list[str]:
     return [pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods]
 
 
-def tagged_again() -> str:
-    """Another tag of the images that are installed."""
+def retag_images() -> str:
+    """Give the installed images another tag. Returns it."""
     operator = k8s.get("deployment", "keras-operator", "keras-system")
     assert operator
     registry, path, tag = re.fullmatch(
@@ -213,11 +213,11 @@ def tagged_again() -> str:
     return again
 
 
-def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served, files):
+def test_a_rejected_model_never_replaces_the_served_one(served, files):
     before = served.status["servingRevision"]
     images, _ = read_digits(files / "digits-test.csv", count=1)
     with served.forward() as url, Client(served, url, images) as client:
-        served.upload(files / "lambda.keras")  # same address: the poll notices
+        served.upload(files / "lambda.keras")  # at the same address: the poll detects it
         condition = served.wait_reason("Stalled", "ModelUnsafe")
     assert "twice" in condition["message"], "the message names the layer"
     assert served.status["servingRevision"] == before
@@ -228,7 +228,7 @@ def test_a_model_that_must_be_refused_never_replaces_the_one_being_served(served
     assert client.failures == []
 
 
-def test_a_service_monitor_goes_and_comes_with_its_definition(served):
+def test_a_service_monitor_is_removed_and_created_with_its_crd(served):
     name = "servicemonitors.monitoring.coreos.com"
     definition = json.loads(k8s.kubectl("get", "crd", name, "-o", "json"))
     for field in ("uid", "resourceVersion", "creationTimestamp", "generation"):

@@ -1,4 +1,4 @@
-"""Where models come from, and what runs them."""
+"""Sources and runtimes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import kubectl as k8s
 from keras_models import fetch
 
 
-def test_a_model_that_no_converter_takes_is_served_by_tensorflow_and_status_says_why(model, files):
+def test_a_model_that_cannot_be_converted_is_served_by_tensorflow_and_status_has_the_reason(model, files):
     model.apply(model.upload(files / "text.keras"))
     status = model.wait_ready(timeout=300)
     assert status["model"]["runtime"] == "tensorflow"
@@ -20,7 +20,7 @@ def test_a_model_that_no_converter_takes_is_served_by_tensorflow_and_status_says
     assert good != bad
 
 
-def test_a_model_with_a_layer_of_its_own_is_served_once_the_code_is_given(model, files):
+def test_a_model_with_a_custom_layer_is_served_once_its_code_is_provided(model, files):
     model.apply(model.upload(files / "own.keras"))
     failure = model.wait_failure("ModelUnsupported", kind="Stalled")
     assert "'acme>Doubled' (layer 'twice')" in failure["message"]
@@ -47,7 +47,7 @@ def test_a_model_on_a_volume_is_served(model, files):
     assert model.wait_ready()["model"]["runtime"] == "onnxruntime"
 
 
-def test_a_missing_file_is_named_and_found_when_it_comes(model, files):
+def test_a_missing_file_is_reported_and_found_once_it_exists(model, files):
     uri = f"s3://models/{model.namespace}/{model.name}/model.keras"
     model.apply(uri, source={"pollInterval": "10s"})
     condition = model.wait_reason("Ready", "SourceNotFound", timeout=60)

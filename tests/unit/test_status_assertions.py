@@ -1,4 +1,4 @@
-"""A failing e2e test prints what the cluster says, whatever has failed."""
+"""The report of a failing e2e test contains the state of the cluster, whether the test or a fixture failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from status_assertions import namespaces_of, pytest_runtest_makereport
 def new_namespace(request):
     return namespaces_of(request.node).append
 """
-# One module whose fixture fails, one whose test fails and uses no namespace itself, and one where all is well.
+# A module whose fixture fails, one whose test fails and uses no namespace itself, and one that passes.
 BROKEN_FIXTURE = """
 import pytest
 
@@ -54,13 +54,13 @@ def test_it(models):
 
 @pytest.fixture
 def printed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a run of such modules prints."""
+    """The output of a run of these modules."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(
         kubectl=KUBECTL,
         test_broken_fixture=BROKEN_FIXTURE,
         test_broken_test=BROKEN_TEST,
-        test_well=BROKEN_TEST.replace("third", "fourth").replace("raise RuntimeError", "print"),
+        test_passing=BROKEN_TEST.replace("third", "fourth").replace("raise RuntimeError", "print"),
     )
     monkeypatch.setenv("PYTHONPATH", str(E2E))
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -68,7 +68,7 @@ def printed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(result.stdout)
 
 
-def test_every_namespace_of_the_module_is_explained(printed: str):
+def test_a_failure_prints_every_namespace_of_its_module(printed: str):
     fixture, test = printed.split("the test broke", 1)
     for name in ("first", "second"):
         assert f"$ kubectl get kerasmodels -n {name}" in fixture
@@ -79,7 +79,7 @@ def test_every_namespace_of_the_module_is_explained(printed: str):
     assert fixture.count("OF keras-system") == 1, "the operator's log is printed once"
 
 
-def test_a_kubectl_that_fails_hides_nothing(printed: str):
+def test_a_failing_kubectl_does_not_hide_the_failure_of_the_test(printed: str):
     assert "RuntimeError: the fixture broke" in printed
-    assert "$ kubectl get events -n first --sort-by=.lastTimestamp\nno answer: it did not end within 120 s" in printed
+    assert "$ kubectl get events -n first --sort-by=.lastTimestamp\nno output: it did not end within 120 s" in printed
     assert "INTERNALERROR" not in printed

@@ -16,7 +16,7 @@ class Cache:
     """Plain memory: no method waits or fails. For use from one event loop.
 
     Args:
-        child_kinds: the kinds of children, with what to keep of each.
+        child_kinds: the kinds of children, with the fields to keep of each.
     """
 
     def __init__(self, child_kinds: Iterable[ChildKind]) -> None:
@@ -49,9 +49,10 @@ class Cache:
         return tuple(pod for _, pod in sorted(self._pods.get(key, {}).items()))
 
     def removed_pods(self, key: Key) -> tuple[Pod, ...]:
-        """The last pod of each Job that still exists, where that pod does not: as it was last seen.
+        """The last pod of each Job that still exists, in its last observed state, if that pod no longer exists.
 
-        The end of a pod and the end of its Job arrive by two watches. Only this record says what the pod did last.
+        Two watches report the end of a pod and the end of its Job, in any order. Only this record then has the last
+        state of the pod.
         """
         return tuple(self._removed_pods.get(key, {}).values())
 
@@ -75,7 +76,7 @@ class Cache:
             self.mark_unmodified(key, child_of(self._child_kinds[kind], obj))
 
     def remove(self, kind: Kind, obj: Object) -> Key | None:
-        """Record that an object does not exist any more. Returns the model to reconcile because of it."""
+        """Record that an object no longer exists. Returns the model to reconcile because of it."""
         key = self._key(kind, obj)
         uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
         self._keys.pop(uid, None)
@@ -88,13 +89,13 @@ class Cache:
                 del self._models[key]
                 return key
             return None
-        # A new object may have the same name already: only the one with this uid is gone.
+        # A new object may have the same name already: only the one with this uid was deleted.
         removed = self._remove_pod(key, name, uid) if kind == POD else self._remove_child(key, Ref(kind, name), uid)
         self._drop_if_empty(key)
         return key if removed else None
 
     def remove_all(self, kind: Kind) -> None:
-        """Record that the cluster does not serve a kind any more."""
+        """Record that the cluster no longer serves a kind."""
         for key, stale in list(self._known(kind)):
             self._remove_stale(kind, key, stale)
 
@@ -126,7 +127,7 @@ class Cache:
         if child.ref in children:
             children[child.ref] = replace(children[child.ref], body=None)
 
-    # Kinds that may be absent, and rights that may be missing
+    # Kinds that may be absent, and permissions that may be missing
 
     def serves(self, kind: Kind) -> bool:
         """Whether the cluster serves an optional kind."""
@@ -141,22 +142,22 @@ class Cache:
         (self._served.add if served else self._served.discard)(kind)
 
     def forbidden(self, key: Key) -> Mapping[Kind, ApplyError]:
-        """Kinds that the operator has no right to list or watch in the model's namespace, with the error."""
+        """Kinds that the operator has no permission to list or watch in the model's namespace, with the error."""
         return {kind: error for ((kind, where), _), error in self._forbidden.items() if where in (None, key.namespace)}
 
     def forbidden_scopes(self) -> Mapping[tuple[WatchScope, str], ApplyError]:
-        """All missing rights by scope and verb, with the error."""
+        """All missing permissions by scope and verb, with the error."""
         return self._forbidden
 
     def set_forbidden(self, scope: WatchScope, verb: str, error: ApplyError | None) -> bool:
-        """Record a missing right, or with None that the right is there. Returns whether that is news."""
+        """Record a missing permission, or with None that it is granted. Returns whether that is a change."""
         if error is None:
             return self._forbidden.pop((scope, verb), None) is not None
         changed = self._forbidden.get((scope, verb)) != error
         self._forbidden[scope, verb] = error
         return changed
 
-    # One kind of object each
+    # Updates and removals, by kind of object
 
     def _key(self, kind: Kind, obj: Object) -> Key | None:
         """The model that an object belongs to. An object keeps its model even when its labels are removed."""
@@ -253,7 +254,7 @@ class Listing:
     present: set[str] = field(default_factory=set)
     """uids of the objects in the pages so far."""
     removed: set[str] = field(default_factory=set)
-    """uids of objects deleted since it began: a page that the API server made before must not bring them back."""
+    """uids of objects deleted since it began: a page that the API server made before that must not restore them."""
 
     version: int = 0
     """The listing's resourceVersion, the same in all pages."""

@@ -1,7 +1,8 @@
 """Keeps the cache up to date: lists a scope page by page when its watch begins, and every scope at an interval.
 
-A watch does not report what existed before it began, nor what was deleted in a gap between two watches; a listing
-does both. A watch that fails permanently, or that does not begin, ends the process; the next one lists everything.
+A watch does not report the objects that existed before it began, nor those deleted between two watches; a listing
+reports both. When a watch fails permanently or does not begin, the process exits; after the restart every scope is
+listed again.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from http import HTTPStatus
 from keras_api.reasons import Reason
 from keras_operator.cache.cache import Cache
 from keras_operator.kube.client import KubeClient
-from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_right
+from keras_operator.kube.errors import ApiError, ApplyError, UnavailableError, missing_permission
 from keras_operator.kube.identity import MANAGED_SELECTOR
 from keras_operator.kube.kinds import KERAS_MODEL, POD, ChildKind, Key, Kind, Object, WatchScope
 from keras_operator.kube.watch import WatchError
 from keras_operator.settings import Settings
 
-# Optional kinds may come and go while the operator runs; this is the interval at which it notices.
+# Interval of discovery: optional kinds may be installed and removed while the operator runs.
 DISCOVERY_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 # At the start each scope is listed when its watch begins. A scope without a watch (in a namespace that does not exist
@@ -83,7 +84,7 @@ class Informer:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def run(self) -> None:
-        """List each scope whose watch begins, and every scope at the interval, for ever."""
+        """List each scope whose watch begins, and every scope at the interval. Never returns."""
         while True:
             patience = self._settings.resync_interval if self.synced.is_set() else BEGIN_SECONDS
             try:
@@ -102,10 +103,10 @@ class Informer:
                 self._request_listing(failed)
 
     async def run_discovery(self) -> None:
-        """Notice when the cluster installs or removes an optional kind, for ever.
+        """Notice when an optional kind is installed or removed. Never returns.
 
         Raises:
-            WatchError: a kind was installed, and its watch has not begun for long.
+            WatchError: a kind was installed, and its watch has not begun in time.
         """
         missed: dict[Kind, float] = {}
         while True:
@@ -122,7 +123,7 @@ class Informer:
             if missed and self.synced.is_set():
                 self._request_listing(scope for scope in self._present() if scope[0] in missed)
 
-    # The watch reports here (see `keras_operator.kube.watch.Listener`)
+    # Implementation of `keras_operator.kube.watch.Listener`
 
     def on_watch_started(self, scope: WatchScope) -> None:
         """Request a listing of the scope."""
@@ -136,17 +137,17 @@ class Informer:
             self._enqueue(key)
 
     def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
-        """Record a missing right; every model reports it."""
-        error = missing_right(message) or ApplyError(
-            Reason.FORBIDDEN, f"the operator may not {verb} {scope[0]}s: {message}"
+        """Record a missing permission; every model reports it."""
+        error = missing_permission(message) or ApplyError(
+            Reason.FORBIDDEN, f"the operator has no permission to {verb} {scope[0]}s: {message}"
         )
         if self._cache.set_forbidden(scope, verb, error):
             log.error("%s", error.message)
             self._enqueue_all(self._cache.models())
-            self._is_due.set()  # perhaps this was the last scope that the first listing waited for
+            self._is_due.set()  # the first listing may have waited for this scope only
 
     def on_allowed(self, scope: WatchScope, verb: str) -> None:
-        """Record that a right is there."""
+        """Record that a permission is granted."""
         if self._cache.set_forbidden(scope, verb, None):
             self._enqueue_all(self._cache.models())
 
@@ -159,7 +160,7 @@ class Informer:
         return {scope for scope in self.scopes if scope[0] not in self._optional or scope[0] in self._served}
 
     def _forbidden(self) -> set[WatchScope]:
-        """Scopes to do without until the right is granted: all but the models themselves."""
+        """Scopes to skip until the permission is granted: all but that of the models."""
         return {scope for scope, _ in self._cache.forbidden_scopes() if scope[0] != KERAS_MODEL}
 
     async def _try_to_list(self, scope: WatchScope) -> bool:
@@ -177,7 +178,7 @@ class Informer:
         return True
 
     async def _list(self, kind: Kind, namespace: str | None) -> None:
-        """Record what differs in one listing, and remove what does not exist any more.
+        """Record the changes that one listing shows, and remove objects that no longer exist.
 
         Raises:
             ApiError, UnavailableError: when a page fails; the pages before it are recorded.
@@ -190,7 +191,7 @@ class Informer:
             except ApiError as error:
                 if error.status != HTTPStatus.NOT_FOUND or kind not in self._optional:
                     raise
-                return  # the kind was removed a moment ago, which discovery will notice
+                return  # the kind was removed a moment ago; the next discovery notices that
             self._enqueue_all(listing.end())
 
     async def _discover(self) -> None:

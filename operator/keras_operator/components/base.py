@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """Everything that a component decides from."""
+    """The inputs of a component's decisions."""
 
     model: KerasModel
     observed: Observed
@@ -49,12 +49,12 @@ class Context:
 
 
 class Component(ABC):
-    """One kind of child. Every method is pure; a method that a component does not need stays as it is here."""
+    """One kind of child. Every method is pure; a component overrides only the methods that it needs."""
 
     child: ChildKind
     """The kind, how it is watched, and what the cache keeps of its objects."""
     wave: int = 1
-    """Objects of a lower wave are applied before those of a higher one are."""
+    """Objects of a lower wave are applied first."""
     required: bool = True
     """Whether an error with such an object keeps the model from being Ready."""
 

@@ -1,4 +1,4 @@
-"""The Deployment: the serving pods of one revision, replaced without an interruption."""
+"""The Deployment: the serving pods of one revision, replaced by a rolling update without downtime."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from keras_store.store_access import AUDIENCE, READ_SUFFIX
 
 BUNDLE_FOLDER = "/bundle"
 
-# After SIGTERM the server answers requests while endpoints and proxies learn that the pod ends.
+# After SIGTERM the server still answers requests, until endpoints and proxies no longer route to the pod.
 DRAIN_DELAY_SECONDS = 5
-# Then it finishes the requests that it has accepted.
+# Then it completes the requests that it has accepted.
 DRAIN_TIMEOUT_SECONDS = 45
 # The server is live before it downloads its bundle; on a busy node its process takes a while to start. With a startup
 # probe the first check would wait for a period of the kubelet, and readiness for another one.
@@ -73,10 +73,10 @@ class DeploymentComponent(Component):
         found = observed.deployment(model)
         if not context.is_prepared or found is None or is_rolled_out(model, observed, observed.revision):
             return
-        # Until the Deployment's controller has seen a change, its status says nothing about that change.
+        # Until the Deployment's controller has observed a change, its status does not reflect that change.
         cause = _cause(observed, found) if is_current(found) else None
         if cause is not None:
-            # The Deployment has given up at its progress deadline, and so does the operator.
+            # After the Deployment's progress deadline, manual intervention is required.
             overdue = condition(found.status, "Progressing").get("reason") == "ProgressDeadlineExceeded"
             yield Failure("serve", cause.reason, cause.message, found.revision, cause.exit_code, final=overdue)
 
@@ -197,7 +197,7 @@ def _cause(observed: Observed, found: Child) -> Diagnosis | None:
     """Why the pods of the Deployment's present template are not ready."""
     if found.uid in observed.evidence:
         return cause_from_event(found.ref.name, observed.evidence[found.uid])
-    # A pod that has ended says less than the pod in its place.
+    # A pod that has ended is worse evidence than the pod that replaced it.
     for pod in sorted(observed.servers(), key=lambda pod: pod.status.get("phase") == "Failed"):
         # A pod of an earlier template is deleted as soon as possible, whatever its state.
         if (pod.revision, pod.serving) != (found.revision, found.serving) or is_history(pod, observed.now):

@@ -1,4 +1,4 @@
-"""The Jobs of the chain of tasks (`keras_operator.tasks`): the present task's Job is created, and obsolete ones go."""
+"""The Jobs of the chain of tasks (`keras_operator.tasks`): creates the present task's Job, deletes obsolete ones."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class JobComponent(Component):
             )
 
     def obsolete(self, context: Context) -> Iterator[Ref]:
-        """Jobs of other revisions; those of the desired revision stay for their logs."""
+        """Jobs of other revisions; those of the desired revision are kept for their logs."""
         observed = context.observed
         if not observed.revision:
             return
         served = is_rolled_out(context.model, observed, observed.revision)
         for ref in self.owned(context):
             job = observed.children[ref]
-            # A failed Job stays until the desired revision is served; one that still runs is of no use.
+            # A failed Job is kept until the desired revision is served; one that still runs is of no use.
             if job.revision != observed.revision and (served or job.status.get("active")):
                 yield ref
 
@@ -75,7 +75,7 @@ def _progress(context: Context, chain: ChainState, task: Task) -> tuple[bool, Re
     observed = context.observed
     if not chain.resolved:
         failure = observed.resolution.failure
-        return (False, failure.reason, failure.message) if failure else (False, Reason.RESOLVING, "asking the source")
+        return (False, failure.reason, failure.message) if failure else (False, Reason.RESOLVING, "polling the source")
     names = [each.name for each in context.tasks]
     present = len(names) if chain.task is None else names.index(chain.task.name)
     if names.index(task.name) < present:

@@ -1,4 +1,4 @@
-"""The ServiceAccount of a model's pods: it has no rights, and tells the store which namespace a request comes from."""
+"""The ServiceAccount of a model's pods: it has no permissions; its tokens identify the namespace to the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ServiceAccountComponent(Component):
     """One ServiceAccount for the pods of Jobs and the serving pods."""
 
     child = ChildKind(SERVICE_ACCOUNT)
-    # A pod without its ServiceAccount is rejected, and Kubernetes then waits before it tries again.
+    # A pod without its ServiceAccount is rejected, and Kubernetes waits before it retries.
     wave = 0
 
     def desired(self, context: Context) -> Iterator[Object]:

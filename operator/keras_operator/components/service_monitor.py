@@ -18,7 +18,7 @@ class ServiceMonitorComponent(Component):
     """The ServiceMonitor, where the cluster serves that kind and the spec does not disable it."""
 
     child = ChildKind(SERVICE_MONITOR, optional=True, deletable=True)
-    # Without its ServiceMonitor a model serves all the same: the condition MonitoringReady reports it.
+    # A model serves without its ServiceMonitor: only the condition MonitoringReady reports an error.
     required = False
 
     def desired(self, context: Context) -> Iterator[Object]:

@@ -1,4 +1,4 @@
-"""Status debounce: a status waits for a moment when the next one will say more; each status is a write."""
+"""Status debounce: delays a status that a more complete one follows within seconds; each status is a write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_operator.kube.times import read
 from keras_operator.state.conditions import find_condition, is_true
 from keras_operator.state.observed import Observed
 
-# Time for the source's first answer before the first status; nearly all answer by then, with a thousand new models too.
+# Time for the source's first answer before the first status; nearly all answer by then, even for a thousand models.
 FIRST_ANSWER_SECONDS = 5.0
 # A new Deployment has its pods within milliseconds, unless its controller fails. The API server reports its age in
 # whole seconds.

@@ -14,7 +14,7 @@ from keras_operator.tasks.chain import ChainState, chain_state
 
 
 class Desired(NamedTuple):
-    """A child as it should be."""
+    """The desired state of a child."""
 
     ref: Ref
     rendered: Object
@@ -70,9 +70,9 @@ def _waves(components: Sequence[Component], context: Context) -> tuple[tuple[Des
 
 def _prepared(model: KerasModel, observed: Observed, chain: ChainState) -> Prepared | None:
     deployment = observed.deployment(model)
-    # A suspended model takes up what its Job has prepared when it is resumed, if the spec still asks for that then.
-    taken_up = not model.spec.suspend or (deployment is not None and deployment.revision == observed.revision)
-    if chain.summary is not None and taken_up:
+    # When a suspended model is resumed, it rolls out the revision that its Job prepared, if that is still desired.
+    rolls_out = not model.spec.suspend or (deployment is not None and deployment.revision == observed.revision)
+    if chain.summary is not None and rolls_out:
         return Prepared(observed.revision, chain.summary)
     status = model.status
     return Prepared(status.prepared_revision, status.model) if status.prepared_revision and status.model else None

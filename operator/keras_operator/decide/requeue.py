@@ -13,9 +13,9 @@ from keras_operator.state.conditions import find_condition, is_true
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.state import Retrying, Running
 
-# An obstacle to a child (a name that another object has, a missing right) ends without an event that the operator sees.
+# The end of an error with a child (a name conflict, a missing permission) causes no event that the operator receives.
 ERROR_SECONDS = 30.0
-# Some failures show only after a time: a pod that does not start, a server that does not become ready.
+# Some failures are visible only after a timeout: a pod that does not start, a server that does not become ready.
 PROGRESS_SECONDS = 10.0
 SHORTEST_SECONDS = 0.1
 

@@ -71,7 +71,7 @@ def summarize(
 
 
 def spec_invalid(model: KerasModel, error: SpecError, observed: Observed, config: Config) -> KerasModelStatus:
-    """The status of a model whose spec is invalid; what was prepared before stays in it."""
+    """The status of a model whose spec is invalid; the revision prepared before remains in it."""
     context = Context(model, observed, config.settings, config.tasks)
     failure = Failure("resolve", Reason.SPEC_INVALID, str(error), final=True)
     ready = _ready(context, failure)
@@ -107,7 +107,7 @@ def _observed_fields(model: KerasModel, observed: Observed) -> KerasModelStatus:
     )
 
 
-# What keeps a model from being Ready: the first of these checks that finds a failure decides.
+# Failures that keep a model from being Ready, in order of priority: the first check that finds one decides.
 
 
 def _apply_error(context: Context, config: Config) -> Failure | None:
@@ -115,7 +115,7 @@ def _apply_error(context: Context, config: Config) -> Failure | None:
     return _first_error(errors, context, config)
 
 
-def _missing_right(context: Context, config: Config) -> Failure | None:
+def _missing_permission(context: Context, config: Config) -> Failure | None:
     return _first_error(context.observed.forbidden.items(), context, config)
 
 
@@ -130,7 +130,7 @@ def _component_failure(context: Context, config: Config) -> Failure | None:
 
 READY_CHECKS: tuple[Callable[[Context, Config], Failure | None], ...] = (
     _apply_error,
-    _missing_right,
+    _missing_permission,
     _source_failure,
     _component_failure,
 )
@@ -146,20 +146,20 @@ def _first_error(errors: Iterable[tuple[Kind, ApplyError]], context: Context, co
     return None
 
 
-# What Ready says without a failure: the first of these that applies decides.
+# The condition Ready without a failure, in order of priority: the first state that applies decides.
 
 
 def _suspended(context: Context) -> State | None:
     model, observed = context.model, context.observed
     if not model.spec.suspend or (context.is_prepared and is_rolled_out(model, observed, observed.revision)):
         return None
-    return False, Reason.SUSPENDED, "spec.suspend is true; what the spec asks for was not live before"
+    return False, Reason.SUSPENDED, "spec.suspend is true; the spec was not rolled out before"
 
 
 def _resolving(context: Context) -> State | None:
     if context.chain is None or context.chain.resolved:
         return None
-    return False, Reason.RESOLVING, f"asking {public_url(context.model.spec.source.uri)} for its version"
+    return False, Reason.RESOLVING, f"polling {public_url(context.model.spec.source.uri)} for its version"
 
 
 def _task_running(context: Context) -> State | None:
@@ -181,14 +181,14 @@ def _rolling_out(context: Context) -> State:
         if desired == 0:
             return True, Reason.SCALED_TO_ZERO, f"revision {revision} is ready to be served; replicas is 0"
         return True, Reason.SERVING, f"revision {revision} is served by all replicas ({desired})"
-    good = sum(1 for pod in observed.servers() if pod.ready and pod.revision == revision)
-    if good < desired:
-        message = f"revision {revision}: {good} of {desired} replicas answer requests"
+    available = sum(1 for pod in observed.servers() if pod.ready and pod.revision == revision)
+    if available < desired:
+        message = f"revision {revision}: {available} of {desired} replicas answer requests"
     else:
         updated = min(deployment.status.get("updatedReplicas", 0), desired)
         message = f"revision {revision}: pods are being replaced, {updated} of {desired} are up to date"
     finished = condition(deployment.status, "Progressing").get("reason") == "NewReplicaSetAvailable"
-    short = deployment.revision == revision and is_current(deployment) and finished and good < desired
+    short = deployment.revision == revision and is_current(deployment) and finished and available < desired
     return False, Reason.NOT_READY if short else Reason.ROLLING_OUT, message
 
 
@@ -232,7 +232,7 @@ def _source(model: KerasModel, observed: Observed) -> SourceStatus | None:
 
 
 def _last_failure(before: LastFailure | None, failure: Failure | None, observed: Observed) -> LastFailure | None:
-    """The failure with the time when it was first seen; the previous one when there is none now."""
+    """The failure with the time when it was first observed; the previous failure when there is none now."""
     if failure is None:
         return before
     same = before is not None and (before.step, before.reason, before.message, before.revision) == (

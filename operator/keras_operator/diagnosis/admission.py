@@ -1,7 +1,7 @@
 """Pods that are not admitted: which rejection of a Deployment's pods is the present one.
 
 The message of the Deployment's condition ReplicaFailure may be outdated: when a rollout begins it is about the previous
-template, and while it is True it keeps its first message, whatever is rejected later. So does a ReplicaSet's condition.
+template, and while it is True it keeps its first message, whatever is rejected later. The same holds for a ReplicaSet.
 The present reason is in the latest Event about the ReplicaSet of the present template.
 """
 
@@ -19,7 +19,7 @@ from keras_operator.kube.times import read
 from keras_operator.naming.labels import REVISION, SERVING
 
 _FAILURE = "ReplicaFailure"
-# The Deployment's controller counts the templates.
+# Number of a template, as the Deployment's controller counts them.
 _COUNT = "deployment.kubernetes.io/revision"
 
 

@@ -1,4 +1,4 @@
-"""The root cause of a pod's failure, from its status and, where the status says nothing, from its Events or its log."""
+"""The root cause of a pod's failure, from its status, or else from its Events or its log."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STARTUP_TIMEOUT_SECONDS = 5
 READINESS_TIMEOUT_SECONDS = 30
 # The download of a bundle of gigabytes takes a while, too, and so may an init container of the user's podTemplate.
 DOWNLOAD_TIMEOUT_SECONDS = 120
-# A pod that ended after this age says nothing about the pods that replaced it.
+# A pod that ended, and is older than this, is no evidence about the pods that replaced it.
 HISTORY_SECONDS = 600
-# Longer ends of logs belong into `kubectl logs`.
+# Longer excerpts belong in `kubectl logs`.
 MAX_LOG_CHARACTERS = 300
 
 _PULL = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -79,7 +79,7 @@ def cause_of(pod: Pod, now: datetime, evidence: Evidence | None = None) -> Diagn
 
 
 def startup_timeout_at(pod: Pod) -> datetime | None:
-    """When a pod should have started its next container; None when its status says why it has not."""
+    """When a pod should have started its next container; None when its status contains the reason why it has not."""
     if pod.deleting or not pod.created or pod.status.get("phase") != "Pending":
         return None
     if _from_containers(pod) or _from_scheduler(pod):
@@ -123,8 +123,8 @@ def has_been_ready_since(pod: Pod, time: datetime) -> bool:
     return any(each["type"] == "Ready" and read(each["lastTransitionTime"]) > time for each in conditions)
 
 
-def tells(event: Evidence) -> bool:
-    """Whether a warning Event says why a pod makes no progress, when its status does not."""
+def is_informative(event: Evidence) -> bool:
+    """Whether a warning Event explains why a pod makes no progress, when the pod's status does not."""
     # The scheduler's message is in the pod's status; an Event without it there is outdated.
     return event.reason != "FailedScheduling" and event.message not in _NO_CAUSE
 
@@ -157,7 +157,7 @@ def evicted(pod: Pod) -> Diagnosis | None:
 
 
 def is_history(pod: Pod, now: datetime) -> bool:
-    """Whether a pod ended at an old age: other pods have replaced it, and their state counts."""
+    """Whether a pod ended long ago: other pods have replaced it, and their state counts."""
     ended = pod.status.get("phase") in ("Failed", "Succeeded")
     return ended and bool(pod.created) and (now - read(pod.created)).total_seconds() >= HISTORY_SECONDS
 
@@ -223,7 +223,7 @@ def _from_containers(pod: Pod) -> Diagnosis | None:
             return _pull_failed(where, message or reason)
         if reason in _CONFIG:
             return _misconfigured(where, message or reason)
-        # A container that runs again may still become ready; one that waits for its next start does not run.
+        # A container that was restarted may still become ready; one that waits for its restart is not running.
         if (reason or "terminated" in container.get("state", {})) and (cause := ended_badly(pod, container)):
             return cause
     return None
@@ -249,7 +249,7 @@ def _misconfigured(where: str, why: str) -> Diagnosis:
 def _from_scheduler(pod: Pod) -> Diagnosis | None:
     for condition in pod.status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("status") == "False":
-            # The rest is about preemption, which did not help.
+            # The rest is about preemption, which was not possible.
             why = _NO_PREEMPTION.sub("", condition.get("message") or condition.get("reason", "")).removesuffix(".")
             if "persistentvolumeclaim" in why.lower():
                 remedy = "create that claim, with a volume that it can be bound to, or correct its name"

@@ -1,4 +1,4 @@
-"""Progress of a rollout, judged by the pods and not by the Deployment's template."""
+"""Progress of a rollout, determined by the pods and not by the Deployment's template."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def serving_revision(observed: Observed, before: str) -> str:
 
 
 def is_rolled_out(model: KerasModel, observed: Observed, revision: str) -> bool:
-    """Whether all replicas, and no other pods, serve a revision as the present Deployment asks."""
+    """Whether all replicas, and no other pods, serve a revision as the present Deployment specifies."""
     deployment = observed.deployment(model)
     if deployment is None or deployment.deleting or deployment.revision != revision or not is_current(deployment):
         return False
@@ -38,7 +38,7 @@ def is_rolled_out(model: KerasModel, observed: Observed, revision: str) -> bool:
 
 
 def desired_replicas(deployment: Child) -> int:
-    """Number of pods that the Deployment asks for."""
+    """Number of pods that the Deployment specifies."""
     return 1 if deployment.replicas is None else deployment.replicas
 
 

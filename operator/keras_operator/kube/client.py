@@ -21,7 +21,7 @@ from keras_operator.kube.metrics import Metrics
 CONNECT_SECONDS = 10
 # Upper bound for Retry-After, in seconds.
 LONGEST_RETRY_AFTER = 30.0
-# A page is in memory whole, as text and as dicts; smaller pages cost more requests.
+# A page is held in memory as a whole, as text and as dicts; smaller pages cost more requests.
 PAGE = 200
 # Enough for any line that a person reads.
 LOG_BYTES = 16384
@@ -51,7 +51,7 @@ class _Call(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """Any answer of the API server."""
+    """A response of the API server, of any status."""
 
     status: int
     data: bytes
@@ -132,7 +132,7 @@ class KubeClient:
         return await self._request(_Call("PATCH", "patch status of", KERAS_MODEL, path, patch, _JSON_PATCH, query))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """An object; None when there is none."""
+        """An object; None when it does not exist."""
         try:
             return await self._request(_Call("GET", "get", kind, kind.path(namespace, name)))
         except ApiError as error:
@@ -178,7 +178,7 @@ class KubeClient:
         return any(each["name"] == kind.plural for each in found.get("resources") or [])
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The decoded data of a Secret; None when there is none."""
+        """The decoded data of a Secret; None when it does not exist."""
         found = await self.get(SECRET, namespace, name)
         if found is None:
             return None
@@ -239,7 +239,7 @@ class KubeClient:
 
 
 def _evidence(event: Object) -> Evidence:
-    # An Event names a container by its place in the pod: ``spec.containers{server}``.
+    # An Event names a container by the field's path in the pod: ``spec.containers{server}``.
     container = event["involvedObject"].get("fieldPath", "").partition("{")[2].removesuffix("}")
     return Evidence(event.get("reason", ""), event.get("message", ""), container)
 
@@ -277,11 +277,11 @@ async def connect(metrics: Metrics, max_connections: int, timeout: float) -> Kub
 
     Args:
         metrics: counts the requests.
-        max_connections: bound of the connections that are open at the same time; 0 for none.
+        max_connections: upper bound for the number of open connections; 0 for no bound.
         timeout: seconds after which a request fails.
 
     Raises:
-        ConfigException: when there is neither.
+        ConfigException: when there is neither a service account nor a kubeconfig.
     """
     settings = client.Configuration()
     if "KUBERNETES_SERVICE_HOST" in os.environ:

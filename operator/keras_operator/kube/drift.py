@@ -1,4 +1,4 @@
-"""Drift detection: whether a child is still as the operator applied it, judged without a request.
+"""Drift detection: whether a child is still as the operator applied it, without a request to the API server.
 
 An annotation holds the hash of the rendered object: it differs when the desired object differs. The hash of the
 operator's own entry in managedFields, with its time, differs when another field manager took one of the operator's

@@ -1,4 +1,4 @@
-"""Errors of the Kubernetes API, and what an error with one child means for its model."""
+"""Errors of the Kubernetes API, and their form as reason and message of a condition."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ApplyError(NamedTuple):
     message: str
 
 
-def missing_right(message: str) -> ApplyError | None:
+def missing_permission(message: str) -> ApplyError | None:
     """The verb and resource that an answer of the API server forbids; None when the answer names none."""
     found = _RBAC.search(message)
     if found is None:
         return None
     verb, resource, group = found.groups()
     name = f"{resource}.{group}" if group else resource
-    return ApplyError(Reason.FORBIDDEN, f"the operator may not {verb} {name}: {message}")
+    return ApplyError(Reason.FORBIDDEN, f"the operator has no permission to {verb} {name}: {message}")

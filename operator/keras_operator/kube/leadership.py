@@ -1,9 +1,9 @@
 """Leader election between two operators, as in an upgrade: the youngest running pod is the leader and holds the Lease.
 
-Two operators of different versions would revert each other's changes for ever. client-go's leader election renews its
+Two operators of different versions would revert each other's changes forever. client-go's leader election renews its
 Lease every few seconds; this one writes the Lease only when the leader changes, and reads it before every other write,
 so that an idle operator writes nothing. An operator that finds another leader is on standby, and takes the Lease back
-when the leader's pod does not exist any more.
+when the leader's pod no longer exists.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from keras_operator.kube.errors import ApiError, UnavailableError
 from keras_operator.kube.kinds import LEASE, POD, Object
 from keras_operator.kube.metrics import Metrics
 
-# A check of the Lease holds for the writes within this time. A new leader waits as long before its first write.
+# A check of the Lease is valid for all writes within this time. A new leader waits as long before its first write.
 CHECK_SECONDS = 1.0
-# Interval at which an operator on standby looks for the leader.
+# Interval at which an operator on standby checks that the leader exists.
 STANDBY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ class NoLeaderElection:
         """Allow every write."""
 
     async def run(self) -> None:
-        """Log it once."""
+        """Log once that there is no leader election."""
         log.info("no Lease is set (KERAS_OPERATOR_LEASE): this must be the only operator")
 
 
 class LeaderElection:
-    """Whether this operator is the leader."""
+    """Decides whether this operator is the leader."""
 
     def __init__(self, api: KubeClient, metrics: Metrics, lease: str, pod: str) -> None:
         """`lease` is written ``namespace/name``; `pod` names this operator's own pod in the same namespace."""
@@ -89,7 +89,7 @@ class LeaderElection:
         await asyncio.shield(self._check)
 
     async def run(self) -> None:
-        """Become the leader whenever this operator must, for ever."""
+        """Acquire the Lease whenever this operator must lead. Never returns."""
         while True:
             await self._lost.wait()
             try:

@@ -11,7 +11,7 @@ def utc_now() -> datetime:
 
 
 def written(time: datetime) -> str:
-    """Such as ``2026-11-22T07:30:00Z``."""
+    """A time as text, such as ``2026-11-22T07:30:00Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,10 +1,10 @@
-"""Watches by kopf, and nothing else of kopf: no handlers with progress, storages or finalizers, so kopf never writes.
+"""Watches through kopf. Nothing else of kopf is used, such as progress, storages or finalizers: kopf never writes.
 
-kopf begins each watch with a listing. It does not report the end of that listing, nor what was deleted since the one
-before, and it starts a task with a queue for each listed object. A client middleware therefore returns kopf an empty
-list at the current resourceVersion; the informer does its own paginated listing, and kopf watches from there.
+kopf begins each watch with a listing. It does not report the end of that listing, nor the objects deleted since the
+previous one, and it starts a task with a queue for each listed object. A client middleware therefore returns kopf an
+empty list at the current resourceVersion; the informer does its own paginated listing, and kopf watches from there.
 
-kopf cannot start twice in one process: when it ends, it takes every task for its own.
+kopf cannot start twice in one process: when it stops, it treats every task of the event loop as its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from keras_operator.kube.client import KubeClient, message_of
 from keras_operator.kube.identity import MANAGED_SELECTOR, MANAGER
 from keras_operator.kube.kinds import KERAS_MODEL, Kind, Object, WatchScope
 
-# Interval of retries while a right is missing.
+# Interval of retries while a permission is missing.
 FORBIDDEN_SECONDS = 5.0
 # No object has this name: a listing with it is empty, and returns the current resourceVersion.
 MATCH_NOTHING = "metadata.name=."
@@ -41,17 +41,17 @@ class Listener(Protocol):
         """An object was created, changed or deleted."""
 
     def on_forbidden(self, scope: WatchScope, verb: str, message: str) -> None:
-        """The API server denies the right to list or watch."""
+        """The API server denies the permission to list or watch."""
 
     def on_allowed(self, scope: WatchScope, verb: str) -> None:
-        """The API server grants the right to list or watch."""
+        """The API server grants the permission to list or watch."""
 
 
 class Watch:
     """Watches scopes until the process ends.
 
     Args:
-        client: its connections and credentials serve the watches, too.
+        client: the watches use its connections and credentials.
         scopes: what to watch.
         namespaces: the namespaces of these scopes; empty for the whole cluster.
         listener: receives the changes.
@@ -79,7 +79,7 @@ class Watch:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             standalone=True,
-            identity=MANAGER,  # without it kopf asks the system for the name of its user, which may have none
+            identity=MANAGER,  # without it kopf asks the system for the user's name, which may not exist
         )
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
@@ -112,9 +112,9 @@ class Watch:
     async def _intercept(
         self, request: aiohttp.ClientRequest, proceed: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Answer kopf's listings with an empty list, and wait for rights that are missing.
+        """Answer kopf's listings with an empty list, and wait for permissions that are missing.
 
-        kopf ends when a right is missing; this operator reports the right on every model and goes on.
+        kopf stops when a permission is missing; this operator reports the permission on every model and continues.
         """
         scope = self._scopes.get(request.url.path)
         if scope is None:
@@ -154,7 +154,7 @@ def _kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    # When a kind is removed, kopf must learn it before it watches that kind again: it would end.
+    # When a kind is removed, kopf must notice that before it watches the kind again; otherwise it stops.
     settings.watching.reconnect_backoff = 0.5
     settings.watching.chunk_size = 500
     for kind in kinds:
@@ -162,7 +162,7 @@ def _kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
             settings.watching.label_selectors[kind.group, kind.plural] = MANAGED_SELECTOR
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 5, 5, 5)
-    # Events of one object come in bursts; kopf keeps the task of an object no longer than that.
+    # Events of one object come in bursts; after a burst kopf ends the object's task.
     settings.queueing.idle_timeout = 0.05
     settings.queueing.exit_timeout = 0.5
     return settings

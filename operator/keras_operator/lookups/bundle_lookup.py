@@ -28,9 +28,9 @@ from keras_store.bundles.open import bundle_store
 from keras_store.bundles.store import BundleStore
 from keras_store.errors import StepError
 
-# A lookup saves a Job of ten seconds. A slower answer saves little, and the Job reports what is wrong.
+# A lookup saves a Job of ten seconds. A slower answer saves little, and the Job reports the error.
 ANSWER_SECONDS = 2.0
-# A store that has just failed is not asked: hundreds of models must not wait for it one after the other.
+# A store that has just failed is not queried: hundreds of models must not wait for it one after the other.
 BACKOFF_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ class BundleLookup:
         await self._exit.aclose()
 
     async def get(self, model: KerasModel, observed: Observed) -> ModelSummary | None:
-        """The model in the manifest of the desired revision; None when the store was not asked or has no bundle.
+        """The model in the manifest of the desired revision; None when the store was not queried or has no bundle.
 
-        Each revision of a model is looked up once, and never when the resource's own status knows the answer.
+        Each revision of a model is looked up once, and never when the resource's own status has the answer.
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         if not may_be_stored(self._task, model, observed):
@@ -98,7 +98,7 @@ class BundleLookup:
         self._answers.pop(key, None)
 
     async def _look_up(self, key: Key, revision: str) -> ModelSummary | None:
-        # Where each namespace has its own credentials, an error in one says nothing about the others.
+        # Where each namespace has its own credentials, an error in one namespace is no evidence about the others.
         scope = "" if self._embedded else key.namespace
         if self._clock() < self._backoff_until.get(scope, 0.0):
             return None

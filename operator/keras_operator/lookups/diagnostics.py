@@ -18,9 +18,9 @@ from keras_operator.diagnosis.admission import (
 )
 from keras_operator.diagnosis.pods import (
     download_timeout_at,
+    is_informative,
     readiness_timeout_at,
     startup_timeout_at,
-    tells,
 )
 from keras_operator.kube.client import KubeClient
 from keras_operator.kube.errors import ApiError, UnavailableError
@@ -37,7 +37,7 @@ EVENTS_EVERY_SECONDS = 5
 # After this time, evidence is read as rarely as the kubelet and the controllers repeat their Events.
 YOUNG_SECONDS = 60
 EVENTS_LATER_EVERY_SECONDS = 30
-# A log may grow for ever without news, and each new line would be a status write.
+# A log may keep growing, and each new last line would be a status write.
 LOG_EVERY_SECONDS = 300
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Log(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Evidence to look up about an object, from a time on."""
+    """Evidence to look up about an object, beginning at a certain time."""
 
     uid: str
     at: datetime
@@ -111,10 +111,10 @@ class DiagnosticsCollector:
                 return await self._rejection(key, query.about)
             events = await self._client.warnings(key.namespace, query.uid)
         except (ApiError, UnavailableError) as error:
-            # The status then says less, which is better than no status.
+            # A status with less detail is better than no status.
             log.warning("cannot look up evidence: %s", error)
             return None
-        return next((each for each in reversed(events) if tells(each)), None)
+        return next((each for each in reversed(events) if is_informative(each)), None)
 
     async def _rejection(self, key: Key, template: Template) -> Evidence | None:
         pages = self._client.pages(REPLICA_SET, key.namespace, selector(server_selector(key.name)))
@@ -125,7 +125,7 @@ class DiagnosticsCollector:
 
 
 def queries(model: KerasModel, observed: Observed, tasks: tuple[Task, ...]) -> Iterator[Query]:
-    """The evidence to look up, now or later, if nothing changes."""
+    """The evidence to look up, now or later, as long as the observed state does not change."""
     for pod in observed.pods:
         startup, readiness = startup_timeout_at(pod), readiness_timeout_at(pod)
         if startup is not None:
@@ -135,7 +135,7 @@ def queries(model: KerasModel, observed: Observed, tasks: tuple[Task, ...]) -> I
             overdue = download_timeout_at(at)
             if observed.now < overdue:
                 yield Query(pod.uid, at, Log(pod.name, container))
-            # A line about the download is normal at first. At this time it is not, or the line is another one.
+            # A log line about the download is expected before this time, and an error after it.
             yield Query(pod.uid, overdue, Log(pod.name, container))
     for task in tasks if observed.revision else ():
         job = observed.job(task.job_name(model, observed))

@@ -28,7 +28,7 @@ from keras_store.sources.registry import all_credential_keys, credential_keys, f
 TIMEOUT_SECONDS = 20
 FIRST_PAUSE_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 300
-# Many sources may be slow at once; each takes a connection and little else.
+# Many sources may be slow at the same time; each request takes a connection and little else.
 MAX_AT_ONCE = 32
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class SourcePoller:
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
 
     def get(self, model: KerasModel) -> SourceResolution:
-        """The last answer of the model's source; after a change of the spec the source is asked at once."""
+        """The last answer of the model's source; after a change of the spec the source is polled at once."""
         key = Key(model.metadata.namespace, model.metadata.name)
         source = model.spec.source
         entry = self._entries.get(key)
@@ -83,7 +83,7 @@ class SourcePoller:
                 entry.resolution = replace(known, asked=self.clock())
                 self._ask(key, entry)
             else:
-                # A restarted operator asks no source at once, and not all at the same time.
+                # A restarted operator polls no source at once, and not all at the same time.
                 self._ask_later(key, entry, _interval(source), spread=True)
         elif entry.source != source:
             known = entry.resolution if _is_same_file(entry.source, source) else SourceResolution()
@@ -93,7 +93,7 @@ class SourcePoller:
         return entry.resolution
 
     def invalidate(self, key: Key) -> None:
-        """Ask a source again at once: a step found another file than the last answer says. Once per answer."""
+        """Poll a source again at once, but only once per answer: a step found a different file than that describes."""
         entry = self._entries.get(key)
         found = entry.resolution.fingerprint if entry is not None else None
         if entry is None or found is None or entry.invalidated == found.value:
@@ -130,7 +130,7 @@ class SourcePoller:
             log.info("%s: cannot read the source's Secret: %s", key, error)
             self._again(key, entry)
         except Exception as error:
-            log.exception("%s: asking the source failed", key)
+            log.exception("%s: polling the source failed", key)
             self._failed(
                 key,
                 entry,
@@ -169,19 +169,19 @@ class SourcePoller:
         secret = await self.client.secret(key.namespace, reference.name)
         if secret is None:
             raise StepError(Reason.SECRET_NOT_FOUND, f"{_secret(key, reference)} does not exist: create it")
-        wanted = credential_keys(source.uri)
-        # The keys in the Secret may be for the validation data, which may lie elsewhere.
-        if wanted and not any(secret.get(name, "").strip() for name in all_credential_keys()):
+        needed = credential_keys(source.uri)
+        # The keys in the Secret may be for the validation data, which may be in another place.
+        if needed and not any(secret.get(name, "").strip() for name in all_credential_keys()):
             raise StepError(
                 Reason.SECRET_NOT_FOUND,
-                f"{_secret(key, reference)} has none of the keys {', '.join(wanted)}: add those that the source needs",
+                f"{_secret(key, reference)} has none of the keys {', '.join(needed)}: add those that the source needs",
             )
         return secret
 
     def _failed(self, key: Key, entry: _Entry, reason: Reason, message: str) -> None:
         self.metrics.resolved(reason)
         failure = Failure("resolve", reason, message, final=is_terminal(reason))
-        # The last version stays known: its revision is still being served.
+        # The last version is kept: its revision is still being served.
         entry.resolution = SourceResolution(entry.resolution.fingerprint, failure)
         self._again(key, entry)
 

@@ -20,6 +20,6 @@ def service_url(key: Key) -> str:
 
 
 def serving_hash(model: KerasModel) -> str:
-    """Hash of what the spec says of the pods themselves: their template and resources."""
+    """Hash of the part of the spec that defines the serving pods: template and resources."""
     serving = model.spec.serving
     return content_hash([serving.pod_template, serving.resources])

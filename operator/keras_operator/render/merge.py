@@ -35,7 +35,7 @@ def merge(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> dict
         path: path of these fields in the resource, for messages.
 
     Raises:
-        SpecError: when `theirs` has another type than ours, or a list entry without its name.
+        SpecError: when `theirs` has another type than ours, or a list entry without its merge key.
     """
     result = dict(ours)
     for key, value in theirs.items():

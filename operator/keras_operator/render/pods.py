@@ -22,7 +22,7 @@ _TMP = PodPart(
 
 
 def container(name: str, image: str, command: Sequence[str], settings: Settings, part: PodPart, **more: Any) -> Object:
-    """A container that can change nothing but its volumes.
+    """A container without privileges, which can write only to its volumes.
 
     Args:
         name: its name.
@@ -32,7 +32,7 @@ def container(name: str, image: str, command: Sequence[str], settings: Settings,
         part: arguments, environment and mounts.
         more: further fields.
     """
-    # Libraries keep files in the home folder, which would be on the read-only root.
+    # Libraries write to the home folder, which is on the read-only root filesystem by default.
     env = [{"name": "HOME", "value": "/tmp"}, *part.env]  # noqa: S108 - an emptyDir
     return {
         "name": name,
@@ -48,7 +48,7 @@ def container(name: str, image: str, command: Sequence[str], settings: Settings,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # A program that crashes in native code writes no report; the end of its log then takes the report's place.
+        # A program that crashes in native code writes no report; the end of its log replaces the report then.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **more,
     }

@@ -1,1 +1,1 @@
-"""What is known about one model at one moment."""
+"""The state of one model at one moment."""

@@ -26,7 +26,7 @@ def find_condition(status: KerasModelStatus, type_: str) -> Condition | None:
 
 
 def is_true(condition: Condition | None) -> bool:
-    """Whether a condition is there and its status is True."""
+    """Whether a condition is set and its status is True."""
     return condition is not None and condition.status == "True"
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from keras_api.reasons import REASON_DOCS, Reason
 
-# Longer texts belong into logs.
+# Longer texts belong in logs.
 MAX_MESSAGE = 1024
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that keeps the model from being served as the spec asks."""
+    """An error that keeps the model from being served as its spec requires."""
 
     step: str
     """``resolve``, the name of a task, or ``serve``."""

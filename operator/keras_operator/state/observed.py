@@ -1,4 +1,4 @@
-"""The observed state of one model: everything that decisions and status are made from, gathered without a request."""
+"""The observed state of one model: the input of decisions and status, gathered without a request."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Observed:
     children: Mapping[Ref, Child] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     removed_pods: tuple[Pod, ...] = ()
-    """The last pod of each Job whose pod does not exist any more."""
+    """The last pod of each Job whose pod no longer exists."""
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     """Events and log lines about objects that make no progress, by the object's uid."""
     forbidden: Mapping[Kind, ApplyError] = field(default_factory=dict)
-    """Kinds that the operator has no right to list or watch, with the error."""
+    """Kinds that the operator has no permission to list or watch, with the error."""
     served_kinds: frozenset[Kind] = frozenset()
     """The optional kinds that the cluster serves."""
     stored: ModelSummary | None = None
-    """The model in the store's manifest of the desired revision; None when the store was not asked or has none."""
+    """The model in the store's manifest of the desired revision; None when the store was not queried or has none."""
 
     def job(self, name: str) -> Child | None:
         """A Job by its name."""
@@ -61,7 +61,7 @@ class Observed:
         return [pod for pod in self.pods if pod.owner == owner.uid]
 
     def removed_pods_of(self, owner: Child) -> list[Pod]:
-        """The last pod that a Job created, once that pod does not exist any more."""
+        """The last pod that a Job created, once that pod no longer exists."""
         return [pod for pod in self.removed_pods if pod.owner == owner.uid]
 
 

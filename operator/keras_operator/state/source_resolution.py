@@ -23,9 +23,9 @@ class SourceResolution:
 
 
 def remembered(model: KerasModel) -> SourceResolution:
-    """The answer that status remembers from before this process began; none if the spec has changed since."""
+    """The answer that the status has from before this process began; none if the spec has changed since then."""
     same_spec = model.status.observed_generation == model.metadata.generation
-    # A changed spec may lead elsewhere under the same address. The source of a suspended model is not asked again.
+    # With a changed spec the same address may be another file. The source of a suspended model is not polled.
     fingerprint = _fingerprint(model) if same_spec or model.spec.suspend else None
     return SourceResolution(fingerprint, _failure(model) if same_spec else None)
 

@@ -19,7 +19,7 @@ from keras_operator.state.observed import Observed
 
 
 class Loss(NamedTuple):
-    """A serving pod reports that the output of a task is not whole in the store."""
+    """A serving pod reports that the output of a task is missing, incomplete or altered in the store."""
 
     at: datetime
     message: str
@@ -27,7 +27,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskInputs:
-    """Everything that a task's Job is rendered from."""
+    """The inputs of a task's Job."""
 
     model: KerasModel
     observed: Observed
@@ -54,7 +54,7 @@ class Task(ABC):
     deadline_remedy: str
     """Remedy for a Job that takes longer than its deadline."""
     failed: Reason
-    """Reason of a failure whose own reason says nothing about the task."""
+    """Reason of a failure that has no more specific reason."""
     memory_remedy: str
     """Remedy for a Job that was killed at its memory limit with twice the usual memory."""
 
@@ -75,23 +75,23 @@ class Task(ABC):
         """Message of the task's condition once it has succeeded."""
 
     def activity(self, model: KerasModel, container: str) -> str:
-        """What a container of the Job does, as the continuation of "container X of pod Y was still ..."."""
+        """The activity of a container of the Job; it follows "container X of pod Y was still" in a message."""
         return "running"
 
     def known_result(self, model: KerasModel, observed: Observed) -> Any:
-        """The result as status remembers it; None when status does not know it."""
+        """The result in status; None when status does not have it."""
         return None
 
     def stored_result(self, observed: Observed) -> Any:
-        """The result as the store has it; None when the store was not asked or does not have it."""
+        """The result in the store; None when the store was not queried or does not have it."""
         return None
 
     def loss(self, observed: Observed) -> Loss | None:
-        """The latest report that the output is not whole in the store."""
+        """The latest report that the output is missing, incomplete or altered in the store."""
         return None
 
     def usual_memory(self, container: str, reports: Iterable[StepReport]) -> tuple[int, str] | None:
-        """MiB that a container usually needs by the Job's reports, and why; None when they do not say."""
+        """MiB that a container usually needs by the Job's reports, and an explanation; None without such a report."""
         return None
 
     def job_name(self, model: KerasModel, observed: Observed) -> str:

@@ -37,7 +37,7 @@ class ChainState:
 def chain_state(tasks: Sequence[Task], model: KerasModel, observed: Observed) -> ChainState:
     """Find the first task whose successors have not succeeded either.
 
-    A task that has succeeded makes those before it unnecessary: their Jobs and even their outputs may be gone.
+    A task that has succeeded makes those before it unnecessary: their Jobs and even their outputs may be deleted.
     """
     if not observed.revision:
         return ChainState(resolved=False)

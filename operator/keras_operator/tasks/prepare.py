@@ -25,7 +25,7 @@ from keras_store.store_access import AUDIENCE
 WORK = "/work"
 CUSTOM_OBJECTS = "/custom-objects"
 
-# Downloads and uploads are streamed in parts: no whole file is in memory.
+# Downloads and uploads are streamed: no file is in memory as a whole.
 TRANSFER_REQUESTS: Object = {"cpu": "50m", "memory": "128Mi"}
 TRANSFER_MIB = 512
 
@@ -63,7 +63,7 @@ class PrepareTask(Task):
             "limits": {"memory": f"{memory.factor * max(TRANSFER_MIB, least)}Mi"},
         }
         source, code, store = _source_part(model), _code_part(model), store_part(settings, AUDIENCE)
-        # fetch asks the store, too: the bundle may be there already.
+        # fetch has access to the store, too: the bundle may be there already.
         fetch = container(
             "fetch",
             settings.server_image,
@@ -98,10 +98,10 @@ class PrepareTask(Task):
             MEMORY_FACTOR: str(memory.factor),
         }
         job["spec"] = {
-            # The operator judges a failure: it knows whether the same inputs can succeed.
+            # The operator decides about retries: it knows whether the same inputs can succeed.
             "backoffLimit": 0,
             "activeDeadlineSeconds": int(settings.prepare_deadline),
-            # A drained or pre-empted pod says nothing about the model: Kubernetes creates another one.
+            # A disruption (a drained node, a preemption) is no failure of the model: Kubernetes creates another pod.
             "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
             "template": {
                 "metadata": {"labels": labels(name, self.name, revision)},
@@ -124,11 +124,11 @@ class PrepareTask(Task):
         return report.model
 
     def success_message(self, revision: str) -> str:
-        """Names the revision."""
+        """The desired revision is prepared."""
         return f"revision {revision} is in the store"
 
     def activity(self, model: KerasModel, container: str) -> str:
-        """What fetch, prepare and put do."""
+        """The activity of fetch, prepare or put."""
         return {
             "fetch": f"downloading {public_url(model.spec.source.uri)}",
             "prepare": "converting the model",

@@ -1,7 +1,7 @@
 """The state of a task: a pure function of its Job, the Job's pods and what is known of its output.
 
-It is the same for every task: attempts with growing pauses, more memory after a kill, a deadline, and the report that
-the Job's steps leave in their termination messages.
+It is the same for every task: attempts with exponential backoff, more memory after a kill, a deadline, and the reports
+that the Job's steps leave in their termination messages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.base import Task
 
-# The end of a Job and the termination messages of its pod arrive by two watches: one may be a little ahead.
+# Two watches report the end of a Job and the termination messages of its pod: one may be a little ahead.
 REPORT_GRACE_SECONDS = 5
 # The Events of a Job are read when it has had no pod for this time.
 NO_POD_SECONDS = 3
@@ -66,7 +66,7 @@ class Running(TaskState):
     """The Job runs; `failure` is an obstacle to its progress."""
 
     check_at: datetime | None = None
-    """When to look again without an event."""
+    """When to reconcile again without an event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def task_state(task: Task, model: KerasModel, observed: Observed) -> TaskState:
         if loss is None or (job is not None and _succeeded_since(job, loss.at)):
             return Succeeded(result=known)
         if job is not None and _succeeded_since(job, None):
-            return NotStarted()  # in place of the run whose output is lost
+            return NotStarted()  # in place of the Job whose output is lost
     elif may_be_stored(task, model, observed) and (stored := task.stored_result(observed)) is not None:
         return Succeeded(result=stored)
     if job is None or job.controller != model.metadata.uid:
@@ -128,10 +128,10 @@ def task_state(task: Task, model: KerasModel, observed: Observed) -> TaskState:
 
 
 def may_be_stored(task: Task, model: KerasModel, observed: Observed) -> bool:
-    """Whether only the store can say that the output exists.
+    """Whether only the store can show that the output exists.
 
-    The output may be from an earlier spec, or from an earlier model of the same name: neither a Job nor status knows
-    it. When a serving pod has found the output broken, its manifest proves nothing.
+    The output may be from an earlier spec, or from an earlier model of the same name: neither a Job nor status has
+    it. When a serving pod has found the output damaged, its manifest proves nothing.
     """
     if not observed.revision:
         return False
@@ -168,7 +168,7 @@ def _running(task: Task, model: KerasModel, job: Child, pods: list[Pod], observe
 def _obstacle(job: Child, pods: list[Pod], observed: Observed) -> Diagnosis | None:
     """Why a running Job makes no progress."""
     for pod in pods:
-        # Kubernetes replaces an evicted pod. A container that fails ends the Job, whose end says more.
+        # Kubernetes replaces an evicted pod. A container that fails ends the Job, which is reported in detail.
         if pod.status.get("phase") == "Failed":
             continue
         cause = cause_of(pod, observed.now, observed.evidence.get(pod.uid))
@@ -208,7 +208,7 @@ def _failed(task: Task, job: Child, pods: list[Pod], observed: Observed, ended: 
 
 
 def _cause_of_end(pod: Pod) -> Diagnosis | None:
-    """Why a Job's pod failed."""
+    """Why a pod of a Job failed."""
     return evicted(pod) or next(filter(None, (ended_badly(pod, each) for each in containers(pod))), None)
 
 
@@ -242,7 +242,7 @@ def _more_memory(task: Task, job: Child, container: str, pods: list[Pod]) -> tup
 
 
 def _deadline_failure(task: Task, model: KerasModel, job: Child, pods: list[Pod], observed: Observed) -> Failure:
-    """What a Job was doing at its deadline. Its pod is deleted then, so status must remember the answer."""
+    """The failure of a Job at its deadline, with its last activity; only status keeps that once the pod is deleted."""
     condition = find_condition(model.status, task.condition)
     current = condition is not None and model.status.desired_revision == job.revision
     if condition is not None and current and condition.reason == Reason.DEADLINE_EXCEEDED:
@@ -252,15 +252,13 @@ def _deadline_failure(task: Task, model: KerasModel, job: Child, pods: list[Pod]
             doing = condition.message
         else:
             candidates = [*pods, *observed.removed_pods_of(job)]
-            doing = next(
-                filter(None, (_activity(task, model, pod) for pod in candidates)), "its pod does not exist any more"
-            )
+            doing = next(filter(None, (_activity(task, model, pod) for pod in candidates)), "its pod no longer exists")
         message = f"Job {job.ref.name} took longer than its deadline: {doing}; {task.deadline_remedy}"
     return Failure(task.name, Reason.DEADLINE_EXCEEDED, message, job.revision, final=True)
 
 
 def _activity(task: Task, model: KerasModel, pod: Pod) -> str:
-    """What the first container of a pod that has not succeeded does."""
+    """The activity of the first container of a pod that has not succeeded."""
     for container in containers(pod):
         if container.get("state", {}).get("terminated", {}).get("exitCode") != 0:
             name = container["name"]

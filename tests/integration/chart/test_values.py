@@ -22,11 +22,17 @@ INVALID = {
     "an invalid name of a namespace": ("--set=watchNamespaces={Team_A}", "/watchNamespaces/0"),
     "a string instead of a list of namespaces": ("--set=watchNamespaces=team-a", "/watchNamespaces"),
     "an unknown log level": ("--set=logLevel=LOUD", "/logLevel"),
-    "a deadline in words": ("--set=prepare.deadline=soon", "/prepare/deadline"),
-    "a size in words": ("--set=store.persistence.size=large", "/store/persistence/size"),
-    "memory in words": ("--set=operator.resources.limits.memory=lots", "/operator/resources/limits/memory"),
+    "a deadline that is not a duration": ("--set=prepare.deadline=soon", "/prepare/deadline"),
+    "a size that is not a quantity": ("--set=store.persistence.size=large", "/store/persistence/size"),
+    "memory that is not a quantity": (
+        "--set=operator.resources.limits.memory=lots",
+        "/operator/resources/limits/memory",
+    ),
     "a store that is not a bucket": ("--set=store.url=https://example.com/bundles", "/store/url"),
-    "an interval in words": ("--set=metrics.serviceMonitor.interval=often", "/metrics/serviceMonitor/interval"),
+    "an interval that is not a duration": (
+        "--set=metrics.serviceMonitor.interval=often",
+        "/metrics/serviceMonitor/interval",
+    ),
     "a string instead of a boolean": ("--set=networkPolicy.enabled=maybe", "/networkPolicy/enabled"),
 }
 

@@ -1,4 +1,4 @@
-"""What the chart grants, and whom."""
+"""The roles that the chart grants, and the login of the account that has them."""
 
 from __future__ import annotations
 

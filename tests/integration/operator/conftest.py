@@ -1,6 +1,6 @@
 """A real API (etcd, kube-apiserver, kube-controller-manager), the real operator process, and a source of model files.
 
-There are no nodes: the tests write pods' statuses as a kubelet would (see `kubelet`). Everything else is real.
+There are no nodes: the tests write the statuses of pods as a kubelet does (see `kubelet`). Everything else is real.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "hack"), str(Path(__file__).parents[1]), str(Path(__f
 
 from api_servers import api_server_with  # noqa: E402
 from cluster.apiserver import ApiServer  # noqa: E402
-from fault_source import Source  # noqa: E402
+from fault_source import FaultSource  # noqa: E402
 from kube import Kube  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
 
@@ -29,14 +29,14 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 @pytest.fixture(scope="session")
 def quiet_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """For tests that bring their own operators, which the one at work elsewhere would help."""
+    """For tests that run their own operators; the operator of the other tests does not act on it."""
     with api_server_with(tmp_path_factory.mktemp("quiet-api")) as server:
         yield server
 
 
 @pytest.fixture
 def own_api(tmp_path: Path) -> Iterator[ApiServer]:
-    """For one test alone, which may stop it or take its CRDs away."""
+    """For one test only, which may stop the server or delete its CRDs."""
     with api_server_with(tmp_path / "api") as server:
         yield server
 
@@ -48,21 +48,21 @@ def own_kube(own_api: ApiServer) -> Kube:
 
 @pytest.fixture(scope="session")
 def kube(api_server: ApiServer) -> Kube:
-    """A client with all rights."""
+    """A client with all permissions."""
     return Kube(api_server.kubeconfig)
 
 
 @pytest.fixture(scope="session")
 def operator(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator at work, cluster-wide."""
+    """The operator, cluster-wide."""
     operator = OperatorProcess(api_server.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
-    with operator, operator.begun_again():
+    with operator, operator.relaunching():
         yield operator
 
 
 @pytest.fixture
 def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own."""
+    """A new namespace for the test."""
     name = f"{request.node.originalname.replace('_', '-')[:40].rstrip('-')}-{kube.unique()}"
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
@@ -71,15 +71,15 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def source() -> Iterator[Source]:
+def source() -> Iterator[FaultSource]:
     """An HTTP server on loopback with one model file."""
-    with Source() as server:
+    with FaultSource() as server:
         yield server
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Let a failure show what the operator logged."""
+    """Add the operator's log to the report of a failure."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     process = getattr(item, "funcargs", {}).get("operator")

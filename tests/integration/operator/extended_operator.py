@@ -1,4 +1,4 @@
-"""The operator with a child kind, a task and a source scheme of the test's own."""
+"""The operator with an additional child kind, task and source scheme."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_api.logs import set_up
-
 from keras_api.pod_part import PodPart
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport
@@ -53,9 +52,9 @@ class AutoscalerComponent(Component):
             yield from self.owned(context)
 
     def conditions(self, context: Context) -> Iterator[ConditionUpdate]:
-        there = any(True for _ in self.owned(context))
-        words = "is applied" if there else "does not exist"
-        yield ConditionUpdate("AutoscalerReady", there, Reason.SERVING if there else Reason.PROGRESSING, words)
+        exists = any(True for _ in self.owned(context))
+        message = "is applied" if exists else "does not exist"
+        yield ConditionUpdate("AutoscalerReady", exists, Reason.SERVING if exists else Reason.PROGRESSING, message)
 
 
 class InspectTask(Task):
@@ -66,8 +65,8 @@ class InspectTask(Task):
     running = Reason.PREPARING
     succeeded = Reason.PREPARED
     failed = Reason.PREPARE_FAILED
-    deadline_remedy = "be faster"
-    memory_remedy = "be smaller"
+    deadline_remedy = "increase the deadline"
+    memory_remedy = "increase the memory"
 
     def job(self, inputs: TaskInputs) -> Object:
         model, revision = inputs.model, inputs.observed.revision

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that offers one model file, whose content and manners a test can change."""
+"""HTTP servers on loopback that serve model files, and inject faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 
 class _Server:
-    """Serves from a thread of its own, for as long as its context lasts."""
+    """Serves from a separate thread while its context lasts."""
 
     _server: ThreadingHTTPServer
 
@@ -28,7 +28,9 @@ class _Server:
         self._server.server_close()
 
 
-class Source(_Server):
+class FaultSource(_Server):
+    """Serves one model file; a test can change the content, the status and the token that a request must have."""
+
     def __init__(self) -> None:
         self.content = b"a model"
         self.status = 200
@@ -69,38 +71,38 @@ SHORT = 1000
 LARGE = 10 << 40
 
 
-class BadSource(_Server):
-    """An HTTP server on loopback whose every path has its own bad manners.
+class PathFaultSource(_Server):
+    """Injects a fault that depends on the path.
 
-    `/status/CODE/...` answers that code; `/loop/...` redirects to itself; `/silent/...` never answers; `/short/...`
-    sends less than it promised; `/large/...` promises 10 TiB; `/replaced/...` has another file after the first look;
-    `/file/...` is well-behaved. With a certificate it speaks TLS.
+    `/status/CODE/...` returns that status; `/loop/...` redirects to itself; `/silent/...` never answers; `/short/...`
+    sends less than its Content-Length; `/large/...` has a Content-Length of 10 TiB; `/replaced/...` is another file
+    after the first request; `/file/...` has no fault. With a certificate the server uses TLS.
     """
 
     def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
-        self._over = threading.Event()
-        looks: Counter[str] = Counter()
-        over = self._over
+        self._closed = threading.Event()
+        requests: Counter[str] = Counter()
+        closed = self._closed
 
         class Handler(BaseHTTPRequestHandler):
             def do_HEAD(self) -> None:
-                manner = self.path.split("/")[1]
-                looks[self.path] += 1
+                fault = self.path.split("/")[1]
+                requests[self.path] += 1
                 headers = {"ETag": '"first"', "Content-Length": str(SHORT)}
                 status = 200
-                match manner:
+                match fault:
                     case "status":
                         status = int(self.path.split("/")[2])
                         headers = {"Content-Length": "0"}
                     case "loop":
                         status, headers = 301, {"Location": self.path, "Content-Length": "0"}
                     case "silent":
-                        over.wait()
+                        closed.wait()
                         self.close_connection = True
                         return
                     case "large":
                         headers["Content-Length"] = str(LARGE)
-                    case "replaced" if looks[self.path] > 1:
+                    case "replaced" if requests[self.path] > 1:
                         headers["ETag"] = '"second"'
                 self.send_response(status)
                 for name, value in headers.items():
@@ -109,10 +111,10 @@ class BadSource(_Server):
 
             def do_GET(self) -> None:
                 self.do_HEAD()
-                manner = self.path.split("/")[1]
-                if manner in ("file", "replaced"):
+                fault = self.path.split("/")[1]
+                if fault in ("file", "replaced"):
                     self.wfile.write(bytes(SHORT))
-                elif manner == "short":
+                elif fault == "short":
                     self.wfile.write(bytes(SHORT // 2))
                 self.close_connection = True
 
@@ -124,7 +126,7 @@ class BadSource(_Server):
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
-            # The handshake in the thread of the connection: whoever hangs in it holds up nobody else.
+            # The handshake is done in the thread of the connection: a client that hangs in it does not block others.
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -137,5 +139,5 @@ class BadSource(_Server):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._closed.set()
         super().__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""Stands between the operator and the API server: notes what passes, and does to it what a test asks for."""
+"""A proxy between the operator and the API server: records requests and injects faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from operator_process import OperatorProcess
 Forward = Callable[[], Awaitable[web.StreamResponse]]
 Fault = Callable[[Forward], Awaitable[web.StreamResponse]]
 
-# What belongs to one connection, and is not passed on.
+# Headers of one connection, which are not forwarded.
 _OF_THE_CONNECTION = {hdrs.HOST, hdrs.CONNECTION, hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING}
 _WRITES = ("apply", "patch", "delete", "create")
 _GONE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
@@ -34,7 +34,7 @@ _GONE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "E
 
 @dataclass(frozen=True)
 class Call:
-    """A request as the API server answered it."""
+    """A request with the status of its response."""
 
     what: str
     """Verb and resource, as in ``apply jobs`` or ``patch kerasmodels/status``."""
@@ -42,29 +42,29 @@ class Call:
     name: str
     status: int
     time: float
-    """When it was answered, by `time.monotonic`."""
+    """Time of the response, by `time.monotonic`."""
 
 
 @dataclass
-class Planned:
-    """A fault that is yet to happen, or has happened."""
+class InjectedFault:
+    """A fault for the next requests that match a pattern."""
 
     what: str
     fault: Fault
     times: int
     skip: int
-    happened: int = 0
+    count: int = 0
     time: float = 0.0
-    """When it happened last, by `time.monotonic`."""
+    """Time of the last injection, by `time.monotonic`."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether it has happened as often as it was to."""
-        return self.happened >= self.times
+    def is_done(self) -> bool:
+        """Whether it was injected as often as requested."""
+        return self.count >= self.times
 
 
 class FaultyApi:
-    """A reverse proxy on loopback, in plain HTTP and with all rights."""
+    """A reverse proxy on loopback: plain HTTP, with all permissions."""
 
     def __init__(self, upstream: Path, kubeconfig: Path) -> None:
         """`upstream` is the API server's kubeconfig; the proxy's own is written to `kubeconfig`."""
@@ -73,39 +73,39 @@ class FaultyApi:
         config = yaml.safe_load(upstream.read_text())
         self._upstream: str = config["clusters"][0]["cluster"]["server"]
         self._tls = pki.client_tls(config)
-        self._planned: list[Planned] = []
+        self._faults: list[InjectedFault] = []
         self._watches: dict[asyncio.Task[Any], web.Request] = {}
         self._sockets: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def plan(self, what: str, fault: Fault, times: int = 1, skip: int = 0) -> Planned:
-        """Let a fault befall the next requests of a pattern (``apply jobs``, ``watch *``), after `skip` of them."""
-        planned = Planned(what, fault, times, skip)
-        self._planned.append(planned)
-        return planned
+    def inject(self, what: str, fault: Fault, times: int = 1, skip: int = 0) -> InjectedFault:
+        """Inject a fault into the next requests of a pattern (``apply jobs``, ``watch *``), after `skip` of them."""
+        injected = InjectedFault(what, fault, times, skip)
+        self._faults.append(injected)
+        return injected
 
-    def relent(self) -> None:
-        """Let everything pass from now on."""
-        self._planned.clear()
+    def clear_faults(self) -> None:
+        """Forward all requests from now on."""
+        self._faults.clear()
 
     def close_watches(self) -> None:
-        """Let all watches end as if the connection broke."""
+        """End all watches as if the connections broke."""
         self._loop.call_soon_threadsafe(lambda: [watch.cancel() for watch in self._watches])
 
     @contextmanager
-    def blind(self) -> Iterator[None]:
-        """Close all watches; those that follow see nothing, and hear 410 Gone once the context ends."""
-        seeing = asyncio.Event()
+    def without_watches(self) -> Iterator[None]:
+        """Close all watches; the next ones report nothing, and end with 410 Gone when the context ends."""
+        over = asyncio.Event()
         alive = [watch for watch in self._watches.values() if watch.transport is not None]
-        gone = self.plan("watch *", _says_gone_after(seeing), times=len(alive))
+        gone = self.inject("watch *", _gone_after(over), times=len(alive))
         self.close_watches()
-        wait_until(lambda: gone.is_over, "the operator to come back to its watches")
+        wait_until(lambda: gone.is_done, "the operator to watch again")
         yield
-        self._loop.call_soon_threadsafe(seeing.set)
+        self._loop.call_soon_threadsafe(over.set)
 
     def writes(self) -> list[Call]:
-        """What could have changed something, so far."""
+        """Requests so far that could have changed an object."""
         return [call for call in self.calls if call.what.startswith(_WRITES) and call.what != "create events"]
 
     def applied(self, namespace: str) -> Counter[str]:
@@ -117,7 +117,7 @@ class FaultyApi:
         )
 
     def created(self, plural: str, namespace: str) -> Counter[str]:
-        """How often an object of each name came into being."""
+        """How often an object of each name was created."""
         return Counter(
             call.name
             for call in list(self.calls)
@@ -160,8 +160,8 @@ class FaultyApi:
                     "apiVersion": "v1",
                     "kind": "Config",
                     "clusters": [{"name": "faulty", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                    "users": [{"name": "anybody", "user": {}}],
-                    "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "anybody"}}],
+                    "users": [{"name": "operator", "user": {}}],
+                    "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "operator"}}],
                     "current-context": "faulty",
                 }
             )
@@ -169,13 +169,13 @@ class FaultyApi:
 
     async def _close(self) -> None:
         await self._runner.cleanup()
-        # What never answers goes on for as long as it is let, whoever has hung up.
+        # An unanswered request waits until it is cancelled, even if the client has disconnected.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
         await self._session.close()
-        # The session forgets connections that it gave up half-way; their TLS still waits for a farewell.
+        # The session does not track connections that it aborted; their TLS still waits for the shutdown.
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -198,14 +198,14 @@ class FaultyApi:
             self.calls.append(Call(what, namespace, name, response.status, time.monotonic()))
             return response
 
-        for planned in self._planned:
-            if not planned.is_over and fnmatchcase(what, planned.what):
-                if planned.skip:
-                    planned.skip -= 1
+        for injected in self._faults:
+            if not injected.is_done and fnmatchcase(what, injected.what):
+                if injected.skip:
+                    injected.skip -= 1
                     continue
-                planned.happened += 1
-                planned.time = time.monotonic()
-                return await planned.fault(forward)
+                injected.count += 1
+                injected.time = time.monotonic()
+                return await injected.fault(forward)
         return await forward()
 
     async def _forward(self, request: web.Request, what: str, body: bytes) -> web.StreamResponse:
@@ -219,7 +219,7 @@ class FaultyApi:
                     return web.Response(status=answer.status, body=await answer.read(), headers=kept)
                 return await self._stream(request, answer, kept)
         except aiohttp.ClientError:
-            return _hangs_up(request)
+            return _abort_connection(request)
 
     async def _stream(
         self, request: web.Request, answer: aiohttp.ClientResponse, headers: dict[str, str]
@@ -233,14 +233,14 @@ class FaultyApi:
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
         except ConnectionResetError:
-            pass  # the operator is gone
+            pass  # the operator has disconnected
         finally:
             del self._watches[task]
         return response
 
 
-def answers(status: int, retry_after: int | None = None) -> Fault:
-    """The API server refuses."""
+def responds_with(status: int, retry_after: int | None = None) -> Fault:
+    """The API server returns an error."""
 
     async def fault(_: Forward) -> web.StreamResponse:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -250,8 +250,8 @@ def answers(status: int, retry_after: int | None = None) -> Fault:
     return fault
 
 
-def comes_late(seconds: float) -> Fault:
-    """The answer takes its time."""
+def delayed(seconds: float) -> Fault:
+    """The response is late."""
 
     async def fault(forward: Forward) -> web.StreamResponse:
         await asyncio.sleep(seconds)
@@ -260,8 +260,8 @@ def comes_late(seconds: float) -> Fault:
     return fault
 
 
-def never_answers() -> Fault:
-    """The request is taken, and that is all."""
+def unanswered() -> Fault:
+    """The request is accepted, and never answered."""
 
     async def fault(_: Forward) -> web.StreamResponse:
         await asyncio.Event().wait()
@@ -271,36 +271,36 @@ def never_answers() -> Fault:
 
 
 def kills(operator: OperatorProcess, moment: str) -> Fault:
-    """The operator dies right ``before`` or ``after`` its request is carried out, and is started again."""
+    """The operator is killed immediately ``before`` or ``after`` its request is processed, and started again."""
 
     async def fault(forward: Forward) -> web.StreamResponse:
         if moment == "after":
             await forward()
-        await asyncio.to_thread(operator.kill_and_begin)
-        return web.Response(status=503)  # to nobody
+        await asyncio.to_thread(operator.kill_and_relaunch)
+        return web.Response(status=503)  # no client is left to read it
 
     return fault
 
 
-def comes_after(deed: Callable[[], object]) -> Fault:
-    """Something is done right before the request is carried out."""
+def preceded_by(action: Callable[[], object]) -> Fault:
+    """An action runs immediately before the request is processed."""
 
     async def fault(forward: Forward) -> web.StreamResponse:
-        await asyncio.to_thread(deed)
+        await asyncio.to_thread(action)
         return await forward()
 
     return fault
 
 
-def _says_gone_after(seeing: asyncio.Event) -> Fault:
+def _gone_after(over: asyncio.Event) -> Fault:
     async def fault(_: Forward) -> web.StreamResponse:
-        await seeing.wait()
+        await over.wait()
         return web.json_response({"type": "ERROR", "object": _GONE})
 
     return fault
 
 
-def _hangs_up(request: web.Request) -> web.Response:
+def _abort_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=502)

@@ -1,4 +1,4 @@
-"""A small synchronous client of the API for tests: plain dicts by plural name, and waiting with a reason."""
+"""A small synchronous client of the API for tests: plain dicts by plural name, and waiting with a timeout."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Kube:
         base = f"/apis/{group}/{version}" if group else f"/api/{version}"
         namespace = obj["metadata"].get("namespace")
         where = f"/namespaces/{namespace}" if namespace else ""
-        # As kubectl asks for it: unknown fields are refused.
+        # As kubectl does: unknown fields are rejected.
         query = [("fieldValidation", "Strict")]
         return self._request("POST", f"{base}{where}/{_PLURALS[obj['kind']]}", obj, query=query)
 
@@ -90,7 +90,7 @@ class Kube:
         self, plural: str, namespace: str, name: str, body: Any, subresource: str = "", kind: str = "merge"
     ) -> Object:
         path = self._path(plural, namespace, name) + (f"/{subresource}" if subresource else "")
-        query = [("fieldManager", "somebody")]
+        query = [("fieldManager", "another-client")]
         return self._request("PATCH", path, body, query=query, content=f"application/{kind}-patch+json")
 
     def delete(self, plural: str, namespace: str, name: str) -> None:
@@ -148,10 +148,10 @@ class Kube:
 
 
 def wait_until(ready: Callable[[], Any], what: str, timeout: float = WAIT_SECONDS, interval: float = 0.05) -> Any:
-    """What `ready` returns once it is true.
+    """The result of `ready`, once it is true.
 
     Raises:
-        AssertionError: naming what did not come in time.
+        AssertionError: the timeout is over; the text contains `what`.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -159,5 +159,5 @@ def wait_until(ready: Callable[[], Any], what: str, timeout: float = WAIT_SECOND
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain for {what}")
+            raise AssertionError(f"timed out after {timeout:g} s waiting for {what}")
         time.sleep(interval)

@@ -1,4 +1,4 @@
-"""Stands in for the kubelet: writes pods' statuses as it would, since there are no nodes."""
+"""A fake kubelet: writes the statuses of pods, because there are no nodes."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ class Kubelet:
         self._namespace = namespace
 
     def prepare_pod(self, model: str, revision: str = "") -> Object:
-        """The pod that the Job controller made for the prepare Job."""
+        """The pod that the Job controller created for the prepare Job."""
         return self._newest(model, "prepare", revision)
 
     def server_pods(self, model: str, count: int = 1, revision: str = "") -> list[Object]:
-        """The serving pods, once there are as many as wanted."""
+        """The serving pods, once their number is `count`."""
         found: list[Object] = wait_until(
             lambda: (pods := self._pods(model, "server", revision)) and len(pods) == count and pods,
             f"{count} serving pods of {model} {revision}",
         )
         return found
 
-    def prepares(self, model: str, revision: str = "", runtime: str = "onnxruntime") -> Object:
-        """All three containers of the prepare pod succeed; `prepare` leaves its report."""
+    def complete_prepare(self, model: str, revision: str = "", runtime: str = "onnxruntime") -> Object:
+        """All three containers of the prepare pod succeed; `prepare` writes its report."""
         pod = self.prepare_pod(model, revision)
         name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
         report = encode_report(StepReport(step="prepare", revision=name, model=summary(runtime, accuracy="0.97")))
         self._end(pod, "Succeeded", fetch=_ended(0), prepare=_ended(0, report.decode()), put=_ended(0))
         return pod
 
-    def fails(self, model: str, reason: Reason, message: str, revision: str = "", **more: Any) -> Object:
-        """The container `prepare` ends with a report of failure."""
+    def fail_prepare(self, model: str, reason: Reason, message: str, revision: str = "", **more: Any) -> Object:
+        """The container `prepare` ends with a failure report."""
         pod = self.prepare_pod(model, revision)
         name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
         report = StepReport(step="prepare", revision=name, failure=StepFailure(reason=reason, message=message))
         self._end(pod, "Failed", fetch=_ended(0), prepare=_ended(1, encode_report(report).decode(), **more))
         return pod
 
-    def hands_over(self, model: str, container: str, code: int, message: str, revision: str = "") -> Object:
-        """A container of the prepare pod ends with what its real program left; those before it succeeded."""
+    def end_container(self, model: str, container: str, code: int, message: str, revision: str = "") -> Object:
+        """A container of the prepare pod ends with a code and a termination message; those before it succeeded."""
         pod = self.prepare_pod(model, revision)
         names = ["fetch", "prepare", "put"]
         ended = {name: _ended(0) for name in names[: names.index(container)]} | {container: _ended(code, message)}
@@ -72,7 +72,7 @@ class Kubelet:
         self._end(pod, "Failed" if code else "Succeeded", **ended)
         return pod
 
-    def runs_out_of_memory(self, model: str, fetched_bytes: int) -> Object:
+    def oom_kill_prepare(self, model: str, fetched_bytes: int) -> Object:
         """The kernel kills the container `prepare`, after `fetch` has reported the file's size."""
         pod = self.prepare_pod(model)
         name = pod["metadata"]["labels"]["keras-operator.dev/revision"]
@@ -80,17 +80,17 @@ class Kubelet:
         self._end(pod, "Failed", fetch=_ended(0, report), prepare=_ended(137, reason="OOMKilled"))
         return pod
 
-    def serves(self, model: str, count: int = 1, revision: str = "") -> list[Object]:
-        """The serving pods turn ready."""
+    def make_servers_ready(self, model: str, count: int = 1, revision: str = "") -> list[Object]:
+        """The serving pods become ready."""
         pods = self.server_pods(model, count, revision)
         for pod in pods:
-            self.turns_ready(pod)
+            self.make_ready(pod)
         return pods
 
-    def turns_ready(self, pod: Object) -> None:
+    def make_ready(self, pod: Object) -> None:
         now = _now()
         running = {"state": {"running": {"startedAt": now}}, "ready": True, "restartCount": 0, **_IMAGE}
-        self.says(
+        self.set_status(
             pod,
             phase="Running",
             conditions=[
@@ -99,43 +99,43 @@ class Kubelet:
             containerStatuses=[{"name": "server", **running}],
         )
 
-    def waits(self, pod: Object, container: str, reason: str, message: str, **more: Any) -> None:
-        """A container waits, for the reason given."""
+    def set_waiting(self, pod: Object, container: str, reason: str, message: str, **more: Any) -> None:
+        """A container waits, with a reason and a message."""
         waiting = {
             "state": {"waiting": {"reason": reason, "message": message}},
             "ready": False,
             "restartCount": 0,
             **more,
         }
-        self.says(pod, phase="Pending", containerStatuses=[{"name": container, **waiting, **_IMAGE}])
+        self.set_status(pod, phase="Pending", containerStatuses=[{"name": container, **waiting, **_IMAGE}])
 
-    def misses_its_bundle(self, pod: Object) -> None:
-        """The server finds that its bundle is not in the store."""
+    def report_lost_bundle(self, pod: Object) -> None:
+        """The server reports that its bundle is not complete in the store."""
         revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
-        lost = StepFailure(reason=Reason.BUNDLE_INVALID, message="the bundle is not whole")
-        self.ends_serving(pod, StepReport(step="get", revision=revision, failure=lost))
+        lost = StepFailure(reason=Reason.BUNDLE_INVALID, message="the bundle is incomplete")
+        self.end_server(pod, StepReport(step="get", revision=revision, failure=lost))
 
-    def ends_serving(self, pod: Object, report: StepReport) -> None:
+    def end_server(self, pod: Object, report: StepReport) -> None:
         """The server ends with a report."""
         end = _ended(1, encode_report(report).decode())
-        self.says(pod, phase="Running", containerStatuses=[{"name": "server", **end}])
+        self.set_status(pod, phase="Running", containerStatuses=[{"name": "server", **end}])
 
-    def serves_again(self, pod: Object, report: StepReport) -> None:
-        """The server was started again after its end, and is not ready yet."""
+    def restart_server(self, pod: Object, report: StepReport) -> None:
+        """The server was restarted, and is not ready yet."""
         end, now = _ended(1, encode_report(report).decode())["state"], _now()
         unready = [{"type": "Ready", "status": "False", "lastTransitionTime": end["terminated"]["startedAt"]}]
         status = {"state": {"running": {"startedAt": now}}, "lastState": end, "ready": False, "restartCount": 1}
-        self.says(pod, conditions=unready, containerStatuses=[{"name": "server", **status, **_IMAGE}])
+        self.set_status(pod, conditions=unready, containerStatuses=[{"name": "server", **status, **_IMAGE}])
 
-    def says(self, pod: Object, **status: Any) -> None:
-        """Write a pod's status."""
+    def set_status(self, pod: Object, **status: Any) -> None:
+        """Patch a pod's status."""
         metadata = pod["metadata"]
         self._kube.patch("pods", metadata["namespace"], metadata["name"], {"status": status}, subresource="status")
 
     def _end(self, pod: Object, phase: str, **containers: Object) -> None:
         inits = [{"name": name, **state} for name, state in containers.items() if name != "put"]
         mains = [{"name": name, **state} for name, state in containers.items() if name == "put"]
-        self.says(pod, phase=phase, initContainerStatuses=inits, containerStatuses=mains)
+        self.set_status(pod, phase=phase, initContainerStatuses=inits, containerStatuses=mains)
 
     def _newest(self, model: str, component: str, revision: str) -> Object:
         def newest() -> Object | None:
@@ -176,5 +176,5 @@ def _now() -> str:
 
 
 def builtins(value: Any) -> Any:
-    """What a status holds of a contract."""
+    """A contract as it is in a status."""
     return msgspec.to_builtins(value)

@@ -1,4 +1,4 @@
-"""One model in one namespace, and what a test says and asks about it."""
+"""One model in one namespace, with the actions and checks of a test."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class ModelFixture:
         self.kube.create({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
         return lambda: self.kube.delete(f"{kind.lower()}s", self.namespace, "small")
 
-    def model(self) -> Object:
+    def resource(self) -> Object:
         found = self.kube.get("kerasmodels", self.namespace, self.name)
-        assert found is not None, f"{self.name} is gone"
+        assert found is not None, f"{self.name} does not exist"
         return found
 
     def status(self) -> Object:
-        return self.model().get("status", {})
+        return self.resource().get("status", {})
 
     def condition(self, kind: str) -> Object:
         return next((each for each in self.status().get("conditions", []) if each["type"] == kind), {})
@@ -55,10 +55,10 @@ class ModelFixture:
         return self.kube.get(plural, self.namespace, name or self.name)
 
     def wait_for(self, kind: str, status: str, reason: str = "") -> Object:
-        """The condition, once it says so of the present generation."""
+        """The condition, once it has this status and reason for the present generation."""
 
         def find_condition() -> Object | None:
-            model = self.model()
+            model = self.resource()
             for each in model.get("status", {}).get("conditions", []):
                 if (
                     each["type"] == kind
@@ -80,9 +80,9 @@ class ModelFixture:
         return found
 
     def serve(self, uri: str, replicas: int = 1, **spec: Any) -> str:
-        """Bring the model to Ready. Returns the revision."""
+        """Create the model and make it Ready. Returns the revision."""
         self.create(uri, **spec)
-        self.kubelet.prepares(self.name)
-        self.kubelet.serves(self.name, replicas)
+        self.kubelet.complete_prepare(self.name)
+        self.kubelet.make_servers_ready(self.name, replicas)
         self.wait_for("Ready", "True")
         return str(self.status()["servingRevision"])

@@ -1,4 +1,4 @@
-"""The operator as a process of its own, as its image runs it."""
+"""The operator as a separate process, as its image runs it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class OperatorProcess:
+    """An operator that can be started, stopped and killed."""
+
     def __init__(
         self, kubeconfig: Path, log: Path, *, program: tuple[str, ...] = ("-m", "keras_operator"), **settings: str
     ) -> None:
@@ -29,8 +31,8 @@ class OperatorProcess:
         self._port = Port()
         self.address = f"127.0.0.1:{self._port.number}"
         self._log = log
-        self._dying = threading.Lock()
-        self._is_kept = False
+        self._lock = threading.Lock()
+        self._is_relaunched = False
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             **os.environ,
@@ -44,16 +46,16 @@ class OperatorProcess:
             **{f"KERAS_OPERATOR_{name.upper()}": value for name, value in settings.items()},
         }
 
-    def begin(self) -> None:
-        """Start it, and do not wait."""
+    def launch(self) -> None:
+        """Start it without waiting."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._program], env=self._environment, stdout=log, stderr=log
             )
 
     def start(self) -> None:
-        """Start it, and wait until it is at work."""
-        self.begin()
+        """Start it, and wait until it is ready."""
+        self.launch()
         try:
             wait_until(self.is_ready, "the operator to be ready")
         except BaseException:
@@ -62,8 +64,8 @@ class OperatorProcess:
             raise
 
     def stop(self) -> int | None:
-        """Ask it to end, as the kubelet does. Returns its exit code."""
-        with self._dying:
+        """Stop it with SIGTERM, as the kubelet does. Returns its exit code."""
+        with self._lock:
             if self._process is None:
                 return None
             self._process.terminate()
@@ -77,38 +79,38 @@ class OperatorProcess:
             return code
 
     def kill(self) -> None:
-        """Let it die without a word, as the kernel does."""
+        """Kill it with SIGKILL, as the kernel does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(20)
             self._process = None
 
-    def kill_and_begin(self) -> None:
-        """Let it die, and begin it again, as the kernel and the kubelet do."""
-        with self._dying:
+    def kill_and_relaunch(self) -> None:
+        """Kill it and start it again, as the kernel and the kubelet do."""
+        with self._lock:
             self.kill()
-            self.begin()
+            self.launch()
 
     @contextmanager
-    def begun_again(self) -> Iterator[None]:
-        """Begin it again whenever it ends by itself, as the kubelet does."""
+    def relaunching(self) -> Iterator[None]:
+        """Start it again whenever it exits, as the kubelet does."""
         over = threading.Event()
 
-        def keep() -> None:
+        def watch() -> None:
             while not over.wait(0.1):
-                with self._dying:
+                with self._lock:
                     if self._process is not None and self._process.poll() is not None:
-                        self.begin()
+                        self.launch()
 
-        keeper = threading.Thread(target=keep)
-        self._is_kept = True
-        keeper.start()
+        watcher = threading.Thread(target=watch)
+        self._is_relaunched = True
+        watcher.start()
         try:
             yield
         finally:
             over.set()
-            keeper.join()
-            self._is_kept = False
+            watcher.join()
+            self._is_relaunched = False
 
     def __enter__(self) -> Self:
         if self._process is None:
@@ -137,7 +139,7 @@ class OperatorProcess:
         }
 
     def writes(self) -> float:
-        """Requests so far that could have changed something."""
+        """Requests so far that could have changed an object."""
         return sum(
             value
             for name, value in self.metrics().items()
@@ -155,10 +157,10 @@ class OperatorProcess:
         return found
 
     def is_ready(self) -> bool:
-        with self._dying:
+        with self._lock:
             assert self._process is not None
-            if self._process.poll() is not None and not self._is_kept:
-                raise AssertionError(f"the operator ended with {self._process.returncode}:\n{self.tail()}")
+            if self._process.poll() is not None and not self._is_relaunched:
+                raise AssertionError(f"the operator exited with {self._process.returncode}:\n{self.tail()}")
         try:
             with urllib.request.urlopen(f"http://{self.address}/readyz", timeout=2) as response:
                 return bool(response.status == 200)

@@ -1,4 +1,4 @@
-"""What runs in serving pods, as a kubelet would have it: the real server for each, and a client that asks them all."""
+"""The programs of serving pods: a real server for each pod, and a client that sends requests to all of them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _START_SECONDS = 120
 
 
 class RunningPods:
-    """Servers that live as long as their pods do, and are asked in turn as long as this context lasts.
+    """Servers that run as long as their pods exist, and a client that sends requests to each while the context lasts.
 
     Args:
-        kube: where the pods are.
-        namespace: of all pods.
-        folder: for the bundle, the same for all.
+        kube: the cluster of the pods.
+        namespace: the namespace of all pods.
+        folder: a folder for the bundle, which all servers share.
     """
 
     def __init__(self, kube: Kube, namespace: str, folder: Path) -> None:
         self.answers: Counter[str] = Counter()
-        """By model."""
+        """Number of answers by model."""
         self.failures: dict[str, str] = {}
-        """The first of each model."""
+        """The first failure of each model."""
         self._kube = kube
         self._namespace = namespace
         self._bundle = write_onnx_bundle(folder / "bundle", flowers(), {"measures": _ROW})
@@ -42,10 +42,10 @@ class RunningPods:
         self._urls: dict[str, str] = {}
         self._ports: list[Port] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=each) for each in (self._ask, self._follow)]
+        self._threads = [threading.Thread(target=each) for each in (self._send_requests, self._follow_pods)]
 
     def start(self, pod: Object) -> None:
-        """Start a pod's server; nobody waits for it here."""
+        """Start a pod's server without waiting for it."""
         model = pod["metadata"]["labels"]["keras-operator.dev/model"]
         port = Port()
         command = [sys.executable, "-m", "keras_server", "--bundle", str(self._bundle), "--name", model]
@@ -56,8 +56,8 @@ class RunningPods:
         self._ports.append(port)
         self._urls[model] = f"http://127.0.0.1:{port.number}"
 
-    def all_asked(self) -> Counter[str]:
-        """The answers so far, once every model has given one more."""
+    def wait_for_answers(self) -> Counter[str]:
+        """The answers so far, after one more answer or a failure of every model."""
         before = self.answers.copy()
         wait_until(
             lambda: all(self.answers[model] > before[model] or model in self.failures for model in self._urls),
@@ -81,7 +81,7 @@ class RunningPods:
         for process in self._processes.values():
             process.wait(30)
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         while not self._stop.wait(0.01):
             for model, url in self._urls.items():
                 request = urllib.request.Request(
@@ -94,13 +94,13 @@ class RunningPods:
                 except (OSError, HTTPException) as error:
                     self.failures.setdefault(model, repr(error))
 
-    def _follow(self) -> None:
-        """End what has no pod any more."""
+    def _follow_pods(self) -> None:
+        """Stop the servers whose pods no longer exist."""
         while not self._stop.wait(0.2):
             pods = self._kube.list("pods", self._namespace, "app.kubernetes.io/component=server")
-            there = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+            present = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
             for uid, process in self._processes.items():
-                if uid not in there:
+                if uid not in present:
                     process.terminate()
 
 

@@ -26,7 +26,7 @@ class S3Service:
     folder: Path
 
     def put(self, content: bytes) -> None:
-        """WatchScope the model."""
+        """Write the model."""
         (self.folder / "models/digits.keras").write_bytes(content)
 
 

@@ -1,4 +1,4 @@
-"""The embedded store as a process of its own, and the programs that pods run against it."""
+"""The embedded store as a separate process, and the programs that pods run against it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from keras_api.manifest import FileRecord, Manifest, SourceRecord, encode_manife
 from keras_api.prepare_request import bundle_path
 from keras_api.step_report import StepReport, decode_report
 
-# Runs a module with less patience for the store than the product has, which waits for 25 s.
-_HURRIED = """
+# Runs a module with an idle timeout of 0.5 s for the store, instead of 25 s.
+_SHORT_TIMEOUT = """
 import runpy, sys
 import keras_store.bundles.open
 from keras_store.storage.base import Timeouts
@@ -55,7 +55,7 @@ class Store:
         self._process.wait(20)
 
     def put(self, namespace: str, revision: str) -> Manifest:
-        """Store a bundle of no files, as the container `put` would have."""
+        """Store a bundle without files, as the container `put` does."""
         manifest = manifest_of(revision, {})
         url = f"{self.url}/{bundle_path(namespace, 'digits', revision)}/manifest.json"
         request = urllib.request.Request(url, encode_manifest(manifest), method="PUT")
@@ -63,8 +63,8 @@ class Store:
             assert response.status == 201
         return manifest
 
-    def questions(self) -> float:
-        """How often it was asked for a file."""
+    def file_requests(self) -> float:
+        """Number of successful requests for a file."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
             lines = response.read().decode().splitlines()
         return sum(
@@ -82,7 +82,7 @@ class Store:
 
 
 def manifest_of(revision: str, files: dict[str, bytes]) -> Manifest:
-    """The manifest of a bundle of these files."""
+    """The manifest of a bundle with these files."""
     model = summary(stored="1")
     return Manifest(
         revision=revision,
@@ -109,22 +109,26 @@ def run(container: Object, folder: Path, **replaced: str) -> tuple[int, StepRepo
     """Run a container's program on this machine.
 
     Args:
-        container: as the pod has it.
-        folder: for the termination message.
-        replaced: options that have another value here, such as `work`.
+        container: the container in the pod's spec.
+        folder: a folder for the termination message.
+        replaced: options with another value than in the pod, such as `work`.
 
     Returns:
-        Its exit code, and the report that it left.
+        Its exit code and its report.
     """
-    words = [word.replace("$$", "$") for word in container["command"]]
-    assert words[:2] == ["python", "-m"]
+    arguments = [word.replace("$$", "$") for word in container["command"]]
+    assert arguments[:2] == ["python", "-m"]
     for name, value in replaced.items():
-        words[words.index(f"--{name}") + 1] = value
+        arguments[arguments.index(f"--{name}") + 1] = value
     report = folder / f"{container['name']}-report"
     report.unlink(missing_ok=True)
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "TERMINATION_MESSAGE_PATH": str(report)}
     done = subprocess.run(
-        [sys.executable, "-c", _HURRIED, *words[2:]], env=environ, check=False, capture_output=True, timeout=60
+        [sys.executable, "-c", _SHORT_TIMEOUT, *arguments[2:]],
+        env=environ,
+        check=False,
+        capture_output=True,
+        timeout=60,
     )
     print(done.stderr.decode())
     return done.returncode, decode_report(report.read_bytes()) if report.exists() else None

@@ -1,4 +1,4 @@
-"""Children stay as the operator wants them: changed, deleted, stripped, or taken by somebody else."""
+"""The operator maintains its children: changed, deleted, without labels or owner, or with a name conflict."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 from cluster.apiserver import SERVICE_MONITOR_CRD
-from fault_source import Source
+from fault_source import FaultSource
 from kube import Kube, Object, wait_until
 from model_fixture import ModelFixture
 from operator_process import OperatorProcess
 
-# A change is to be put back within a second; what a bare write may take for the machine to count as idle.
-PUT_BACK_SECONDS = 1.0
+# A change must be reverted within a second, on a machine on which a bare write takes no longer than this.
+REVERT_SECONDS = 1.0
 BARE_WRITE_SECONDS = 0.05
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+def model(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
     return ModelFixture(kube, namespace)
 
 
 @pytest.fixture
-def served(scene: ModelFixture, source: Source) -> ModelFixture:
-    scene.serve(source.url, serving={"replicas": 1})
-    return scene
+def served(model: ModelFixture, source: FaultSource) -> ModelFixture:
+    model.serve(source.url, serving={"replicas": 1})
+    return model
 
 
 def _image(value: str) -> list[Object]:
@@ -45,33 +45,33 @@ CHANGES: list[tuple[str, str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("plural", "patch", "kind"), [each[1:] for each in CHANGES], ids=[each[0] for each in CHANGES])
-def test_what_somebody_changed_is_put_back(served: ModelFixture, plural: str, patch: Any, kind: str) -> None:
-    before = _essence(served.wait_for_child(plural))
-    slow = _slowness(served, plural)
+def test_a_change_by_another_client_is_reverted(served: ModelFixture, plural: str, patch: Any, kind: str) -> None:
+    before = _owned_content(served.wait_for_child(plural))
+    slowdown = _slowdown(served, plural)
     begin = time.monotonic()
     changed = served.kube.patch(plural, served.namespace, "digits", patch, kind=kind)
-    assert _essence(changed) != before
-    wait_until(lambda: _essence(served.wait_for_child(plural)) == before, f"the {plural} to be as it was")
+    assert _owned_content(changed) != before
+    wait_until(lambda: _owned_content(served.wait_for_child(plural)) == before, f"the {plural} to be reverted")
     seconds = time.monotonic() - begin
-    slow = max(slow, _slowness(served, plural))
-    assert seconds <= PUT_BACK_SECONDS * slow
+    slowdown = max(slowdown, _slowdown(served, plural))
+    assert seconds <= REVERT_SECONDS * slowdown
 
 
-def test_what_others_added_is_left_alone(served: ModelFixture) -> None:
+def test_fields_that_other_clients_added_are_kept(served: ModelFixture) -> None:
     served.kube.patch("deployments", served.namespace, "digits", {"metadata": {"annotations": {"theirs": "x"}}})
     served.kube.patch("deployments", served.namespace, "digits", {"spec": {"replicas": 2}})
-    wait_until(lambda: served.wait_for_child("deployments")["spec"]["replicas"] == 1, "the replicas to be put back")
+    wait_until(lambda: served.wait_for_child("deployments")["spec"]["replicas"] == 1, "the replicas to be reverted")
     assert served.wait_for_child("deployments")["metadata"]["annotations"]["theirs"] == "x"
 
 
 @pytest.mark.parametrize("plural", ["deployments", "services", "serviceaccounts"])
-def test_a_deleted_child_comes_back(served: ModelFixture, plural: str) -> None:
+def test_a_deleted_child_is_recreated(served: ModelFixture, plural: str) -> None:
     uid = served.wait_for_child(plural)["metadata"]["uid"]
     served.kube.delete(plural, served.namespace, "digits")
     wait_until(lambda: (found := served.child(plural)) and found["metadata"]["uid"] != uid, f"a new {plural}")
 
 
-def test_a_change_made_while_the_operator_was_away_is_put_back(served: ModelFixture, operator: OperatorProcess) -> None:
+def test_a_change_during_the_operators_downtime_is_reverted(served: ModelFixture, operator: OperatorProcess) -> None:
     operator.stop()
     try:
         served.kube.patch("deployments", served.namespace, "digits", _image("evil"), kind="json")
@@ -79,33 +79,33 @@ def test_a_change_made_while_the_operator_was_away_is_put_back(served: ModelFixt
     finally:
         operator.start()
     served.wait_for_child("services")
-    wait_until(lambda: _server(served)["image"] == "registry.example.org/server:1", "the image to be put back")
+    wait_until(lambda: _server(served)["image"] == "registry.example.org/server:1", "the image to be reverted")
 
 
 @pytest.mark.parametrize("plural", ["services", "serviceaccounts"])
-def test_somebody_elses_object_is_never_taken_over(scene: ModelFixture, source: Source, plural: str) -> None:
-    metadata = {"name": "digits", "namespace": scene.namespace}
+def test_an_object_of_another_owner_is_never_taken_over(model: ModelFixture, source: FaultSource, plural: str) -> None:
+    metadata = {"name": "digits", "namespace": model.namespace}
     theirs: Object = {"apiVersion": "v1", "metadata": metadata}
     if plural == "services":
         theirs |= {"kind": "Service", "spec": {"ports": [{"port": 1}], "selector": {"their": "app"}}}
     else:
         theirs |= {"kind": "ServiceAccount"}
-    before = scene.kube.create(theirs)
-    scene.create(source.url)
-    ready = scene.wait_for("Ready", "False", "NameConflict")
+    before = model.kube.create(theirs)
+    model.create(source.url)
+    ready = model.wait_for("Ready", "False", "NameConflict")
     assert "digits" in ready["message"]
-    live = scene.wait_for_child(plural)
+    live = model.wait_for_child(plural)
     assert live["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
-    assert scene.status().get("url", "") == (
-        "" if plural == "services" else f"http://digits.{scene.namespace}.svc:8080"
+    assert model.status().get("url", "") == (
+        "" if plural == "services" else f"http://digits.{model.namespace}.svc:8080"
     )
 
 
-def test_a_model_made_anew_under_the_same_name_gets_children_of_its_own(served: ModelFixture, source: Source) -> None:
+def test_a_recreated_model_gets_its_own_children(served: ModelFixture, source: FaultSource) -> None:
     served.kube.delete("kerasmodels", served.namespace, "digits")
     served.create(source.url)
-    uid = served.model()["metadata"]["uid"]
-    served.kubelet.prepares("digits")
+    uid = served.resource()["metadata"]["uid"]
+    served.kubelet.complete_prepare("digits")
     wait_until(
         lambda: (
             (found := served.child("deployments")) and found["metadata"]["ownerReferences"][0]["uid"] == uid and found
@@ -115,7 +115,7 @@ def test_a_model_made_anew_under_the_same_name_gets_children_of_its_own(served: 
     )
 
 
-def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: ModelFixture) -> None:
+def test_a_service_monitor_is_created_and_removed_with_its_crd(served: ModelFixture) -> None:
     served.wait_for("MonitoringReady", "False", "ServiceMonitorCRDMissing")
     served.kube.create(SERVICE_MONITOR_CRD)
     try:
@@ -127,7 +127,7 @@ def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: ModelFi
 
         served.change(monitoring={"serviceMonitor": {"enabled": False}})
         served.wait_for("MonitoringReady", "False", "ServiceMonitorDisabled")
-        wait_until(lambda: served.child("servicemonitors") is None, "the ServiceMonitor to go")
+        wait_until(lambda: served.child("servicemonitors") is None, "the ServiceMonitor to be deleted")
         served.change(monitoring={"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
         wait_until(
             lambda: (
@@ -142,20 +142,20 @@ def test_a_service_monitor_appears_with_its_crd_and_goes_with_it(served: ModelFi
     assert served.condition("Ready")["status"] == "True"
 
 
-def _slowness(scene: ModelFixture, plural: str) -> float:
-    """How many times longer than it should a bare write takes at present: 1 where nothing keeps the machine busy."""
+def _slowdown(model: ModelFixture, plural: str) -> float:
+    """The factor by which a bare write is slower at present than on an idle machine; at least 1."""
     begin = time.monotonic()
-    scene.kube.patch(plural, scene.namespace, "digits", {"metadata": {"annotations": {"theirs": str(begin)}}})
+    model.kube.patch(plural, model.namespace, "digits", {"metadata": {"annotations": {"theirs": str(begin)}}})
     return max(1.0, (time.monotonic() - begin) / BARE_WRITE_SECONDS)
 
 
-def _essence(obj: Object) -> Object:
-    """What of an object the operator answers for."""
+def _owned_content(obj: Object) -> Object:
+    """The part of an object that the operator owns."""
     metadata = {name: obj["metadata"].get(name) for name in ("labels", "ownerReferences")}
-    rest = {name: value for name, value in obj.items() if name not in ("metadata", "status", "secrets")}
-    return {**rest, "metadata": metadata}
+    content = {name: value for name, value in obj.items() if name not in ("metadata", "status", "secrets")}
+    return {**content, "metadata": metadata}
 
 
-def _server(scene: ModelFixture) -> Object:
-    found: Object = scene.wait_for_child("deployments")["spec"]["template"]["spec"]["containers"][0]
+def _server(model: ModelFixture) -> Object:
+    found: Object = model.wait_for_child("deployments")["spec"]["template"]["spec"]["containers"][0]
     return found

@@ -1,4 +1,4 @@
-"""A child kind, a task and a source scheme are additions: the operator runs with one more of each."""
+"""Extensibility: the operator runs with an additional child kind, task and source scheme."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def end_inspection(model: ModelFixture, failure: StepFailure | None = None) -> N
         "finishedAt": "2026-11-22T12:00:00Z",
     }
     status = {"name": "inspect", "state": {"terminated": terminated}, "ready": False, "restartCount": 0}
-    model.kubelet.says(
+    model.kubelet.set_status(
         found,
         phase="Failed" if failure else "Succeeded",
         containerStatuses=[{**status, "image": "i", "imageID": "i"}],
@@ -77,8 +77,8 @@ def end_inspection(model: ModelFixture, failure: StepFailure | None = None) -> N
 def serve(model: ModelFixture) -> None:
     model.create(URI)
     end_inspection(model)
-    model.kubelet.prepares("digits")
-    model.kubelet.serves("digits")
+    model.kubelet.complete_prepare("digits")
+    model.kubelet.make_servers_ready("digits")
     model.wait_for("Ready", "True")
 
 
@@ -96,17 +96,17 @@ def test_a_chain_of_two_tasks_leads_to_the_desired_revision(model: ModelFixture)
     end_inspection(model)
     assert model.wait_for("Inspected", "True")["message"] == f"revision {revision} is inspected"
     model.wait_for_child("jobs", f"digits-prepare-{revision}")
-    model.kubelet.prepares("digits")
-    model.kubelet.serves("digits")
+    model.kubelet.complete_prepare("digits")
+    model.kubelet.make_servers_ready("digits")
     model.wait_for("Ready", "True")
     assert model.condition("Inspected")["status"] == "True"
 
 
 def test_a_failure_of_the_first_task_is_reported_under_its_name(model: ModelFixture) -> None:
     model.create(URI)
-    end_inspection(model, StepFailure(reason=Reason.MODEL_UNREADABLE, message="it has no lines"))
+    end_inspection(model, StepFailure(reason=Reason.MODEL_UNREADABLE, message="the file has no lines"))
     ready = model.wait_for("Ready", "False", "ModelUnreadable")
-    assert ready["message"] == "it has no lines"
+    assert ready["message"] == "the file has no lines"
     model.wait_for("Stalled", "True", "ModelUnreadable")
     failure = model.status()["lastFailure"]
     assert (failure["step"], failure["revision"]) == ("inspect", model.status()["desiredRevision"])
@@ -125,7 +125,7 @@ def test_a_child_kind_is_applied_reported_repaired_and_removed(model: ModelFixtu
     model.kube.delete(plural, *where)
     wait_until(
         lambda: (now := autoscaler(model)) and now["metadata"]["uid"] != found["metadata"]["uid"],
-        "a deleted one to come back",
+        "a deleted one to be recreated",
     )
 
     model.change(serving={"replicas": 1})
@@ -152,4 +152,4 @@ def test_a_source_scheme_is_polled_and_reaches_the_pod_of_its_job(model: ModelFi
 
 def test_an_address_of_the_scheme_is_valid_and_one_of_no_scheme_is_not(model: ModelFixture) -> None:
     with pytest.raises(Exception, match="disk://name/path"):
-        model.create("carrier-pigeon://shared/digits.keras")
+        model.create("unknown://shared/digits.keras")

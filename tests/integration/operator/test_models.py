@@ -332,7 +332,7 @@ class Preparer:
         with logged("keras_pipeline") as log:
             report = step_report(request, work.path)
         message = encode_report(report).decode()
-        scene.kubelet.hands_over(scene.name, "prepare", 0 if report.failure is None else 1, message)
+        scene.kubelet.end_container(scene.name, "prepare", 0 if report.failure is None else 1, message)
         return log.getvalue()
 
 
@@ -366,14 +366,14 @@ def outcomes(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> di
     scenes = {what: preparer.create(f"model-{number}") for number, what in enumerate(CASES)}
     running = RunningPods(preparer.kube, preparer.namespace, tmp_path_factory.mktemp("pods"))
     for scene in scenes.values():
-        scene.kubelet.prepares(scene.name)
+        scene.kubelet.complete_prepare(scene.name)
     for scene in scenes.values():
-        for pod in scene.kubelet.serves(scene.name):
+        for pod in scene.kubelet.make_servers_ready(scene.name):
             running.start(pod)
     made = {what: case.make() for what, case in CASES.items()}
     CANARY.unlink(missing_ok=True)
     with running:
-        asked = running.all_asked()
+        asked = running.wait_for_answers()
         served = {}
         for what, scene in scenes.items():
             scene.wait_for("Ready", "True")
@@ -388,7 +388,7 @@ def outcomes(preparer: Preparer, tmp_path_factory: pytest.TempPathFactory) -> di
             with contextlib.suppress(AssertionError):  # only the test of this case will fail
                 wait_until(partial(_failed, scene), f"{scene.name} to fail")
             status[what] = scene.status()
-        answers = running.all_asked() - asked
+        answers = running.wait_for_answers() - asked
     return {
         what: Outcome(status[what], logs[what], served[what], answers[scene.name], running.failures.get(scene.name, ""))
         for what, scene in scenes.items()

@@ -1,9 +1,9 @@
-"""Sources of every wrong kind: what the status says of each, and that what is being served goes on meanwhile.
+"""Failures of sources: the status reports each one, and the served revision is not affected.
 
-All at once, since most of them take their time: a model for each case is served from a good source, by a real server
-that a client asks all the while, then led to the wrong one. Where the operator cannot see what is wrong, the real fetch
-step meets it: it is run with the command and the credentials of the applied Job, and hands over its termination message
-as a kubelet would.
+All cases run concurrently, because most of them wait for timeouts. For each case a model is served from a working
+source by a real server, to which a client sends requests all the time; then its source is changed. Where only the fetch
+step can detect the failure, the real step runs with the command and the credentials of the applied Job, and its
+termination message is written to the pod as a kubelet does.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from typing import Any
 import pytest
 import s3_service
 from cluster.commands import run
-from fault_source import BadSource
+from fault_source import PathFaultSource
 from kube import Kube, Object, wait_until
 from model_fixture import ModelFixture
 from operator_process import ROOT, OperatorProcess
 from running_pods import RunningPods
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": s3_service.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": s3_service.SECRET_KEY}
-PASSWORD = "p4ssw0rd"  # in every Secret and signed address here, and in no message
+PASSWORD = "p4ssw0rd"  # in every Secret and signed address here, and never in a message
 
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong source.
+    """A source that fails.
 
-    `{http}`, `{tls}`, `{closed}` and `{s3}` in its texts stand for addresses of servers. `secret` is the content of the
-    Secret `NAME-reader`, and `missing_secret` names one that is not there. `event` and `unscheduled` are what the
-    kubelet and the scheduler say of the prepare pod.
+    `{http}`, `{tls}`, `{closed}` and `{s3}` are replaced by the addresses of servers. `secret` is the content of the
+    Secret `NAME-reader`. `event` and `unscheduled` are messages of the kubelet and the scheduler about the prepare pod.
+    `fetched` marks a failure that only the fetch step detects, and `passes` one that the next poll fixes.
     """
 
     spec: Object
     reason: str
-    says: list[str]
+    message_parts: list[str]
     secret: dict[str, str] = field(default_factory=dict)
     fetched: bool = False
     passes: bool = False
@@ -65,13 +65,13 @@ def s3(uri: str = s3_service.URI) -> Object:
 OTHER_DIGEST = "sha256:" + "0" * 64
 
 CASES: dict[str, Case] = {
-    # What the operator meets when it asks
+    # Detected by the operator's poll
     "a host that does not resolve": Case(
         {"uri": "http://no-such-host.invalid/m.keras"},
         "SourceUnreachable",
         ["http://no-such-host.invalid/m.keras: the host does not resolve", "check the host, DNS and network policies"],
     ),
-    "a port where nobody listens": Case(
+    "a closed port": Case(
         {"uri": "{closed}/m.keras"},
         "SourceUnreachable",
         ["{closed}/m.keras: no connection (Connection refused)", "check the host"],
@@ -81,7 +81,7 @@ CASES: dict[str, Case] = {
         "SourceUnreachable",
         ["{http}/silent/m.keras: no answer within 20 s", "check the host"],
     ),
-    "a redirection in a circle": Case(
+    "a redirect loop": Case(
         http("loop"), "SourceUnreachable", ["{http}/loop/m.keras: too many redirects", "check the address"]
     ),
     "401": Case(http("status/401"), "SourceAccessDenied", ["{http}/status/401/m.keras answers 401", "secretRef"]),
@@ -106,7 +106,7 @@ CASES: dict[str, Case] = {
         "SourceUnreachable",
         ["{tls}/file/m.keras: the server's certificate is not trusted", "issuer", "a valid certificate"],
     ),
-    "TLS with a server that speaks none": Case(
+    "TLS with a server that has none": Case(
         {"uri": "{closed_tls}/file/m.keras"},
         "SourceUnreachable",
         ["{closed_tls}/file/m.keras: no TLS connection", "use http:// if it has none"],
@@ -133,9 +133,9 @@ CASES: dict[str, Case] = {
         s3(),
         "SourceAccessDenied",
         ["s3://models/digits.keras at {s3}: the service does not know the access key", "spec.source.secretRef"],
-        secret={"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": PASSWORD},
+        secret={"AWS_ACCESS_KEY_ID": "unknown-key", "AWS_SECRET_ACCESS_KEY": PASSWORD},
     ),
-    "no keys for a bucket that wants some": Case(
+    "no keys for a private bucket": Case(
         s3(), "SourceAccessDenied", ["s3://models/digits.keras at {s3}: access denied", "spec.source.secretRef"]
     ),
     "a missing Secret": Case(
@@ -155,7 +155,7 @@ CASES: dict[str, Case] = {
         ["Secret {name}-reader in namespace {namespace}", "AWS_ACCESS_KEY_ID but not AWS_SECRET_ACCESS_KEY", "add it"],
         secret={"AWS_ACCESS_KEY_ID": "jane"},
     ),
-    "a file beyond the limit": Case(
+    "a file above the size limit": Case(
         http("large"),
         "SourceTooLarge",
         [
@@ -164,20 +164,20 @@ CASES: dict[str, Case] = {
             "increase the chart value prepare.maxSourceSize",
         ],
     ),
-    # What the fetch step meets
+    # Detected by the fetch step
     "a body shorter than its length": Case(
         http("short"),
         "SourceUnreachable",
         ["{http}/short/m.keras: the connection closed before the end of the response", "the operator retries"],
         fetched=True,
     ),
-    "another digest than the pinned one": Case(
+    "a digest that differs from the pinned one": Case(
         {**http("file"), "digest": OTHER_DIGEST},
         "DigestMismatch",
         ["{http}/file/m.keras has sha256:", f"spec.source.digest is {OTHER_DIGEST}", "correct the digest"],
         fetched=True,
     ),
-    "a file replaced after the look": Case(
+    "a file replaced after the poll": Case(
         http("replaced"),
         "SourceChanged",
         [
@@ -193,13 +193,13 @@ CASES: dict[str, Case] = {
         ["{expired}/file/m.keras: the server's certificate", "certificate has expired", "a valid certificate"],
         fetched=True,
     ),
-    "a file that the claim lacks": Case(
+    "a file missing in the claim": Case(
         {"uri": "pvc://models/none.keras"},
         "SourceNotFound",
         ["pvc://models/none.keras: No such file", "correct the address, or put the file there"],
         fetched=True,
     ),
-    # What the scheduler and the kubelet meet
+    # Detected by the scheduler and the kubelet
     "a claim that is missing": Case(
         {"uri": "pvc://nowhere/m.keras"},
         "VolumeUnavailable",
@@ -222,16 +222,16 @@ CASES: dict[str, Case] = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the cluster held before and after a model's source went wrong."""
+class Outcome:
+    """The state of a model before and after its source failed."""
 
     places: dict[str, str]
     before: Object
-    ready: Object  # the condition, at the time when it named the failure
+    ready: Object  # the condition Ready when it reported the failure
     after: Object
     deployment_before: Object
     deployment_after: Object
-    answers: int  # that a client was given meanwhile
+    answers: int  # to a client during the failure
     failed_request: str
 
     def condition(self, kind: str) -> Object:
@@ -240,19 +240,19 @@ class Told:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The servers, by the names that the cases give them; and `trust`, the authority of the expired certificate."""
+    """Addresses of servers, by their names in the cases; and `trust`, the authority of the expired certificate."""
     folder = tmp_path_factory.mktemp("certificates")
     _authority(folder)
     unknown, expired = _certificate(folder, "unknown", days=1), _certificate(folder, "expired", days=-1)
     with ExitStack() as running, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and nobody listens
-        plain = running.enter_context(BadSource())
+        closed.bind(("127.0.0.1", 0))  # without listening
+        plain = running.enter_context(PathFaultSource())
         s3 = running.enter_context(s3_service.s3_service())
         s3.put(b"a model")
         yield {
             "http": plain.url,
-            "tls": running.enter_context(BadSource(*unknown)).url,
-            "expired": running.enter_context(BadSource(*expired)).url,
+            "tls": running.enter_context(PathFaultSource(*unknown)).url,
+            "expired": running.enter_context(PathFaultSource(*expired)).url,
             "closed": f"http://127.0.0.1:{closed.getsockname()[1]}",
             "closed_tls": plain.url.replace("http://", "https://"),
             "s3": s3.endpoint,
@@ -261,77 +261,77 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
+def model(kube: Kube, namespace: str, operator: OperatorProcess) -> ModelFixture:
     return ModelFixture(kube, namespace)
 
 
 @pytest.fixture(scope="module")
-def told(
+def outcomes(
     kube: Kube, operator: OperatorProcess, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Told]]:
-    """Every case, gone through: serve all, lead all astray, and wait until the status of each says so."""
+) -> Iterator[dict[str, Outcome]]:
+    """Run all cases: serve all models, change their sources, and wait until each status reports the failure."""
     namespace = f"wrong-sources-{kube.unique()}"
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     running = RunningPods(kube, namespace, tmp_path_factory.mktemp("pods"))
-    scenes = {what: ModelFixture(kube, namespace, f"model-{number}") for number, what in enumerate(CASES)}
-    for scene in scenes.values():
-        scene.create(f"{places['http']}/file/{scene.name}.keras")
-    for scene in scenes.values():
-        scene.kubelet.prepares(scene.name)
-    for scene in scenes.values():
-        for pod in scene.kubelet.serves(scene.name):
+    models = {what: ModelFixture(kube, namespace, f"model-{number}") for number, what in enumerate(CASES)}
+    for model in models.values():
+        model.create(f"{places['http']}/file/{model.name}.keras")
+    for model in models.values():
+        model.kubelet.complete_prepare(model.name)
+    for model in models.values():
+        for pod in model.kubelet.make_servers_ready(model.name):
             running.start(pod)
     before = {}
     with running:
-        asked = running.all_asked()
-        for what, scene in scenes.items():
-            scene.wait_for("Ready", "True")
-            before[what] = (scene.status(), scene.wait_for_child("deployments"))
-            _lead_astray(scene, CASES[what], places)
+        answered = running.wait_for_answers()
+        for what, model in models.items():
+            model.wait_for("Ready", "True")
+            before[what] = (model.status(), model.wait_for_child("deployments"))
+            _set_source(model, CASES[what], places)
         with ThreadPoolExecutor(4) as pool:
             fetches = {
-                what: pool.submit(_fetch, scene, CASES[what], places, tmp_path_factory.mktemp("fetch"))
-                for what, scene in scenes.items()
+                what: pool.submit(_fetch, model, CASES[what], places, tmp_path_factory.mktemp("fetch"))
+                for what, model in models.items()
                 if CASES[what].fetched
             }
-            for what, scene in scenes.items():
-                _hold_up(scene, CASES[what])
+            for what, model in models.items():
+                _block_prepare_pod(model, CASES[what])
             ready = {what: fetch.result() for what, fetch in fetches.items()}
-        for what, scene in scenes.items():
+        for what, model in models.items():
             if what not in ready:
-                ready[what] = _ready(scene, CASES[what])
-        answers = running.all_asked() - asked
+                ready[what] = _ready(model, CASES[what])
+        answers = running.wait_for_answers() - answered
     yield {
-        what: Told(
-            places={**places, "name": scene.name, "namespace": namespace},
+        what: Outcome(
+            places={**places, "name": model.name, "namespace": namespace},
             before=before[what][0],
             ready=ready[what],
-            after=scene.status(),
+            after=model.status(),
             deployment_before=before[what][1],
-            deployment_after=scene.wait_for_child("deployments"),
-            answers=answers[scene.name],
-            failed_request=running.failures.get(scene.name, ""),
+            deployment_after=model.wait_for_child("deployments"),
+            answers=answers[model.name],
+            failed_request=running.failures.get(model.name, ""),
         )
-        for what, scene in scenes.items()
+        for what, model in models.items()
     }
-    for scene in scenes.values():
-        kube.delete("kerasmodels", namespace, scene.name)
+    for model in models.values():
+        kube.delete("kerasmodels", namespace, model.name)
 
 
-def _lead_astray(scene: ModelFixture, case: Case, places: dict[str, str]) -> None:
+def _set_source(model: ModelFixture, case: Case, places: dict[str, str]) -> None:
     spec = _filled(case.spec, places)
     if case.secret:
-        name = f"{scene.name}-reader"
+        name = f"{model.name}-reader"
         data = {key: base64.b64encode(value.encode()).decode() for key, value in case.secret.items()}
-        metadata = {"name": name, "namespace": scene.namespace}
-        scene.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+        metadata = {"name": name, "namespace": model.namespace}
+        model.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
         spec["secretRef"] = {"name": name}
-    scene.change(source=spec)
+    model.change(source=spec)
 
 
-def _fetch(scene: ModelFixture, case: Case, places: dict[str, str], folder: Path) -> Object:
-    """Run the real step with the applied Job's command, hand over its last words, and wait for Ready to name them."""
-    pod = _new_prepare_pod(scene)
+def _fetch(model: ModelFixture, case: Case, places: dict[str, str], folder: Path) -> Object:
+    """Run the real step with the applied Job's command, write its report to the pod, and wait for it in Ready."""
+    pod = _new_prepare_pod(model)
     container = pod["spec"]["initContainers"][0]
     _, *command = [word.replace("$$", "$") for word in container["command"]]
     more = {"--store": f"file://{folder}/store", "--work": f"{folder}/work"}
@@ -348,30 +348,30 @@ def _fetch(scene: ModelFixture, case: Case, places: dict[str, str], folder: Path
     program = [sys.executable, *command, "--volumes", str(folder / "volumes")]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
-    assert not list((folder / "work").rglob("*.keras")), "a file was kept"
+    assert not list((folder / "work").rglob("*.keras")), "the file was not deleted"
     shutil.rmtree(folder / "work", ignore_errors=True)
     revision = pod["metadata"]["labels"]["keras-operator.dev/revision"]
-    scene.kubelet.hands_over(scene.name, "fetch", 1, message.read_text(), revision)
-    return _ready(scene, case)
+    model.kubelet.end_container(model.name, "fetch", 1, message.read_text(), revision)
+    return _ready(model, case)
 
 
-def _hold_up(scene: ModelFixture, case: Case) -> None:
-    """Say what the scheduler or the kubelet says of a claim."""
+def _block_prepare_pod(model: ModelFixture, case: Case) -> None:
+    """Report an error of the scheduler or the kubelet about the claim."""
     if case.unscheduled:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": case.unscheduled}
-        scene.kubelet.says(_new_prepare_pod(scene), conditions=[condition])
+        model.kubelet.set_status(_new_prepare_pod(model), conditions=[condition])
     if case.event:
-        pod = _new_prepare_pod(scene)
-        scene.kube.create(
+        pod = _new_prepare_pod(model)
+        model.kube.create(
             {
                 "apiVersion": "v1",
                 "kind": "Event",
-                "metadata": {"name": f"{pod['metadata']['name']}.1", "namespace": scene.namespace},
+                "metadata": {"name": f"{pod['metadata']['name']}.1", "namespace": model.namespace},
                 "involvedObject": {
                     "apiVersion": "v1",
                     "kind": "Pod",
                     "name": pod["metadata"]["name"],
-                    "namespace": scene.namespace,
+                    "namespace": model.namespace,
                     "uid": pod["metadata"]["uid"],
                 },
                 "type": "Warning",
@@ -381,24 +381,24 @@ def _hold_up(scene: ModelFixture, case: Case) -> None:
         )
 
 
-def _new_prepare_pod(scene: ModelFixture) -> Object:
-    served = scene.status()["servingRevision"]
+def _new_prepare_pod(model: ModelFixture) -> Object:
+    served = model.status()["servingRevision"]
     revision = wait_until(
-        lambda: (found := scene.status().get("desiredRevision")) != served and found, f"{scene.name}'s new revision"
+        lambda: (found := model.status().get("desiredRevision")) != served and found, f"{model.name}'s new revision"
     )
-    return scene.kubelet.prepare_pod(scene.name, revision)
+    return model.kubelet.prepare_pod(model.name, revision)
 
 
-def _ready(scene: ModelFixture, case: Case) -> Object:
-    """The condition Ready, as soon as it names the failure; what passes at once is observed in lastFailure only.
+def _ready(model: ModelFixture, case: Case) -> Object:
+    """The condition Ready, once it reports the failure; a failure that is fixed at once is only in lastFailure.
 
-    When it does not come, the status is taken as it is, so that only the test of this case fails.
+    If the failure is not reported, the present status is returned, so that only the tests of this case fail.
     """
     with contextlib.suppress(AssertionError):
         if not case.passes:
-            return scene.wait_for("Ready", "False", case.reason)
-        wait_until(lambda: scene.status().get("lastFailure", {}).get("reason") == case.reason, f"{scene.name} to fail")
-    return scene.condition("Ready")
+            return model.wait_for("Ready", "False", case.reason)
+        wait_until(lambda: model.status().get("lastFailure", {}).get("reason") == case.reason, f"{model.name} to fail")
+    return model.condition("Ready")
 
 
 def _filled(value: Any, places: dict[str, str]) -> Any:
@@ -435,20 +435,20 @@ def _key(path: Path) -> list[str | Path]:
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_a_wrong_source_is_named_with_culprit_and_remedy(told: dict[str, Told], what: str) -> None:
-    case, found = CASES[what], told[what]
+def test_a_source_failure_is_reported_with_culprit_and_remedy(outcomes: dict[str, Outcome], what: str) -> None:
+    case, found = CASES[what], outcomes[what]
     failure = found.after.get("lastFailure", {"reason": "", "message": ""})
     assert failure["reason"] == case.reason
-    for words in case.says:
-        assert words.format_map(found.places) in failure["message"]
+    for part in case.message_parts:
+        assert part.format_map(found.places) in failure["message"]
     if not case.passes:
         assert (found.ready["status"], found.ready["reason"]) == ("False", case.reason)
         assert found.ready["message"] == failure["message"]
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_what_is_served_goes_on_while_the_source_is_wrong(told: dict[str, Told], what: str) -> None:
-    found = told[what]
+def test_the_served_revision_answers_during_a_source_failure(outcomes: dict[str, Outcome], what: str) -> None:
+    found = outcomes[what]
     assert found.condition("Available")["status"] == "True"
     assert found.after["servingRevision"] == found.before["servingRevision"]
     assert found.after["readyReplicas"] == 1
@@ -458,22 +458,24 @@ def test_what_is_served_goes_on_while_the_source_is_wrong(told: dict[str, Told],
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_no_message_holds_a_credential_or_speaks_python(told: dict[str, Told], what: str) -> None:
-    messages = [each["message"] for each in told[what].after["conditions"]]
-    for message in [*messages, told[what].after.get("lastFailure", {}).get("message", "")]:
-        assert [sign for sign in (PASSWORD, "Traceback", "Error(", "<class", "object at 0x") if sign in message] == []
+def test_no_message_contains_credentials_or_python_internals(outcomes: dict[str, Outcome], what: str) -> None:
+    messages = [each["message"] for each in outcomes[what].after["conditions"]]
+    for message in [*messages, outcomes[what].after.get("lastFailure", {}).get("message", "")]:
+        assert [part for part in (PASSWORD, "Traceback", "Error(", "<class", "object at 0x") if part in message] == []
 
 
-def test_no_message_holds_a_credential_while_a_source_is_asked(scene: ModelFixture, places: dict[str, str]) -> None:
-    scene.create(**_filled(http("silent"), places))
-    ready = scene.wait_for("Ready", "False", "Resolving")
-    assert ready["message"] == f"asking {places['http']}/silent/m.keras for its version"
-    assert PASSWORD not in str(scene.status()["conditions"])
+def test_no_message_contains_credentials_while_a_source_is_polled(model: ModelFixture, places: dict[str, str]) -> None:
+    model.create(**_filled(http("silent"), places))
+    ready = model.wait_for("Ready", "False", "Resolving")
+    assert ready["message"] == f"polling {places['http']}/silent/m.keras for its version"
+    assert PASSWORD not in str(model.status()["conditions"])
 
 
-def test_no_message_holds_a_credential_when_a_download_is_overdue(scene: ModelFixture, places: dict[str, str]) -> None:
-    scene.create(**_filled(http("file"), places))
-    pod = scene.kubelet.prepare_pod("digits")
+def test_no_message_contains_credentials_when_a_download_exceeds_the_deadline(
+    model: ModelFixture, places: dict[str, str]
+) -> None:
+    model.create(**_filled(http("file"), places))
+    pod = model.kubelet.prepare_pod("digits")
     fetching = {
         "name": "fetch",
         "state": {"running": {}},
@@ -482,9 +484,9 @@ def test_no_message_holds_a_credential_when_a_download_is_overdue(scene: ModelFi
         "image": "i",
         "imageID": "i",
     }
-    scene.kubelet.says(pod, phase="Pending", initContainerStatuses=[fetching])
+    model.kubelet.set_status(pod, phase="Pending", initContainerStatuses=[fetching])
     job = pod["metadata"]["labels"]["job-name"]
-    scene.kube.patch("jobs", scene.namespace, job, {"spec": {"activeDeadlineSeconds": 1}})
-    ready = scene.wait_for("Ready", "False", "DeadlineExceeded")
+    model.kube.patch("jobs", model.namespace, job, {"spec": {"activeDeadlineSeconds": 1}})
+    ready = model.wait_for("Ready", "False", "DeadlineExceeded")
     assert f"was still downloading {places['http']}/file/m.keras; " in ready["message"]
-    assert PASSWORD not in str([scene.status()["conditions"], scene.status()["lastFailure"]])
+    assert PASSWORD not in str([model.status()["conditions"], model.status()["lastFailure"]])

@@ -1,4 +1,4 @@
-"""Two operators of different versions at once, as in an upgrade or a rollback: one works, and the other one rests."""
+"""Two operators of different versions, as in an upgrade or a rollback: one is the leader, the other is on standby."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Self
 
 import pytest
 from cluster.apiserver import ApiServer
-from fault_source import Source
-from faulty_api import FaultyApi, answers
+from fault_source import FaultSource
+from faulty_api import FaultyApi, responds_with
 from kube import Kube, KubeError, Object, wait_until
 from model_fixture import ModelFixture
 from operator_process import OperatorProcess
@@ -21,8 +21,8 @@ SERVERS = "app.kubernetes.io/component=server"
 
 
 @dataclass
-class Version:
-    """An operator of one version: its pod's name is that of the version, and so is its images' tag."""
+class OperatorVersion:
+    """An operator of one version, whose name is the name of the pod and the tag of the images."""
 
     name: str
     kube: Kube
@@ -36,33 +36,33 @@ class Version:
         self.process.kill()
         self.kube.delete("pods", SYSTEM, self.name)
 
-    def begin(self) -> None:
-        """Start it, and do not wait."""
-        # A pod of its own is what tells one operator from another; no kubelet runs it.
+    def launch(self) -> None:
+        """Start it without waiting."""
+        # The leader election identifies an operator by its pod; no kubelet runs that pod.
         if self.kube.get("pods", SYSTEM, self.name) is None:
             wait_until(self._create_pod, "the pod to be admitted")
-        self.process.begin()
+        self.process.launch()
 
     def start(self) -> None:
-        """Start it, and wait until it knows whether it is to work."""
-        self.begin()
+        """Start it, and wait until it is the leader or on standby."""
+        self.launch()
         wait_until(self.process.is_ready, f"{self.name} to be ready")
 
     def leads(self) -> bool:
-        """Whether it says that it is the one at work."""
+        """Whether it reports that it is the leader."""
         return self.process.metrics()["keras_operator_leading"] == 1
 
-    def deploys(self, scene: ModelFixture) -> bool:
+    def deploys(self, model: ModelFixture) -> bool:
         """Whether the model's Deployment runs this version's image."""
-        deployment = scene.child("deployments")
+        deployment = model.child("deployments")
         return deployment is not None and self._runs_in(deployment["spec"]["template"])
 
-    def is_rolled_out(self, scene: ModelFixture) -> bool:
-        """Whether one pod serves the model, with this version's image; plays the kubelet for it."""
-        pods = scene.kube.list("pods", scene.namespace, SERVERS)
+    def is_rolled_out(self, model: ModelFixture) -> bool:
+        """Whether one pod serves the model with this version's image; makes such a pod ready, as the kubelet does."""
+        pods = model.kube.list("pods", model.namespace, SERVERS)
         for pod in pods:
             if self._runs_in(pod) and pod["status"]["phase"] == "Pending":
-                scene.kubelet.turns_ready(pod)
+                model.kubelet.make_ready(pod)
         return len(pods) == 1 and self._runs_in(pods[0])
 
     def _runs_in(self, pod: Object) -> bool:
@@ -76,7 +76,7 @@ class Version:
                 {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
             )
         except KubeError as error:
-            if error.status == 403:  # the namespace's ServiceAccount is not there yet
+            if error.status == 403:  # the namespace's ServiceAccount does not exist yet
                 return False
             raise
         return True
@@ -95,8 +95,8 @@ def kube(api_server: ApiServer) -> Kube:
 
 
 @pytest.fixture
-def versions(api_server: ApiServer, kube: Kube, tmp_path: Path) -> Iterator[tuple[Version, Version]]:
-    """The old operator at work, and the new one not yet started; each has its own way to the API."""
+def versions(api_server: ApiServer, kube: Kube, tmp_path: Path) -> Iterator[tuple[OperatorVersion, OperatorVersion]]:
+    """The old operator as leader, and the new one before its start; each has its own proxy to the API."""
     with ExitStack() as stack:
         both = []
         for name in ("v1", "v2"):
@@ -108,100 +108,100 @@ def versions(api_server: ApiServer, kube: Kube, tmp_path: Path) -> Iterator[tupl
                 lease=f"{SYSTEM}/keras-operator",
                 pod_name=name,
             )
-            both.append(stack.enter_context(Version(name, kube, api, process)))
+            both.append(stack.enter_context(OperatorVersion(name, kube, api, process)))
         old, new = both
         old.start()
         yield old, new
         for version in both:
-            version.api.relent()
-            print(f"--- log of {version.name}\n{version.process.tail()}")  # shown when the test has failed
+            version.api.clear_faults()
+            print(f"--- log of {version.name}\n{version.process.tail()}")  # printed when the test fails
 
 
 @pytest.fixture
-def scene(kube: Kube, namespace: str) -> ModelFixture:
+def model(kube: Kube, namespace: str) -> ModelFixture:
     return ModelFixture(kube, namespace)
 
 
-def test_in_an_upgrade_the_new_operator_works_and_the_old_one_writes_no_more(
-    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
+def test_in_an_upgrade_the_new_operator_takes_over_and_the_old_one_stops_writing(
+    model: ModelFixture, source: FaultSource, versions: tuple[OperatorVersion, OperatorVersion]
 ) -> None:
     old, new = versions
-    revision = scene.serve(source.url)
-    assert old.deploys(scene)
+    revision = model.serve(source.url)
+    assert old.deploys(model)
 
     new.start()
     written = len(old.api.writes())
-    wait_until(lambda: new.is_rolled_out(scene), "the new operator's image")
-    scene.wait_for("Ready", "True", "Serving")
-    scene.change(serving={"replicas": 2})
-    scene.kubelet.serves("digits", 2)
-    scene.wait_for("Ready", "True", "Serving")
+    wait_until(lambda: new.is_rolled_out(model), "the new operator's image")
+    model.wait_for("Ready", "True", "Serving")
+    model.change(serving={"replicas": 2})
+    model.kubelet.make_servers_ready("digits", 2)
+    model.wait_for("Ready", "True", "Serving")
 
     assert len(old.api.writes()) == written
     assert old.process.is_ready()
     assert not old.leads()
     assert old.process.tail().count("on standby") == 1
-    assert new.api.applied(scene.namespace)["deployments digits"] == 2  # the image, the replicas
-    assert old.api.created("jobs", scene.namespace) == {f"digits-prepare-{revision}": 1}
-    assert new.api.created("jobs", scene.namespace) == {}
+    assert new.api.applied(model.namespace)["deployments digits"] == 2  # the image, the replicas
+    assert old.api.created("jobs", model.namespace) == {f"digits-prepare-{revision}": 1}
+    assert new.api.created("jobs", model.namespace) == {}
 
 
-def test_killed_in_an_upgrade_the_new_operator_goes_on_where_it_was(
-    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
+def test_the_new_operator_continues_after_a_kill_during_an_upgrade(
+    model: ModelFixture, source: FaultSource, versions: tuple[OperatorVersion, OperatorVersion]
 ) -> None:
     _, new = versions
-    first = scene.serve(source.url)
+    first = model.serve(source.url)
     new.start()
-    wait_until(lambda: new.deploys(scene), "the new operator's image")
+    wait_until(lambda: new.deploys(model), "the new operator's image")
     new.process.kill()
-    scene.change(serving={"runtime": "onnxruntime"})
+    model.change(serving={"runtime": "onnxruntime"})
     new.start()
     second = wait_until(
-        lambda: (found := scene.status().get("desiredRevision", first)) != first and found,
+        lambda: (found := model.status().get("desiredRevision", first)) != first and found,
         "the next revision",
     )
-    scene.kubelet.prepares("digits", second)
-    scene.kubelet.serves("digits", revision=second)
-    scene.wait_for("Ready", "True", "Serving")
+    model.kubelet.complete_prepare("digits", second)
+    model.kubelet.make_servers_ready("digits", revision=second)
+    model.wait_for("Ready", "True", "Serving")
 
-    assert new.deploys(scene)
-    assert new.api.created("jobs", scene.namespace) == {f"digits-prepare-{second}": 1}
-    assert new.api.applied(scene.namespace)["deployments digits"] == 2  # the image, the revision
+    assert new.deploys(model)
+    assert new.api.created("jobs", model.namespace) == {f"digits-prepare-{second}": 1}
+    assert new.api.applied(model.namespace)["deployments digits"] == 2  # the image, the revision
     assert [call.what for call in new.api.writes()].count("apply leases") == 1
 
 
-def test_in_a_rollback_the_old_operator_works_again(
-    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
+def test_in_a_rollback_the_old_operator_becomes_the_leader_again(
+    model: ModelFixture, source: FaultSource, versions: tuple[OperatorVersion, OperatorVersion]
 ) -> None:
     old, new = versions
-    scene.serve(source.url)
+    model.serve(source.url)
     new.start()
-    wait_until(lambda: new.deploys(scene), "the new operator's image")
-    wait_until(lambda: not old.leads(), "the old operator to rest")
+    wait_until(lambda: new.deploys(model), "the new operator's image")
+    wait_until(lambda: not old.leads(), "the old operator to be on standby")
     new.process.stop()
-    scene.kube.delete("pods", SYSTEM, new.name)
-    wait_until(lambda: old.deploys(scene), "the old operator's image")
+    model.kube.delete("pods", SYSTEM, new.name)
+    wait_until(lambda: old.deploys(model), "the old operator's image")
     assert old.leads()
 
 
-def test_an_old_operator_that_starts_again_does_not_take_the_work_from_the_new_one(
-    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
+def test_an_old_operator_that_restarts_stays_on_standby(
+    model: ModelFixture, source: FaultSource, versions: tuple[OperatorVersion, OperatorVersion]
 ) -> None:
     old, new = versions
-    scene.serve(source.url)
+    model.serve(source.url)
     new.start()
-    wait_until(lambda: new.deploys(scene), "the new operator's image")
+    wait_until(lambda: new.deploys(model), "the new operator's image")
     old.process.kill()
     before = len(old.api.writes())
     old.start()
     assert not old.leads()
-    scene.change(serving={"replicas": 2})
-    wait_until(lambda: scene.wait_for_child("deployments")["spec"]["replicas"] == 2, "two replicas")
+    model.change(serving={"replicas": 2})
+    wait_until(lambda: model.wait_for_child("deployments")["spec"]["replicas"] == 2, "two replicas")
     assert new.leads()
     assert len(old.api.writes()) == before
 
 
-def test_a_restart_keeps_the_lease_without_a_write(versions: tuple[Version, Version]) -> None:
+def test_a_restart_keeps_the_lease_without_a_write(versions: tuple[OperatorVersion, OperatorVersion]) -> None:
     old, _ = versions
     old.process.kill()
     old.start()
@@ -209,25 +209,27 @@ def test_a_restart_keeps_the_lease_without_a_write(versions: tuple[Version, Vers
     assert [call.what for call in old.api.writes()] == ["apply leases"]
 
 
-def test_what_keeps_it_from_the_lease_is_logged_and_it_is_not_ready(versions: tuple[Version, Version]) -> None:
+def test_an_operator_that_cannot_read_the_lease_logs_the_error_and_is_not_ready(
+    versions: tuple[OperatorVersion, OperatorVersion],
+) -> None:
     old, new = versions
-    refused = new.api.plan("get leases", answers(403), times=2)
-    new.begin()
-    wait_until(lambda: "the Lease keras-system/keras-operator cannot be acquired" in new.process.tail(), "a line")
+    rejected = new.api.inject("get leases", responds_with(403), times=2)
+    new.launch()
+    wait_until(lambda: "the Lease keras-system/keras-operator cannot be acquired" in new.process.tail(), "the log line")
     assert not new.process.is_ready()
     assert old.leads()
     wait_until(new.process.is_ready, "the new operator to be ready")
-    assert refused.is_over
+    assert rejected.is_done
 
 
-def test_without_a_look_at_the_lease_nothing_is_written(
-    scene: ModelFixture, source: Source, versions: tuple[Version, Version]
+def test_nothing_is_written_while_the_lease_cannot_be_read(
+    model: ModelFixture, source: FaultSource, versions: tuple[OperatorVersion, OperatorVersion]
 ) -> None:
     old, _ = versions
-    refused = old.api.plan("get leases", answers(503), times=3)
-    scene.create(source.url)
-    wait_until(lambda: refused.is_over, "the refusals")
+    rejected = old.api.inject("get leases", responds_with(503), times=3)
+    model.create(source.url)
+    wait_until(lambda: rejected.is_done, "the rejected requests")
     assert [call.what for call in old.api.writes()] == ["apply leases"]
-    scene.kubelet.prepares("digits")
-    scene.kubelet.serves("digits")
-    scene.wait_for("Ready", "True")
+    model.kubelet.complete_prepare("digits")
+    model.kubelet.make_servers_ready("digits")
+    model.wait_for("Ready", "True")

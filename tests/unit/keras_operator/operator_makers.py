@@ -1,4 +1,4 @@
-"""Makes resources, children and pods for tests, each as the API server would send it; a test names what matters."""
+"""Makes resources, children and pods for tests, as the API server sends them; a test sets only the relevant fields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from keras_store.sources.fingerprint import Fingerprint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UID = "uid-of-digits"
-REFUSED_UID = "uid-of-refused-deployment"
+REJECTED_UID = "uid-of-rejected-deployment"
 KEY = Key("team-a", "digits")
 FOUND = SourceResolution(Fingerprint("etag-1", 100_000))
 SETTINGS = Settings(
@@ -89,10 +89,10 @@ def model(status: Object | None = None, **spec: Any) -> KerasModel:
 
 
 def live(kind: Kind, rendered: Object, status: Object | None = None, version: int = 10, **metadata: Any) -> Object:
-    """A child as the API server sends it back after we applied what was rendered."""
-    wanted, _ = annotated(rendered)
+    """A child as the API server returns it after a rendered object was applied."""
+    desired, _ = annotated(rendered)
     return {
-        **wanted,
+        **desired,
         "metadata": {
             "uid": f"uid-{kind.name}-{version}",
             "creationTimestamp": ago(3600),
@@ -101,7 +101,7 @@ def live(kind: Kind, rendered: Object, status: Object | None = None, version: in
             "managedFields": [
                 {"manager": MANAGER, "operation": "Apply", "time": ago(60), "fieldsV1": {"f:spec": {}}},
             ],
-            **wanted["metadata"],
+            **desired["metadata"],
             **metadata,
         },
         "status": status or {},
@@ -139,7 +139,7 @@ def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 
                 "type": ended,
                 "status": "True",
                 "reason": reason,
-                "message": "its end",
+                "message": "it ended",
                 "lastTransitionTime": ago(ended_ago),
             }
         ]
@@ -164,7 +164,7 @@ def job(revision: str, *, ended: str = "", reason: str = "", ended_ago: float = 
 def pod(
     component: str, revision: str, name: str = "pod-a", *, owner: str = "rs", serving: Any = None, **status: Any
 ) -> Object:
-    """A pod; one that serves follows the spec.serving that is given."""
+    """A pod; the serving hash of a server is that of the given spec.serving."""
     return {
         "metadata": {
             "name": name,
@@ -220,17 +220,22 @@ def deployment_status(replicas: int = 1, ready: int = 1, *, generation: int = 1,
     }
 
 
-NOT_ADMITTED = {"type": "ReplicaFailure", "status": "True", "message": "of then", "lastTransitionTime": ago(30)}
+NOT_ADMITTED = {
+    "type": "ReplicaFailure",
+    "status": "True",
+    "message": "an earlier rejection",
+    "lastTransitionTime": ago(30),
+}
 
 
-def refused_deployment(revision: str, **metadata: Any) -> Object:
-    """A Deployment that says that pods were not admitted."""
+def rejected_deployment(revision: str, **metadata: Any) -> Object:
+    """A Deployment whose condition reports that pods were not admitted."""
     rendered = deployment(model(), revision, summary(), SETTINGS)
-    return live(DEPLOYMENT, rendered, deployment_status(0, 0, conditions=[NOT_ADMITTED]), uid=REFUSED_UID, **metadata)
+    return live(DEPLOYMENT, rendered, deployment_status(0, 0, conditions=[NOT_ADMITTED]), uid=REJECTED_UID, **metadata)
 
 
-def replica_set(count: int, revision: str, *, refused: bool = True, owner: str = REFUSED_UID) -> Object:
-    """The ReplicaSet of that Deployment's template with that count."""
+def replica_set(count: int, revision: str, *, rejected: bool = True, owner: str = REJECTED_UID) -> Object:
+    """A ReplicaSet of that Deployment; `count` is the number of its template."""
     return {
         "metadata": {
             "name": f"digits-{count}",
@@ -239,11 +244,11 @@ def replica_set(count: int, revision: str, *, refused: bool = True, owner: str =
             "ownerReferences": [{"uid": owner, "controller": True}],
         },
         "spec": {"template": deployment(model(), revision, summary(), SETTINGS)["spec"]["template"]},
-        "status": {"conditions": [NOT_ADMITTED] if refused else []},
+        "status": {"conditions": [NOT_ADMITTED] if rejected else []},
     }
 
 
-def scene(
+def observed_state(
     subject: KerasModel,
     *children: tuple[Kind, Object],
     pods: tuple[Object, ...] = (),
@@ -251,7 +256,7 @@ def scene(
     service_monitors: bool = False,
     evidence: Mapping[str, Evidence] | None = None,
 ) -> Observed:
-    """What is observed of a model among its children."""
+    """The observed state of a model with children and pods."""
     cache = Cache(CHILD_KINDS)
     cache.set_served(SERVICE_MONITOR, service_monitors)
     for kind, obj in children:

@@ -1,4 +1,4 @@
-"""When the store is asked for a bundle, what its answer is taken for, and when it is left alone."""
+"""Lookups of bundles: when the store is queried, how its answers are interpreted, and the backoff after failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from aiohttp import web
-from operator_makers import KEY, SETTINGS, ago, failure, job, model, pod, scene, summary
+from operator_makers import KEY, SETTINGS, ago, failure, job, model, observed_state, pod, summary
 
 from keras_api.manifest import Manifest, ModelSummary, RejectedRuntime, SourceRecord, encode_manifest
 from keras_api.reasons import Reason
@@ -22,7 +22,7 @@ from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks import PREPARE
 from keras_store.sources.fingerprint import Fingerprint
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 KEYS = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -35,7 +35,7 @@ def manifest(revision: str = REVISION, of: ModelSummary | None = None) -> bytes:
 
 
 class Store:
-    """A store that answers what it is told to, and counts."""
+    """A store with a configurable response, which records requests."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -61,7 +61,7 @@ async def store() -> AsyncIterator[Store]:
 
 
 class Secrets:
-    """The part of the API that tells Secrets."""
+    """A client that only reads Secrets."""
 
     def __init__(self, **secrets: dict[str, str]) -> None:
         self.secrets = secrets
@@ -89,69 +89,77 @@ async def lookup_in(
         yield lookup
 
 
-async def test_a_bundle_that_is_there_is_found(store: Store) -> None:
+async def test_a_stored_bundle_is_found(store: Store) -> None:
     async with lookup_in(store) as lookup:
-        assert await lookup.get(model(), scene(model())) == summary("tensorflow")
+        assert await lookup.get(model(), observed_state(model())) == summary("tensorflow")
     assert store.paths == [f"/team-a/digits/{REVISION}/manifest.json"]
 
 
-async def test_the_same_question_is_asked_once(store: Store) -> None:
+async def test_a_revision_is_looked_up_once(store: Store) -> None:
     async with lookup_in(store) as lookup:
         for _ in range(3):
-            assert await lookup.get(model(), scene(model())) is not None
+            assert await lookup.get(model(), observed_state(model())) is not None
     assert len(store.paths) == 1
 
 
-async def test_another_revision_is_another_question(store: Store) -> None:
+async def test_another_revision_is_looked_up_again(store: Store) -> None:
     async with lookup_in(store) as lookup:
-        await lookup.get(model(), scene(model()))
-        other = scene(model(), resolution=SourceResolution(Fingerprint("etag-2", 1)))
+        await lookup.get(model(), observed_state(model()))
+        other = observed_state(model(), resolution=SourceResolution(Fingerprint("etag-2", 1)))
         assert await lookup.get(model(), other) is None, "the manifest is of another revision"
     assert len(store.paths) == 2
 
 
-async def test_a_model_made_anew_under_the_same_name_asks_anew(store: Store) -> None:
+async def test_a_new_model_of_the_same_name_is_looked_up_again(store: Store) -> None:
     subject = model()
     again = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, uid="another"))
     async with lookup_in(store) as lookup:
         store.status = 404
-        assert await lookup.get(subject, scene(subject)) is None
+        assert await lookup.get(subject, observed_state(subject)) is None
         store.status = 200
-        assert await lookup.get(again, scene(again)) is not None
+        assert await lookup.get(again, observed_state(again)) is not None
 
 
 KNOWN = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 
 
-def broken() -> Object:
-    """A serving pod that found its bundle not whole."""
+def pod_without_its_bundle() -> Object:
+    """A serving pod that reports its bundle as incomplete."""
     lost = failure(REVISION, Reason.BUNDLE_INVALID)
     lost["terminated"]["finishedAt"] = ago(60)
     return pod("server", REVISION, containerStatuses=[{"name": "server", "lastState": lost}])
 
 
 @pytest.mark.parametrize(
-    ("status", "scenery"),
+    ("status", "situation"),
     [
         ({}, {"resolution": SourceResolution()}),
         (KNOWN, {}),
         ({}, {"children": [(JOB, job(REVISION))]}),
-        ({}, {"pods": (broken(),)}),
-        (KNOWN, {"pods": (broken(),)}),
+        ({}, {"pods": (pod_without_its_bundle(),)}),
+        (KNOWN, {"pods": (pod_without_its_bundle(),)}),
     ],
-    ids=["source unknown", "status knows", "a Job is there", "a pod found it broken", "lost after it was served"],
+    ids=[
+        "source unknown",
+        "status has the answer",
+        "a Job exists",
+        "a pod reports it as incomplete",
+        "lost after it was served",
+    ],
 )
-async def test_the_store_is_not_asked_when_others_know_better(store: Store, status: Any, scenery: Any) -> None:
+async def test_the_store_is_queried_only_if_nothing_else_has_the_answer(
+    store: Store, status: Any, situation: Any
+) -> None:
     subject = model(status)
     async with lookup_in(store) as lookup:
-        assert await lookup.get(subject, scene(subject, *scenery.pop("children", ()), **scenery)) is None
+        assert await lookup.get(subject, observed_state(subject, *situation.pop("children", ()), **situation)) is None
     assert store.paths == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 503])
-async def test_a_store_that_fails_is_left_alone_for_a_while(store: Store, status: int) -> None:
+async def test_a_store_that_fails_is_not_queried_during_the_backoff(store: Store, status: int) -> None:
     store.status = status
-    observed, clock = scene(model()), Clock()
+    observed, clock = observed_state(model()), Clock()
     async with lookup_in(store, clock=clock) as lookup:
         for _ in range(3):
             assert await lookup.get(model(), observed) is None
@@ -162,61 +170,65 @@ async def test_a_store_that_fails_is_left_alone_for_a_while(store: Store, status
         assert await lookup.get(model(), observed) is not None
 
 
-async def test_a_store_that_does_not_answer_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_has_a_timeout(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keras_operator.lookups.bundle_lookup.ANSWER_SECONDS", 0.0)
     async with lookup_in(store) as lookup:
-        assert await lookup.get(model(), scene(model())) is None
+        assert await lookup.get(model(), observed_state(model())) is None
 
 
-async def test_a_store_that_is_not_there_is_no_error(store: Store) -> None:
+async def test_an_unreachable_store_is_no_error(store: Store) -> None:
     async with lookup_in(store, store_url="http://127.0.0.1:1") as lookup:
-        assert await lookup.get(model(), scene(model())) is None
+        assert await lookup.get(model(), observed_state(model())) is None
 
 
 def of_another_revision() -> bytes:
     return manifest("other")
 
 
-def no_json() -> bytes:
+def not_json() -> bytes:
     return b"<html>"
 
 
-def without_end() -> bytes:
+def of_unlimited_size() -> bytes:
     return b" " * (5 << 20)
 
 
-def with_words_that_fit_no_status() -> bytes:
+def with_a_summary_too_long_for_status() -> bytes:
     return manifest(of=msgspec.structs.replace(summary(), runtime="x" * 5000))
 
 
-@pytest.mark.parametrize("content", [of_another_revision, no_json, without_end, with_words_that_fit_no_status])
-async def test_a_manifest_that_makes_no_sense_is_left_to_the_job(store: Store, content: Callable[[], bytes]) -> None:
+@pytest.mark.parametrize(
+    "content", [of_another_revision, not_json, of_unlimited_size, with_a_summary_too_long_for_status]
+)
+async def test_an_invalid_manifest_is_left_to_the_job(store: Store, content: Callable[[], bytes]) -> None:
     store.content = content()
     async with lookup_in(store) as lookup:
-        assert await lookup.get(model(), scene(model())) is None
+        assert await lookup.get(model(), observed_state(model())) is None
         store.content = manifest()
         lookup.forget(KEY)
-        assert await lookup.get(model(), scene(model())) is not None, "the store is not to blame"
+        assert await lookup.get(model(), observed_state(model())) is not None, "the store itself has not failed"
 
 
-async def test_a_long_summary_is_cut_as_a_report_of_it_would_be(store: Store) -> None:
-    wordy = [RejectedRuntime(runtime="onnxruntime", reason="why " * 5000)]
-    store.content = manifest(of=msgspec.structs.replace(summary(), rejected_runtimes=wordy))
+async def test_a_long_summary_is_truncated_like_that_of_a_report(store: Store) -> None:
+    long = [RejectedRuntime(runtime="onnxruntime", reason="why " * 5000)]
+    store.content = manifest(of=msgspec.structs.replace(summary(), rejected_runtimes=long))
     async with lookup_in(store) as lookup:
-        found = await lookup.get(model(), scene(model()))
+        found = await lookup.get(model(), observed_state(model()))
     assert found is not None
     assert len(found.rejected_runtimes[0].reason) == 200
 
 
 @pytest.mark.parametrize(
-    ("secret", "asked"),
+    ("secret", "queried"),
     [("", False), ("absent", False), ("forbidden", False), ("half", False), ("store", True)],
 )
-async def test_a_bucket_is_asked_with_the_credentials_of_the_namespace(store: Store, secret: str, asked: bool) -> None:
-    there = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
+async def test_a_bucket_is_queried_with_the_credentials_of_the_namespace(
+    store: Store, secret: str, queried: bool
+) -> None:
+    complete = {**KEYS, "STORE_AWS_ENDPOINT_URL": store.url}
     half = {"STORE_AWS_ACCESS_KEY_ID": "key", "STORE_AWS_ENDPOINT_URL": store.url}
-    secrets = Secrets(store=there, half=half)
+    secrets = Secrets(store=complete, half=half)
     async with lookup_in(store, secrets, store_url="s3://bucket/prefix", store_secret=secret) as lookup:
-        found = await lookup.get(model(), scene(model()))
-    assert (found is not None) == asked
-    assert store.paths == ([f"/bucket/prefix/team-a/digits/{REVISION}/manifest.json"] if asked else [])
+        found = await lookup.get(model(), observed_state(model()))
+    assert (found is not None) == queried
+    assert store.paths == ([f"/bucket/prefix/team-a/digits/{REVISION}/manifest.json"] if queried else [])

@@ -1,4 +1,4 @@
-"""The cache finds the model of a change, and removes deleted objects, in whatever order events arrive."""
+"""The cache finds the model of a change, and removes deleted objects, whatever the order of events is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_object_of_another_owner_is_ignored() -> None:
     assert Cache(CHILD_KINDS).update(SERVICE, _service(labels={"app": "theirs"})) is None
 
 
-def test_a_child_whose_labels_were_taken_off_is_still_its_models() -> None:
+def test_a_child_without_labels_still_belongs_to_its_model() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
     stripped = _service(version=11, labels={}, ownerReferences=[])
@@ -51,7 +51,7 @@ def test_a_child_whose_labels_were_taken_off_is_still_its_models() -> None:
     assert cache.children(KEY)[Ref(SERVICE, "digits")].controller is None
 
 
-def test_the_end_of_an_object_does_not_touch_its_successor() -> None:
+def test_the_deletion_of_an_object_does_not_affect_its_successor() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service(version=20, uid="new"))
     assert cache.remove(SERVICE, _service(version=21, uid="old")) is None
@@ -65,7 +65,7 @@ def test_a_deleted_child_returns_its_model() -> None:
     assert cache.children(KEY) == {}
 
 
-def test_a_listing_removes_objects_that_do_not_exist_any_more() -> None:
+def test_a_listing_removes_objects_that_no_longer_exist() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service(version=10))
     with cache.listing(SERVICE, None) as listing:
@@ -74,7 +74,7 @@ def test_a_listing_removes_objects_that_do_not_exist_any_more() -> None:
     assert cache.children(KEY) == {}
 
 
-def test_a_listing_leaves_what_is_newer_than_it() -> None:
+def test_a_listing_keeps_objects_that_are_newer() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service(version=20))
     with cache.listing(SERVICE, None) as listing:
@@ -83,7 +83,7 @@ def test_a_listing_leaves_what_is_newer_than_it() -> None:
     assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_listing_of_one_namespace_says_nothing_of_another() -> None:
+def test_a_listing_of_one_namespace_does_not_affect_another() -> None:
     cache = Cache(CHILD_KINDS)
     cache.update(SERVICE, _service())
     with cache.listing(SERVICE, "elsewhere") as listing:
@@ -92,7 +92,7 @@ def test_a_listing_of_one_namespace_says_nothing_of_another() -> None:
     assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_listing_keeps_what_any_of_its_pages_brought() -> None:
+def test_a_listing_keeps_the_objects_of_all_its_pages() -> None:
     cache = Cache(CHILD_KINDS)
     with cache.listing(SERVICE, None) as listing:
         assert listing.add_page([_service()], version=15) == {KEY}
@@ -101,7 +101,7 @@ def test_a_listing_keeps_what_any_of_its_pages_brought() -> None:
     assert Ref(SERVICE, "digits") in cache.children(KEY)
 
 
-def test_a_page_does_not_bring_back_an_object_that_was_deleted_meanwhile() -> None:
+def test_a_page_does_not_restore_an_object_that_was_deleted_meanwhile() -> None:
     cache = Cache(CHILD_KINDS)
     with cache.listing(SERVICE, None) as listing:
         cache.remove(SERVICE, _service(version=12))
@@ -120,9 +120,9 @@ def test_all_objects_of_a_kind_are_removed_with_the_kind() -> None:
 
 def test_a_model_that_is_being_deleted_is_not_reconciled() -> None:
     cache = Cache(CHILD_KINDS)
-    going = body()
-    going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
-    assert cache.update(KERAS_MODEL, going) == KEY
+    deleting = body()
+    deleting["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert cache.update(KERAS_MODEL, deleting) == KEY
     assert cache.model(KEY) is None
 
 
@@ -138,7 +138,7 @@ def test_a_child_is_modified_when_its_managed_fields_change() -> None:
     assert cache.is_unmodified(cache.children(KEY)[child.ref]) is False
 
 
-def test_a_deployment_is_known_by_the_revision_of_its_pods() -> None:
+def test_the_revision_of_a_deployment_is_that_of_its_pod_template() -> None:
     cache = Cache(CHILD_KINDS)
     template = {"metadata": {"labels": {"keras-operator.dev/revision": "r7"}}}
     rendered = {**service(model()), "spec": {"template": template, "replicas": 3}}
@@ -157,9 +157,9 @@ def test_an_applied_object_is_unmodified_even_if_the_watch_is_ahead_of_the_answe
     assert cache.is_unmodified(cache.children(KEY)[Ref(SERVICE, "digits")]) is True
 
 
-def test_a_right_that_is_missing_in_one_namespace_is_not_missing_in_another() -> None:
+def test_a_missing_permission_affects_only_its_namespace() -> None:
     cache = Cache(CHILD_KINDS)
-    error = ApplyError(Reason.FORBIDDEN, "no right to list")
+    error = ApplyError(Reason.FORBIDDEN, "no permission to list")
     assert cache.set_forbidden((POD, KEY.namespace), "list", error)
     assert cache.forbidden(KEY) == {POD: error}
     assert cache.forbidden(Key("elsewhere", "digits")) == {}
@@ -182,7 +182,7 @@ def test_the_last_pod_of_a_job_is_kept_when_it_is_deleted() -> None:
     assert cache.removed_pods(KEY) == (pod,)
 
 
-def test_the_removed_pod_of_a_job_goes_with_the_job() -> None:
+def test_the_removed_pod_of_a_job_is_dropped_with_the_job() -> None:
     cache = Cache(CHILD_KINDS)
     _job_and_pod(cache)
     cache.remove(POD, prepare_pod("r1"))

@@ -1,4 +1,4 @@
-"""The chain of tasks: which one is next, and what its Job is rendered from."""
+"""The chain of tasks: the next task, and the inputs of its Job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from operator_makers import CONFIG, ago, job, model, pod, scene, summary
+from operator_makers import CONFIG, ago, job, model, observed_state, pod, summary
 
 from keras_api.reasons import Reason
 from keras_api.step_report import StepReport, encode_report
@@ -18,11 +18,11 @@ from keras_operator.tasks.base import Task, TaskInputs
 from keras_operator.tasks.chain import chain_state
 from keras_operator.tasks.state import NotStarted, Running, Succeeded
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 
 
 class CountTask(Task):
-    """A task whose Job shows the inputs that it is rendered from."""
+    """A task whose Job contains the inputs that it is rendered from."""
 
     condition = "Counted"
     running, succeeded, failed = Reason.PREPARING, Reason.PREPARED, Reason.PREPARE_FAILED
@@ -52,7 +52,7 @@ PREPARED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary()
 
 def job_of(task: Task, *, complete: bool = False) -> tuple[Any, Object]:
     obj = job(REVISION, ended="Complete" if complete else "")
-    obj["metadata"] |= {"name": task.job_name(model(), scene(model())), "uid": f"uid-{task.name}"}
+    obj["metadata"] |= {"name": task.job_name(model(), observed_state(model())), "uid": f"uid-{task.name}"}
     return JOB, obj
 
 
@@ -64,7 +64,7 @@ def pod_of(task: Task, **result: Any) -> Object:
 
 
 def observe(*children: Any, pods: tuple[Object, ...] = ()) -> Observed:
-    return scene(model(), *children, pods=pods)
+    return observed_state(model(), *children, pods=pods)
 
 
 def test_the_first_task_is_the_first_to_run() -> None:
@@ -89,14 +89,14 @@ def test_the_second_task_gets_the_result_of_the_first() -> None:
 
 
 def test_a_task_that_has_succeeded_makes_those_before_it_unnecessary() -> None:
-    """Their Jobs may be gone, as after a restart of a model that is served."""
+    """Their Jobs may have been deleted, as after a restart while a model is served."""
     subject = model(PREPARED)
-    found = chain_state((FIRST, PREPARE), subject, scene(subject))
+    found = chain_state((FIRST, PREPARE), subject, observed_state(subject))
     assert (found.task, found.summary) == (None, summary())
 
 
 def test_the_chain_has_a_model_only_once_every_task_has_succeeded() -> None:
     subject = model(PREPARED)
-    found = chain_state((PREPARE, SECOND), subject, scene(subject))
+    found = chain_state((PREPARE, SECOND), subject, observed_state(subject))
     assert (found.task, found.summary) == (SECOND, None)
     assert Succeeded(result=summary()).result == found.results["prepare"]

@@ -1,4 +1,4 @@
-"""When a status is held back, and for how long."""
+"""Status debounce: which status is delayed, and for how long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from operator_makers import CONFIG, NOW, SETTINGS, ago, deployment_status, live, model, pod, scene, summary
+from operator_makers import CONFIG, NOW, SETTINGS, ago, deployment_status, live, model, observed_state, pod, summary
 
 from keras_api.reasons import ConditionType
 from keras_operator.components.deployment import deployment
@@ -19,20 +19,20 @@ from keras_operator.kube.evidence import Evidence
 from keras_operator.kube.kinds import DEPLOYMENT, Object
 from keras_operator.state.source_resolution import SourceResolution
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 PREPARED: Object = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 NO_POD_YET = deployment_status(0, 0, conditions=[])
 
 
 def ready(status: str, reason: str) -> Object:
-    said = {"type": ConditionType.READY, "status": status, "reason": reason, "message": ""}
-    return {**PREPARED, "conditions": [{**said, "observedGeneration": 1, "lastTransitionTime": ago(30)}]}
+    condition = {"type": ConditionType.READY, "status": status, "reason": reason, "message": ""}
+    return {**PREPARED, "conditions": [{**condition, "observedGeneration": 1, "lastTransitionTime": ago(30)}]}
 
 
 PREPARING = ready("False", "Preparing")
 
 
-def hold(
+def delay(
     before: Object | None,
     *,
     age: float = 1,
@@ -41,33 +41,33 @@ def hold(
     pods: tuple[Object, ...] = (),
     evidence: Evidence | None = None,
 ) -> float | None:
-    """Seconds that a model's status is held, whose Deployment has the given age."""
+    """Seconds by which the status of a model is delayed whose Deployment has the given age."""
     subject = model(before, serving={"replicas": replicas})
     rendered = deployment(subject, REVISION, summary(), SETTINGS)
     child = live(DEPLOYMENT, rendered, status, creationTimestamp=ago(age))
     evidence = {child["metadata"]["uid"]: evidence} if evidence else None
-    observed = scene(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
+    observed = observed_state(subject, (DEPLOYMENT, child), pods=pods, evidence=evidence)
     return debounce_seconds(
         subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
     )
 
 
-def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
-    assert hold(PREPARING) == FIRST_PODS_SECONDS - 1
-    assert hold(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
-    assert hold(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
+def test_the_status_of_a_new_deployment_waits_for_its_pods() -> None:
+    assert delay(PREPARING) == FIRST_PODS_SECONDS - 1
+    assert delay(PREPARING, status={}) == FIRST_PODS_SECONDS - 1
+    assert delay(PREPARED) == FIRST_PODS_SECONDS - 1  # the first status of a model whose bundle was in the store
 
 
 @pytest.mark.parametrize(
     "situation",
     [
-        pytest.param({"before": PREPARING, "age": FIRST_PODS_SECONDS}, id="the moment is over"),
+        pytest.param({"before": PREPARING, "age": FIRST_PODS_SECONDS}, id="the time is over"),
         pytest.param({"before": PREPARING, "age": -1}, id="the clocks differ"),
-        pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="there is a pod"),
-        pytest.param({"before": PREPARING, "replicas": 0}, id="no pod is wanted"),
+        pytest.param({"before": PREPARING, "status": deployment_status(1, 0)}, id="a pod exists"),
+        pytest.param({"before": PREPARING, "replicas": 0}, id="no replica is desired"),
         pytest.param({"before": ready("True", "Serving")}, id="Ready was True"),
         pytest.param(
-            {"before": PREPARING, "evidence": Evidence("FailedCreate", "exceeded quota")}, id="pods are refused"
+            {"before": PREPARING, "evidence": Evidence("FailedCreate", "exceeded quota")}, id="pods are rejected"
         ),
         pytest.param(
             {
@@ -81,24 +81,24 @@ def test_a_new_deployment_gets_a_moment_to_have_pods() -> None:
                     ),
                 ),
             },
-            id="a pod is in trouble",
+            id="a pod fails",
         ),
     ],
 )
-def test_what_is_news_is_said_at_once(situation: dict[str, Any]) -> None:
-    assert hold(**situation) is None
+def test_a_status_with_new_information_is_written_at_once(situation: dict[str, Any]) -> None:
+    assert delay(**situation) is None
 
 
-def test_a_source_gets_a_moment_to_answer_before_anything_is_said() -> None:
-    def hold_first(asked_ago: float | None, before: Object | None = None) -> float | None:
+def test_the_first_status_waits_for_the_answer_of_the_source() -> None:
+    def first_delay(asked_ago: float | None, before: Object | None = None) -> float | None:
         subject = model(before)
         asked = None if asked_ago is None else NOW - timedelta(seconds=asked_ago)
-        observed = scene(subject, resolution=replace(SourceResolution(), asked=asked))
+        observed = observed_state(subject, resolution=replace(SourceResolution(), asked=asked))
         return debounce_seconds(
             subject, observed, summarize(subject, observed, decide(subject, observed, CONFIG), {}, CONFIG)
         )
 
-    assert hold_first(1) == FIRST_ANSWER_SECONDS - 1
-    assert hold_first(FIRST_ANSWER_SECONDS) is None
-    assert hold_first(None) is None
-    assert hold_first(1, PREPARING) is None
+    assert first_delay(1) == FIRST_ANSWER_SECONDS - 1
+    assert first_delay(FIRST_ANSWER_SECONDS) is None
+    assert first_delay(None) is None
+    assert first_delay(1, PREPARING) is None

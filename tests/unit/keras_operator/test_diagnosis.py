@@ -1,4 +1,4 @@
-"""The root cause of a pod's trouble, as its status has it."""
+"""The root cause of a pod's failure, from its status, its Events and its log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from keras_operator.diagnosis.pods import (
     LogLine,
     cause_from_event,
     cause_of,
+    is_informative,
     parse_log_line,
     readiness_timeout_at,
     startup_timeout_at,
-    tells,
 )
 from keras_operator.kube.evidence import LOG, Evidence
 from keras_operator.kube.kinds import POD, Object
@@ -53,7 +53,7 @@ def _running(since: float) -> Object:
 INIT_ENDED = {"terminated": {"exitCode": 0, "finishedAt": ago(20)}}
 
 CASES: dict[str, tuple[Object, Reason | None, str]] = {
-    "just made": ({}, None, ""),
+    "just created": ({}, None, ""),
     "pulling": ({"containerStatuses": [_waiting("ContainerCreating")]}, None, ""),
     "no image": (
         {"containerStatuses": [_waiting("ErrImagePull", "rpc error: code = NotFound desc = x:1: not found")]},
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         Reason.OUT_OF_MEMORY,
         "memory limit: increase spec.serving.resources.limits.memory",
     ),
-    "bundle not to be had": (
+    "bundle unavailable": (
         {"containerStatuses": [_waiting("CrashLoopBackOff", lastState=failure("r", Reason.STORE_UNAVAILABLE))]},
         Reason.STORE_UNAVAILABLE,
         "because",
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
-    "well after a crash": (
+    "succeeded after a crash": (
         {
             "phase": "Pending",
             "initContainerStatuses": [_container("theirs", state=ended(0), lastState=ended(1, "no luck"))],
@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
-    "no place": (
+    "unschedulable": (
         {
             "conditions": [
                 {
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         "pod pod-a was evicted: The node was low on resource: memory: free resources on the node",
     ),
     "warming up": (_running(10), None, ""),
-    "an init container at work": (
+    "an init container that runs": (
         {"initContainerStatuses": [_container("theirs", state=_started(110))]},
         None,
         "",
@@ -158,10 +158,10 @@ def test_a_cause_is_read_from_the_status(status: Object, reason: Reason | None, 
     assert cause is None or words in cause.message
 
 
-def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
-    past = ready_pod("r")
-    past["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
-    assert cause_of(observed(past), NOW) is None
+def test_a_ready_pod_has_no_failure_whatever_its_history() -> None:
+    restarted = ready_pod("r")
+    restarted["status"]["containerStatuses"] = [_waiting("CrashLoopBackOff", lastState=ended(1))]
+    assert cause_of(observed(restarted), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_ready_pod_has_no_trouble_whatever_its_past() -> None:
         (Evidence("Failed", 'Error: secret "reader" not found', "server"), Reason.SECRET_NOT_FOUND),
     ],
 )
-def test_an_event_speaks_for_a_silent_pod(evidence: Evidence, reason: Reason) -> None:
+def test_an_event_explains_a_pod_whose_status_does_not(evidence: Evidence, reason: Reason) -> None:
     cause = cause_of(observed(pod("server", "r")), NOW, evidence)
     assert cause is not None
     assert (cause.reason, evidence.message.removeprefix("Error: ") in cause.message) == (reason, True)
@@ -189,37 +189,37 @@ def test_an_event_speaks_for_a_silent_pod(evidence: Evidence, reason: Reason) ->
         ('Error: secret "reader" not found', ("CreateContainerConfigError", 'secret "reader" not found')),
     ],
 )
-def test_an_event_says_what_the_status_says_later(event: str, waiting: tuple[str, str]) -> None:
+def test_an_event_gives_the_same_cause_as_the_later_status(event: str, waiting: tuple[str, str]) -> None:
     early = cause_of(observed(pod("server", "r")), NOW, Evidence("Failed", event, "server"))
     late = cause_of(observed(pod("server", "r", containerStatuses=[_waiting(*waiting)])), NOW)
     assert early == late
 
 
 @pytest.mark.parametrize(
-    ("event", "telling"),
+    ("event", "informative"),
     [
         (Evidence("Failed", 'Failed to pull image "x:1": not found', "server"), True),
         (Evidence("Failed", "Error: ErrImagePull", "server"), False),
         (Evidence("FailedScheduling", "0/1 nodes are available"), False),
     ],
 )
-def test_events_without_news_are_passed_over(event: Evidence, telling: bool) -> None:
-    assert tells(event) is telling
+def test_uninformative_events_are_ignored(event: Evidence, informative: bool) -> None:
+    assert is_informative(event) is informative
 
 
 @pytest.mark.parametrize("attempt", ["x7k2p", "bbd9w"])
 @pytest.mark.parametrize("prefix", ["", "(combined from similar events): "])
-def test_a_refusal_that_is_repeated_reads_the_same_each_time(prefix: str, attempt: str) -> None:
+def test_a_repeated_rejection_always_has_the_same_message(prefix: str, attempt: str) -> None:
     evidence = Evidence(
         "FailedCreate", f'{prefix}Error creating: pods "digits-5f7-{attempt}" is forbidden: exceeded quota: q'
     )
-    told = cause_from_event("digits-5f7", evidence).message
-    assert told.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
+    message = cause_from_event("digits-5f7", evidence).message
+    assert message.startswith('digits-5f7: pods "digits-5f7-*" is forbidden: exceeded quota: q: change')
 
 
-def test_a_pod_is_given_time_to_start_from_when_it_got_its_place() -> None:
-    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
-    found = startup_timeout_at(observed(pod("server", "r", conditions=[placed])))
+def test_the_startup_timeout_begins_when_the_pod_is_scheduled() -> None:
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    found = startup_timeout_at(observed(pod("server", "r", conditions=[scheduled])))
     assert found is not None
     assert found > NOW
 
@@ -289,7 +289,7 @@ def test_a_store_that_does_not_answer_is_reported_before_the_server_gives_up() -
     ],
     ids=["starts again", "no answer again", "no answer yet", "has its bundle"],
 )
-def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
+def test_store_unavailable_is_reported_until_the_store_has_answered(
     seconds: float, line: str | None, reason: Reason
 ) -> None:
     status = _running(seconds)
@@ -300,13 +300,13 @@ def test_a_store_that_gave_no_answer_is_not_back_before_it_has_given_one(
     assert cause.reason is reason
 
 
-def test_a_server_that_was_ready_since_has_no_trouble_with_the_store() -> None:
+def test_store_unavailable_is_not_reported_after_the_server_was_ready() -> None:
     status = _running(5)
     status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.STORE_UNAVAILABLE)
     assert cause_of(observed(pod("server", "r", **status)), NOW) is None
 
 
-def test_a_server_that_crashed_may_turn_ready_when_it_runs_again() -> None:
+def test_a_crash_is_not_reported_while_the_server_runs_again() -> None:
     status = _running(5)
     status["containerStatuses"][0]["lastState"] = _ended_ago(60, Reason.CRASH_LOOP)
     status["conditions"][0]["lastTransitionTime"] = ago(100)
@@ -339,7 +339,7 @@ def test_a_long_log_line_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "silent"),
+    ("status", "expected"),
     [
         ({}, True),
         ({"containerStatuses": [_waiting("ContainerCreating")]}, True),
@@ -349,8 +349,8 @@ def test_a_long_log_line_is_cut() -> None:
         ({"phase": "Running"}, False),
     ],
 )
-def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, silent: bool) -> None:
-    assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is silent
+def test_only_a_pod_that_is_stuck_without_a_cause_has_a_startup_timeout(status: Object, expected: bool) -> None:
+    assert (startup_timeout_at(observed(pod("server", "r", **status))) is not None) is expected
 
 
 @pytest.mark.parametrize(
@@ -361,6 +361,6 @@ def test_only_a_pod_that_hangs_without_a_word_is_asked_about(status: Object, sil
         ({**_running(1), "containerStatuses": [_waiting("CrashLoopBackOff")]}, None),
     ],
 )
-def test_only_a_server_that_runs_is_asked_for_its_log(status: Object, container: str | None) -> None:
+def test_only_a_running_container_of_a_server_has_a_readiness_timeout(status: Object, container: str | None) -> None:
     unready = readiness_timeout_at(observed(pod("server", "r", **status)))
     assert (unready and unready[1]) == container

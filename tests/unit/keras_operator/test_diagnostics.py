@@ -1,4 +1,4 @@
-"""What is looked up about objects that hang, when, and how often."""
+"""Evidence about objects that make no progress: what is looked up, when, and how often."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from operator_makers import (
     KEY,
     NOW,
-    REFUSED_UID,
+    REJECTED_UID,
     ago,
     deployment_status,
     job,
     model,
+    observed_state,
     pod,
-    refused_deployment,
+    rejected_deployment,
     replica_set,
-    scene,
 )
 
 from keras_operator.kube.client import KubeClient
@@ -31,155 +31,157 @@ from keras_operator.state.observed import Observed
 from keras_operator.tasks import TASKS
 
 MODEL = model()
-REVISION = scene(MODEL).revision
+REVISION = observed_state(MODEL).revision
 MOUNT = Evidence("FailedMount", 'secret "x" not found')
 
 
 @dataclass
-class Answers:
-    """Stands in for the API server, and remembers what it was asked."""
+class FakeClient:
+    """A client that returns configured evidence, and records the requests."""
 
     events: list[Evidence] = field(default_factory=lambda: [MOUNT])
     line: str = "never ready"
     replica_sets: list[Object] = field(default_factory=list)
     down: bool = False
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     async def warnings(self, namespace: str, uid: str) -> list[Evidence]:
-        self.asked.append(f"events of {uid}")
+        self.requests.append(f"events of {uid}")
         if self.down:
-            raise UnavailableError("away")
+            raise UnavailableError("down")
         return self.events
 
     async def last_log_line(self, namespace: str, name: str, container: str) -> str:
-        self.asked.append(f"log of {name} {container}")
+        self.requests.append(f"log of {name} {container}")
         return self.line
 
     async def pages(self, kind: Kind, namespace: str, selector: str) -> AsyncIterator[tuple[list[Object], int]]:
-        self.asked.append(f"{kind.plural} with {selector}")
+        self.requests.append(f"{kind.plural} with {selector}")
         yield self.replica_sets, 1
 
 
 @pytest.fixture
-def api() -> Answers:
-    return Answers()
+def client() -> FakeClient:
+    return FakeClient()
 
 
 @pytest.fixture
-def diagnostics(api: Answers) -> DiagnosticsCollector:
-    return DiagnosticsCollector(cast(KubeClient, api), TASKS)
+def diagnostics(client: FakeClient) -> DiagnosticsCollector:
+    return DiagnosticsCollector(cast(KubeClient, client), TASKS)
 
 
-def hanging(**status: Any) -> Object:
-    return pod("server", REVISION, **status)  # made 30 seconds ago
+def stuck(**status: Any) -> Object:
+    return pod("server", REVISION, **status)  # created 30 seconds ago
 
 
 def unready(seconds: float) -> Object:
     started = {"name": "server", "ready": False, "state": {"running": {"startedAt": ago(seconds)}}}
-    return hanging(phase="Running", containerStatuses=[started])
+    return stuck(phase="Running", containerStatuses=[started])
 
 
 def at(observed: Observed, seconds: float) -> Observed:
     return replace(observed, now=NOW + timedelta(seconds=seconds))
 
 
-async def test_a_pod_that_hangs_is_asked_about_by_its_events(diagnostics: DiagnosticsCollector, api: Answers) -> None:
-    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
-    assert api.asked == ["events of uid-pod-a"]
+async def test_the_events_of_a_stuck_pod_are_looked_up(diagnostics: DiagnosticsCollector, client: FakeClient) -> None:
+    assert await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(),))) == {"uid-pod-a": MOUNT}
+    assert client.requests == ["events of uid-pod-a"]
 
 
-async def test_a_pod_is_not_asked_about_before_its_time_but_as_soon_as_that_comes(
-    diagnostics: DiagnosticsCollector, api: Answers
+async def test_a_pod_is_looked_up_once_its_startup_timeout_is_over(
+    diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
-    observed = scene(MODEL, pods=(hanging(conditions=[placed]),))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(2)}
+    observed = observed_state(MODEL, pods=(stuck(conditions=[scheduled]),))
     assert await diagnostics.get(MODEL, observed) == {}
-    assert api.asked == []
+    assert client.requests == []
     assert diagnostics.due(MODEL, observed) == pytest.approx(3)
     assert await diagnostics.get(MODEL, at(observed, 3)) == {"uid-pod-a": MOUNT}
 
 
-async def test_an_answer_is_remembered_for_a_few_seconds(diagnostics: DiagnosticsCollector, api: Answers) -> None:
-    observed = scene(MODEL, pods=(hanging(),))
+async def test_an_answer_is_cached_for_a_few_seconds(diagnostics: DiagnosticsCollector, client: FakeClient) -> None:
+    observed = observed_state(MODEL, pods=(stuck(),))
     for _ in range(3):
         assert await diagnostics.get(MODEL, observed) == {"uid-pod-a": MOUNT}
-    assert len(api.asked) == 1
+    assert len(client.requests) == 1
     assert diagnostics.due(MODEL, observed) == pytest.approx(5, abs=1)
 
 
-async def test_what_hangs_for_long_is_asked_about_less_often(diagnostics: DiagnosticsCollector) -> None:
-    observed = at(scene(MODEL, pods=(hanging(),)), 300)
+async def test_a_pod_that_is_stuck_for_long_is_looked_up_less_often(diagnostics: DiagnosticsCollector) -> None:
+    observed = at(observed_state(MODEL, pods=(stuck(),)), 300)
     await diagnostics.get(MODEL, observed)
     assert diagnostics.due(MODEL, observed) == pytest.approx(30, abs=1)
 
 
-async def test_events_without_news_are_passed_over(diagnostics: DiagnosticsCollector, api: Answers) -> None:
-    api.events = [MOUNT, Evidence("FailedScheduling", "0/1 nodes are available")]
-    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {"uid-pod-a": MOUNT}
+async def test_uninformative_events_are_ignored(diagnostics: DiagnosticsCollector, client: FakeClient) -> None:
+    client.events = [MOUNT, Evidence("FailedScheduling", "0/1 nodes are available")]
+    assert await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(),))) == {"uid-pod-a": MOUNT}
 
 
-async def test_a_server_that_does_not_turn_ready_is_asked_for_its_log(
-    diagnostics: DiagnosticsCollector, api: Answers
+async def test_the_log_of_a_server_that_does_not_become_ready_is_looked_up(
+    diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    assert await diagnostics.get(MODEL, scene(MODEL, pods=(unready(29),))) == {}
-    observed = scene(MODEL, pods=(unready(30),))
+    assert await diagnostics.get(MODEL, observed_state(MODEL, pods=(unready(29),))) == {}
+    observed = observed_state(MODEL, pods=(unready(30),))
     assert await diagnostics.get(MODEL, observed) == {"uid-pod-a": Evidence(LOG, "never ready")}
-    assert api.asked == ["log of pod-a server"]
+    assert client.requests == ["log of pod-a server"]
 
 
-async def test_a_log_is_asked_for_again_when_a_download_would_be_overdue_and_then_rarely(
-    diagnostics: DiagnosticsCollector, api: Answers
+async def test_a_log_is_read_again_at_the_download_timeout_and_then_rarely(
+    diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    observed = scene(MODEL, pods=(unready(30),))
+    observed = observed_state(MODEL, pods=(unready(30),))
     await diagnostics.get(MODEL, observed)
     assert diagnostics.due(MODEL, observed) == pytest.approx(90)
-    api.line = "the store is silent"
-    assert await diagnostics.get(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store is silent")}
-    assert len(api.asked) == 2
+    client.line = "the store does not answer"
+    assert await diagnostics.get(MODEL, at(observed, 90)) == {"uid-pod-a": Evidence(LOG, "the store does not answer")}
+    assert len(client.requests) == 2
     assert diagnostics.due(MODEL, at(observed, 90)) == pytest.approx(300, abs=1)
 
 
-async def test_a_job_without_a_pod_is_asked_about(diagnostics: DiagnosticsCollector, api: Answers) -> None:
-    api.events = [Evidence("FailedCreate", "exceeded quota")]
-    found = await diagnostics.get(MODEL, scene(MODEL, (JOB, job(REVISION))))
-    assert found == {f"uid-job-{REVISION}": api.events[0]}
-
-
-async def test_refused_pods_are_asked_about_whenever_their_deployment_says_something_else(
-    diagnostics: DiagnosticsCollector, api: Answers
+async def test_the_events_of_a_job_without_a_pod_are_looked_up(
+    diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    api.events = [Evidence("FailedCreate", "exceeded quota")]
-    observed = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="10")))
+    client.events = [Evidence("FailedCreate", "exceeded quota")]
+    found = await diagnostics.get(MODEL, observed_state(MODEL, (JOB, job(REVISION))))
+    assert found == {f"uid-job-{REVISION}": client.events[0]}
+
+
+async def test_a_rejection_is_looked_up_again_when_the_deployment_changes(
+    diagnostics: DiagnosticsCollector, client: FakeClient
+) -> None:
+    client.events = [Evidence("FailedCreate", "exceeded quota")]
+    observed = observed_state(MODEL, (DEPLOYMENT, rejected_deployment(REVISION, resourceVersion="10")))
     assert await diagnostics.get(MODEL, observed) == {}
-    assert api.asked == ["replicasets with keras-operator.dev/model=digits,app.kubernetes.io/component=server"]
-    api.replica_sets = [replica_set(1, REVISION)]
-    observed = scene(MODEL, (DEPLOYMENT, refused_deployment(REVISION, resourceVersion="11")))
-    assert await diagnostics.get(MODEL, observed) == {REFUSED_UID: api.events[0]}
-    assert api.asked[2:] == ["events of uid-digits-1"]
-    assert await diagnostics.get(MODEL, observed) == {REFUSED_UID: api.events[0]}
-    assert len(api.asked) == 3
+    assert client.requests == ["replicasets with keras-operator.dev/model=digits,app.kubernetes.io/component=server"]
+    client.replica_sets = [replica_set(1, REVISION)]
+    observed = observed_state(MODEL, (DEPLOYMENT, rejected_deployment(REVISION, resourceVersion="11")))
+    assert await diagnostics.get(MODEL, observed) == {REJECTED_UID: client.events[0]}
+    assert client.requests[2:] == ["events of uid-digits-1"]
+    assert await diagnostics.get(MODEL, observed) == {REJECTED_UID: client.events[0]}
+    assert len(client.requests) == 3
     assert diagnostics.due(MODEL, observed) == pytest.approx(5, abs=1)
-    well = {**refused_deployment(REVISION), "status": deployment_status()}
-    assert await diagnostics.get(MODEL, scene(MODEL, (DEPLOYMENT, well))) == {}
+    healthy = {**rejected_deployment(REVISION), "status": deployment_status()}
+    assert await diagnostics.get(MODEL, observed_state(MODEL, (DEPLOYMENT, healthy))) == {}
 
 
-async def test_an_api_server_that_is_away_leaves_the_status_as_it_is(
-    diagnostics: DiagnosticsCollector, api: Answers
+async def test_an_unavailable_api_server_yields_no_evidence(
+    diagnostics: DiagnosticsCollector, client: FakeClient
 ) -> None:
-    api.down = True
-    assert await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(),))) == {}
+    client.down = True
+    assert await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(),))) == {}
 
 
-@pytest.mark.parametrize("after", ["forgotten", "at work"])
-async def test_what_was_found_is_forgotten_with_its_object(
-    diagnostics: DiagnosticsCollector, api: Answers, after: str
+@pytest.mark.parametrize("after", ["the model is forgotten", "the pod makes progress"])
+async def test_evidence_is_forgotten_once_it_is_outdated(
+    diagnostics: DiagnosticsCollector, client: FakeClient, after: str
 ) -> None:
-    observed = scene(MODEL, pods=(hanging(),))
+    observed = observed_state(MODEL, pods=(stuck(),))
     await diagnostics.get(MODEL, observed)
-    if after == "forgotten":
+    if after == "the model is forgotten":
         diagnostics.forget(KEY)
     else:
-        at_work = [{"name": "theirs", "state": {"running": {"startedAt": ago(1)}}}]
-        await diagnostics.get(MODEL, scene(MODEL, pods=(hanging(initContainerStatuses=at_work),)))
+        running = [{"name": "theirs", "state": {"running": {"startedAt": ago(1)}}}]
+        await diagnostics.get(MODEL, observed_state(MODEL, pods=(stuck(initContainerStatuses=running),)))
     await diagnostics.get(MODEL, observed)
-    assert len(api.asked) == 2
+    assert len(client.requests) == 2

@@ -1,4 +1,4 @@
-"""Drift: what counts as changed, and what does not."""
+"""Drift detection: which differences count as a change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from keras_operator.kube.drift import annotated, contains, managed_fields_hash
         ({"flag": False}, {"flag": True}, False),
     ],
 )
-def test_a_live_object_holds_what_was_rendered(live: Any, rendered: Any, same: bool) -> None:
+def test_a_live_object_contains_the_rendered_one(live: Any, rendered: Any, same: bool) -> None:
     assert contains(live, rendered) is same
 
 
@@ -35,7 +35,7 @@ def _fields(manager: str = "keras-operator", operation: str = "Apply", **more: A
     return {"manager": manager, "operation": operation, "time": ago(0), "fieldsV1": {"f:spec": {}}, **more}
 
 
-def _digest(*entries: dict[str, Any]) -> str | None:
+def _hash(*entries: dict[str, Any]) -> str | None:
     return managed_fields_hash({"metadata": {"managedFields": list(entries)}})
 
 
@@ -50,19 +50,19 @@ def _digest(*entries: dict[str, Any]) -> str | None:
         ([], False),
     ],
     ids=[
-        "another's fields",
-        "our status write",
-        "our replaced list",
-        "a field taken from us",
-        "our apply, later",
-        "wiped",
+        "fields of another manager",
+        "a status write of the operator",
+        "a list that the operator replaced",
+        "a field that another manager took over",
+        "a later apply",
+        "no managedFields",
     ],
 )
-def test_the_digest_changes_only_with_our_own_fields(entries: list[dict[str, Any]], same: bool) -> None:
-    assert (_digest(*entries) == _digest(_fields())) is same
+def test_the_hash_changes_only_with_the_operators_own_fields(entries: list[dict[str, Any]], same: bool) -> None:
+    assert (_hash(*entries) == _hash(_fields())) is same
 
 
-def test_the_hash_is_of_what_was_rendered_and_not_of_the_order_of_keys() -> None:
+def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
     _, one = annotated({"metadata": {"name": "a", "labels": {"x": "1", "y": "2"}}})
     _, other = annotated({"metadata": {"labels": {"y": "2", "x": "1"}, "name": "a"}})
     assert one == other

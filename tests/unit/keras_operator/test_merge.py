@@ -1,4 +1,4 @@
-"""A user's podTemplate is merged over ours, and what cannot be merged is named."""
+"""The user's podTemplate is merged over the operator's, and invalid fields are reported."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ OURS: dict[str, Any] = {
         ),
     ],
 )
-def test_theirs_goes_over_ours(theirs: dict[str, Any], path: tuple[Any, ...], expected: Any) -> None:
+def test_the_users_fields_override_the_operators(theirs: dict[str, Any], path: tuple[Any, ...], expected: Any) -> None:
     found: Any = merge(OURS, theirs, "spec")
     for step in path:
         found = found[step]
     assert found == expected
 
 
-def test_ours_is_not_changed() -> None:
+def test_the_operators_fields_are_not_modified_in_place() -> None:
     merge(OURS, {"containers": [{"name": "server", "image": "t"}]}, "spec")
     assert OURS["containers"][0]["image"] == "s"
 
@@ -64,6 +64,6 @@ def test_ours_is_not_changed() -> None:
         ({"securityContext": []}, "spec.securityContext must be a map, not a list"),
     ],
 )
-def test_what_cannot_be_merged_is_named(theirs: dict[str, Any], message: str) -> None:
+def test_an_invalid_field_is_reported_with_its_path(theirs: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         merge(OURS, theirs, "spec")

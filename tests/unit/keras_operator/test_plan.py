@@ -1,4 +1,4 @@
-"""Which children there should be, and which not."""
+"""The plan: the children that should exist, and those to delete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from operator_makers import (
     job,
     live,
     model,
+    observed_state,
     prepare_pod,
     ready_pod,
-    scene,
     service_monitor,
     success,
     summary,
@@ -29,7 +29,7 @@ from keras_operator.kube.kinds import DEPLOYMENT, JOB, Ref
 from keras_operator.naming.names import job_name
 from keras_operator.state.source_resolution import SourceResolution
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 PREPARED = {"preparedRevision": REVISION, "model": msgspec.to_builtins(summary())}
 OLD_PREPARED = {**PREPARED, "preparedRevision": "old"}
 OLD_JOB = Ref(JOB, job_name("digits", "prepare", "old"))
@@ -38,7 +38,7 @@ OLD_JOB = Ref(JOB, job_name("digits", "prepare", "old"))
 def plan(*children: Any, status: Any = None, pods: Any = (), monitors: bool = False, **spec: Any) -> Plan:
     resolution = spec.pop("resolution", FOUND)
     subject = model(status, **spec)
-    observed = scene(subject, *children, pods=pods, resolution=resolution, service_monitors=monitors)
+    observed = observed_state(subject, *children, pods=pods, resolution=resolution, service_monitors=monitors)
     return decide(subject, observed, CONFIG)
 
 
@@ -50,7 +50,7 @@ def kinds(found: Plan) -> list[str]:
     return [obj["kind"] for obj in found.apply]
 
 
-def test_a_new_model_gets_an_address_before_anything_else() -> None:
+def test_a_new_model_first_gets_its_service() -> None:
     found = plan(resolution=SourceResolution())
     assert kinds(found) == ["ServiceAccount", "Service"]
     assert started(found) == []
@@ -74,7 +74,7 @@ def test_the_old_revision_stays_deployed_until_the_new_one_is_prepared() -> None
     assert template["metadata"]["labels"]["keras-operator.dev/revision"] == "old"
 
 
-def test_a_service_monitor_needs_its_kind_and_the_users_wish() -> None:
+def test_a_service_monitor_needs_its_kind_and_must_not_be_disabled() -> None:
     assert "ServiceMonitor" not in kinds(plan())
     assert "ServiceMonitor" in kinds(plan(monitors=True))
     disabled = {"serviceMonitor": {"enabled": False}}
@@ -88,7 +88,7 @@ def test_a_suspended_model_is_neither_changed_nor_cleaned_up() -> None:
     assert (found.apply, found.delete) == ((), ())
 
 
-def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
+def test_a_revision_prepared_while_suspended_is_rolled_out_on_resume() -> None:
     complete = (JOB, job(REVISION, ended="Complete"))
     pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
     for suspend, revision in ((True, "old"), (False, REVISION)):
@@ -96,8 +96,8 @@ def test_what_was_prepared_while_suspended_is_taken_up_on_resuming() -> None:
         assert found.prepared == (revision, summary())
 
 
-def test_status_names_what_the_deployment_of_a_suspended_model_runs() -> None:
-    """The operator was killed after it had applied the Deployment, before it said so."""
+def test_status_has_the_revision_that_a_suspended_models_deployment_runs() -> None:
+    """The operator was killed after it had applied the Deployment, before it wrote the status."""
     complete = (JOB, job(REVISION, ended="Complete"))
     pods = (prepare_pod(REVISION, ended(), success(REVISION)),)
     applied = (DEPLOYMENT, live(DEPLOYMENT, deployment(model(), REVISION, summary(), SETTINGS)))
@@ -105,11 +105,11 @@ def test_status_names_what_the_deployment_of_a_suspended_model_runs() -> None:
     assert found.prepared == (REVISION, summary())
 
 
-def test_a_job_that_runs_for_nothing_is_stopped() -> None:
+def test_a_running_job_of_another_revision_is_deleted() -> None:
     assert plan((JOB, job("old"))).delete == (OLD_JOB,)
 
 
-def test_a_failed_job_of_another_revision_is_kept_until_the_wanted_one_is_served() -> None:
+def test_a_failed_job_of_another_revision_is_kept_until_the_desired_one_is_served() -> None:
     failed = (JOB, job("old", ended="Failed"))
     assert plan(failed, status=PREPARED).delete == ()
     rendered = deployment(model(), REVISION, summary(), SETTINGS)
@@ -117,7 +117,7 @@ def test_a_failed_job_of_another_revision_is_kept_until_the_wanted_one_is_served
     assert plan(failed, served, status=PREPARED, pods=(ready_pod(REVISION),)).delete == (OLD_JOB,)
 
 
-def test_nothing_of_somebody_else_is_deleted() -> None:
+def test_an_object_of_another_owner_is_not_deleted() -> None:
     theirs = job("old")
     theirs["metadata"]["ownerReferences"][0]["uid"] = "another"
     assert plan((JOB, theirs)).delete == ()

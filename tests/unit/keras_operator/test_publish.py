@@ -1,4 +1,4 @@
-"""Which transitions are told as Events."""
+"""Transitions of the status that cause Events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _status(reason: str, *, ready: Any = "False", failure: LastFailure | None = 
     return KerasModelStatus(conditions=[condition], last_failure=failure)
 
 
-def _told(before: KerasModelStatus | None, after: KerasModelStatus) -> list[tuple[str, str]]:
+def _events(before: KerasModelStatus | None, after: KerasModelStatus) -> list[tuple[str, str]]:
     subject = model(msgspec.to_builtins(before) if before else None)
     return [(event["type"], event["reason"]) for event in transitions(subject, after, NOW)]
 
@@ -24,27 +24,27 @@ def _told(before: KerasModelStatus | None, after: KerasModelStatus) -> list[tupl
 FAILURE = LastFailure(step="prepare", reason="ModelUnsafe", message="m", time=ago(0))
 
 
-def test_that_a_model_turns_ready_is_told_once() -> None:
+def test_becoming_ready_is_one_event() -> None:
     serving = _status("Serving", ready="True")
-    assert _told(_status("RollingOut"), serving) == [("Normal", "Serving")]
-    assert _told(serving, serving) == []
+    assert _events(_status("RollingOut"), serving) == [("Normal", "Serving")]
+    assert _events(serving, serving) == []
 
 
-def test_that_a_model_is_ready_no_longer_is_told_with_the_reason() -> None:
-    assert _told(_status("Serving", ready="True"), _status("Preparing")) == [("Normal", "Preparing")]
+def test_an_event_has_the_reason_why_a_model_is_no_longer_ready() -> None:
+    assert _events(_status("Serving", ready="True"), _status("Preparing")) == [("Normal", "Preparing")]
 
 
-def test_steps_on_the_way_are_not_told() -> None:
-    assert _told(None, _status("Preparing")) == []
-    assert _told(_status("Preparing"), _status("RollingOut")) == []
+def test_intermediate_steps_cause_no_event() -> None:
+    assert _events(None, _status("Preparing")) == []
+    assert _events(_status("Preparing"), _status("RollingOut")) == []
 
 
-def test_a_failure_is_told_once_and_as_a_warning() -> None:
+def test_a_failure_is_one_warning_event() -> None:
     failed = _status("ModelUnsafe", failure=FAILURE)
-    assert _told(_status("Preparing"), failed) == [("Warning", "ModelUnsafe")]
-    assert _told(failed, failed) == []
+    assert _events(_status("Preparing"), failed) == [("Warning", "ModelUnsafe")]
+    assert _events(failed, failed) == []
 
 
-def test_a_failure_that_leaves_the_model_ready_is_told() -> None:
+def test_a_failure_of_a_ready_model_is_an_event() -> None:
     before = _status("Serving", ready="True")
-    assert _told(before, _status("Serving", ready="True", failure=FAILURE)) == [("Warning", "ModelUnsafe")]
+    assert _events(before, _status("Serving", ready="True", failure=FAILURE)) == [("Warning", "ModelUnsafe")]

@@ -1,4 +1,4 @@
-"""The rights that follow from the components."""
+"""The permissions that follow from the components."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AutoscalerComponent(Component):
     child = ChildKind(AUTOSCALER, deletable=True)
 
 
-def test_a_component_brings_the_rights_that_it_needs() -> None:
+def test_a_component_brings_the_permissions_that_it_needs() -> None:
     (found,) = set(rules((*COMPONENTS, AutoscalerComponent()))) - set(rules(COMPONENTS))
     assert (found.kind, found.resource) == (AUTOSCALER, "horizontalpodautoscalers")
     assert found.verbs == ("get", "list", "watch", "create", "patch", "delete")

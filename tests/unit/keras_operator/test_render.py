@@ -1,4 +1,4 @@
-"""What the operator renders, as golden files to read and to review; `make golden` writes them anew."""
+"""Rendered objects as golden files, for review; `make golden` updates them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Plain(yaml.SafeDumper):
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_what_is_rendered_is_as_reviewed(name: str) -> None:
+def test_a_rendered_object_matches_its_golden_file(name: str) -> None:
     path = GOLDEN / f"{name}.yaml"
     text = yaml.dump(RENDERED[name], Dumper=_Plain, sort_keys=False, width=120)
     if os.environ.get("UPDATE_GOLDEN"):
@@ -102,14 +102,14 @@ def _containers(obj: Object) -> dict[str, Object]:
 
 
 @pytest.mark.parametrize("name", ["prepare-job", "prepare-job-full", "prepare-job-claim"])
-def test_the_container_that_opens_the_foreign_file_holds_no_credentials(name: str) -> None:
+def test_the_container_that_opens_the_model_file_has_no_credentials(name: str) -> None:
     prepare = _containers(RENDERED[name])["prepare"]
     assert "envFrom" not in prepare
     code = {"custom-objects"} if name == "prepare-job-full" else set()
     assert {mount["name"] for mount in prepare["volumeMounts"]} == {"tmp", "work", *code}
 
 
-def test_code_of_the_models_own_reaches_the_prepare_container_and_no_other() -> None:
+def test_custom_code_is_mounted_only_in_the_prepare_container() -> None:
     for name, each in _containers(RENDERED["prepare-job-full"]).items():
         assert ("custom-objects" in str(each["volumeMounts"])) is (name == "prepare")
     assert "custom-objects" not in str(RENDERED["deployment-full"]["spec"])
@@ -128,7 +128,7 @@ def test_every_container_is_restricted(name: str) -> None:
         assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_an_address_with_dollar_signs_reaches_the_step_as_it_is_written() -> None:
+def test_dollar_signs_in_an_address_are_escaped() -> None:
     job = prepare_job(model(source={"uri": "s3://m/$(HOME)$$.keras"}), "0123456789", SMALL)
     for name in ("fetch", "prepare", "put"):
         assert "s3://m/$$(HOME)$$$$.keras" in " ".join(_containers(job)[name]["command"])
@@ -140,7 +140,7 @@ def test_replicas_are_rendered_only_when_the_spec_sets_them() -> None:
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
-def test_a_reserved_key_is_refused(field: str) -> None:
+def test_a_reserved_key_is_rejected(field: str) -> None:
     spec = {"podTemplate": {"metadata": {field: {"keras-operator.dev/model": "x"}}}}
     with pytest.raises(SpecError, match=rf"{field}\['keras-operator.dev/model'\] is set by the operator"):
         deployment(model(serving=spec), "0123456789", summary(), SETTINGS)
@@ -154,7 +154,7 @@ def test_a_reserved_key_is_refused(field: str) -> None:
         ({"limits": {"memory": "64Mi"}}, {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}}),
     ],
 )
-def test_resources_of_the_spec_go_over_the_defaults(resources: Object, expected: Object) -> None:
+def test_resources_of_the_spec_override_the_defaults(resources: Object, expected: Object) -> None:
     obj = deployment(model(serving={"resources": resources}), "0123456789", summary(), SETTINGS)
     assert _containers(obj)["server"]["resources"] == expected
 
@@ -177,7 +177,7 @@ def test_prepare_memory_follows_the_size_of_the_source(size: int | None, least: 
         (Memory(factor=2), "0", [1024, 2 * prepare_mib(7), 1024]),
         (Memory(mib=5000, factor=2), "600Mi", [1200, 10_000, 1200]),
     ],
-    ids=["usual", "all at least", "some at least", "twice", "taught by attempts before"],
+    ids=["usual", "lower bound for all", "lower bound for some", "twice", "raised by earlier attempts"],
 )
 def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[int]) -> None:
     settings = replace(SETTINGS, prepare_memory=int(quantity(least)))
@@ -186,7 +186,7 @@ def test_the_memory_of_a_prepare_job(memory: Memory, least: str, limits: list[in
     assert [containers[name]["resources"]["limits"]["memory"] for name in ("fetch", "prepare", "put")] == [
         f"{mib}Mi" for mib in limits
     ]
-    # What it had is known again from the Job alone.
+    # The cache reads the memory back from the Job.
     cache = Cache(CHILD_KINDS)
     cache.update(JOB, live(JOB, job))
     (child,) = cache.children(KEY).values()

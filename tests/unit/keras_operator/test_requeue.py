@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operator_makers import CONFIG, FOUND, ago, job, model, scene
+from operator_makers import CONFIG, FOUND, ago, job, model, observed_state
 
 from keras_api.resource import Condition, KerasModelStatus
 from keras_operator.decide.plan import Plan, decide
@@ -12,7 +12,7 @@ from keras_operator.kube.kinds import JOB
 from keras_operator.state.source_resolution import SourceResolution
 from keras_operator.tasks.state import FIRST_PAUSE_SECONDS, REPORT_GRACE_SECONDS
 
-REVISION = scene(model()).revision
+REVISION = observed_state(model()).revision
 
 
 def reconciling(status: str) -> KerasModelStatus:
@@ -27,7 +27,7 @@ def after(
     errors: bool = False,
     due: float | None = None,
 ) -> float | None:
-    observed = scene(model(), *((JOB, each) for each in jobs), resolution=resolution)
+    observed = observed_state(model(), *((JOB, each) for each in jobs), resolution=resolution)
     plan: Plan = decide(model(), observed, CONFIG)
     return requeue_after(plan, observed, reconciling(status), has_errors=errors, evidence_due=due)
 
@@ -36,7 +36,7 @@ def test_an_idle_model_waits_for_an_event() -> None:
     assert after(job(REVISION), status="False") is None
 
 
-def test_a_model_that_makes_progress_is_looked_at_regularly() -> None:
+def test_a_model_that_makes_progress_is_reconciled_regularly() -> None:
     assert after(job(REVISION)) == PROGRESS_SECONDS
 
 
@@ -54,7 +54,7 @@ def test_a_failed_job_is_retried_after_its_pause() -> None:
     assert after(failed) == FIRST_PAUSE_SECONDS - 7
 
 
-def test_a_report_that_is_late_is_waited_for() -> None:
+def test_the_reconcile_waits_for_a_late_report() -> None:
     assert after(job(REVISION, ended="Complete", ended_ago=1)) == REPORT_GRACE_SECONDS - 1
 
 

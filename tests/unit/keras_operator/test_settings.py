@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a wrong one names itself."""
+"""Settings are read from the environment, and an invalid one is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUIRED = {
 }
 
 
-def test_what_is_not_set_has_a_default() -> None:
+def test_a_missing_setting_has_its_default() -> None:
     settings = read_settings({**REQUIRED, "KERAS_OPERATOR_STORE_SECRET": ""})
     assert settings.prepare_deadline == 3600
     assert settings.namespaces == (None,)
@@ -37,7 +37,7 @@ def test_values_are_read_in_kubernetes_formats() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
-def test_a_setting_without_a_default_is_asked_for(name: str) -> None:
+def test_a_missing_required_setting_is_an_error(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is not set"):
         read_settings({key: value for key, value in REQUIRED.items() if key != name})
 
@@ -63,6 +63,6 @@ def test_a_lease_needs_the_name_of_the_pod_that_may_hold_it() -> None:
         ("IMAGE_PULL_POLICY", "Sometimes"),
     ],
 )
-def test_a_value_that_means_nothing_is_refused_by_name(name: str, value: str) -> None:
+def test_an_invalid_setting_is_rejected_by_its_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"KERAS_OPERATOR_{name}='{value}'"):
         read_settings({**REQUIRED, f"KERAS_OPERATOR_{name}": value})

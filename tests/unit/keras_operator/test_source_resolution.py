@@ -1,4 +1,4 @@
-"""What a restarted operator still knows of a model's source."""
+"""The state of a model's source that a restarted operator reads from status."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ def status(reason: str, step: str, failed: str, generation: int = 1, **more: Any
     }
 
 
-GONE = Failure("resolve", Reason.SOURCE_NOT_FOUND, "the bucket is empty")
+FAILURE = Failure("resolve", Reason.SOURCE_NOT_FOUND, "the bucket is empty")
 KNOWN = SourceResolution(Fingerprint("etag-1", 5))
 REMEMBERED: dict[str, tuple[Object, SourceResolution]] = {
-    "nothing": ({}, SourceResolution()),
-    "its answer": ({"observedGeneration": 1, **FOUND}, KNOWN),
-    "its failure": (status("SourceNotFound", "resolve", "SourceNotFound"), SourceResolution(failure=GONE)),
-    "no failure that is mended": (status("RollingOut", "resolve", "SourceNotFound", **FOUND), KNOWN),
-    "no failure of another step": (status("CrashLoop", "serve", "CrashLoop", **FOUND), KNOWN),
-    "no failure of the spec": (status("SpecInvalid", "resolve", "SpecInvalid"), SourceResolution()),
-    "no failure of another spec": (status("SourceNotFound", "resolve", "SourceNotFound", 0), SourceResolution()),
-    "no reason that another version gave": (status("SourceOdd", "resolve", "SourceOdd"), SourceResolution()),
+    "an empty status": ({}, SourceResolution()),
+    "the answer": ({"observedGeneration": 1, **FOUND}, KNOWN),
+    "the failure": (status("SourceNotFound", "resolve", "SourceNotFound"), SourceResolution(failure=FAILURE)),
+    "a fixed failure is ignored": (status("RollingOut", "resolve", "SourceNotFound", **FOUND), KNOWN),
+    "a failure of another step is ignored": (status("CrashLoop", "serve", "CrashLoop", **FOUND), KNOWN),
+    "an invalid spec is ignored": (status("SpecInvalid", "resolve", "SpecInvalid"), SourceResolution()),
+    "a failure of another spec is ignored": (
+        status("SourceNotFound", "resolve", "SourceNotFound", 0),
+        SourceResolution(),
+    ),
+    "an unknown reason is ignored": (status("SourceOdd", "resolve", "SourceOdd"), SourceResolution()),
 }
 
 
-@pytest.mark.parametrize(("said", "known"), REMEMBERED.values(), ids=REMEMBERED)
-def test_status_remembers(said: Object, known: SourceResolution) -> None:
-    assert remembered(parse_model(body(said))) == known
+@pytest.mark.parametrize(("status", "known"), REMEMBERED.values(), ids=REMEMBERED)
+def test_the_resolution_is_restored_from_status(status: Object, known: SourceResolution) -> None:
+    assert remembered(parse_model(body(status))) == known
