@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from keras_api import __version__
+from keras_api.log_events import LogEvent
 from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import KIND, parse_model
@@ -174,6 +176,28 @@ def test_every_metric_in_the_documentation_exists(page):
 @pytest.mark.parametrize("value", chart_values.values(), ids=lambda value: value.path)
 def test_every_chart_value_is_described(value):
     assert value.description.endswith(".")
+
+
+def test_every_log_event_is_described():
+    (row,) = re.findall(r"^\| `event` \| (.+) \|$", (ROOT / "docs/guides/monitoring.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(LogEvent)
+
+
+def test_the_layers_on_the_architecture_page_are_those_of_the_contract():
+    page = (ROOT / "docs/internals/architecture.md").read_text()
+    (section,) = re.findall(r"^## Layers of keras_operator\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    shown = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [each for each in contracts if each["name"].startswith("Layers of keras_operator")]
+    assert shown == [re.findall(r"keras_operator\.(\w+)", layer) for layer in contract["layers"]]
+
+
+@pytest.mark.parametrize(
+    ("registry", "path"),
+    re.findall(r"\| `([A-Z]+)` in `(\S+)` \|", (ROOT / "docs/internals/architecture.md").read_text()),
+)
+def test_every_registry_on_the_architecture_page_exists(registry, path):
+    assert re.search(rf"^{registry}\b.* = ", (ROOT / "operator" / path).read_text(), re.MULTILINE)
 
 
 def guaranteed() -> list[str]:
