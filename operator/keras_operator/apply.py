@@ -71,12 +71,10 @@ class Applier:
         if ref.kind == JOB:
             # A Job is immutable: the finished one must be deleted before the next attempt.
             await self._client.delete(ref.kind, model.metadata.namespace, ref.name, child.uid)
-            await self._patch(ref, rendered, "changed")
-            return None
-        await self._update(model, child, rendered)
-        return None
+            return await self._create(model, ref, rendered, "changed")
+        return await self._update(model, child, rendered)
 
-    async def _create(self, model: KerasModel, ref: Ref, rendered: Object) -> ApplyError | None:
+    async def _create(self, model: KerasModel, ref: Ref, rendered: Object, cause: str = "missing") -> ApplyError | None:
         """Create a child that the cache does not know, unless another owner's object has the name."""
         desired, _ = annotated(rendered)
         try:
@@ -89,31 +87,41 @@ class Applier:
                 raise
             if not _is_ours(live, model):
                 return _conflict(ref, live)
-            await self._patch(ref, rendered, "drift")
+            await self._patch(ref, rendered, live["metadata"]["uid"], "drift")
             return None
-        self._record(ref, created, "missing")
+        self._record(ref, created, cause)
         return None
 
-    async def _update(self, model: KerasModel, child: Child, rendered: Object) -> None:
-        """Apply a child that exists, if it differs from the rendered object."""
+    async def _update(self, model: KerasModel, child: Child, rendered: Object) -> ApplyError | None:
+        """Apply a child that the cache knows, if it differs from the rendered object."""
         desired, rendered_hash = annotated(rendered)
-        if child.rendered != rendered_hash:
-            await self._patch(child.ref, rendered, "changed")
-            return
+        changed = child.rendered != rendered_hash
+        if not changed and self._is_unmodified(child, desired):
+            self._cache.mark_unmodified(Key(model.metadata.namespace, model.metadata.name), child)
+            return None
+        try:
+            await self._patch(child.ref, rendered, child.uid, "changed" if changed else "drift")
+        except ApiError as error:
+            if not _is_other_object(error):
+                raise
+            # The watch is late: the child was deleted, and another object may have its name.
+            return await self._create(model, child.ref, rendered)
+        return None
+
+    def _is_unmodified(self, child: Child, desired: Object) -> bool:
         unmodified = self._cache.is_unmodified(child)
         if unmodified is None and child.body is not None:
             unmodified = contains(msgspec.json.decode(child.body), desired)
-        if unmodified:
-            self._cache.mark_unmodified(Key(model.metadata.namespace, model.metadata.name), child)
-        else:
-            await self._patch(child.ref, rendered, "drift")
+        return bool(unmodified)
 
-    async def _patch(self, ref: Ref, rendered: Object, cause: str) -> None:
+    async def _patch(self, ref: Ref, rendered: Object, uid: str, cause: str) -> None:
+        """Apply an object that exists; fails when the name belongs to an object with another uid by now."""
         desired, _ = annotated(rendered)
+        desired["metadata"]["uid"] = uid
         try:
             live = await self._client.apply(ref.kind, desired)
         except ApiError as error:
-            if not _is_changed_list_key(error):
+            if _is_other_object(error) or not _is_changed_list_key(error):
                 raise
             # Another client changed the merge key of a list entry (the port of a Service): an apply cannot revert that.
             await self._client.replace_spec(ref.kind, desired)
@@ -169,6 +177,13 @@ def _conflict(ref: Ref, live: Object) -> ApplyError:
     else:
         whose = "was not created by this operator"
     return ApplyError(Reason.NAME_CONFLICT, f"{ref} exists and {whose}: rename the KerasModel, or delete that object")
+
+
+def _is_other_object(error: ApiError) -> bool:
+    """Whether an apply with a uid may have failed because the object with that uid does not exist."""
+    return error.status == HTTPStatus.CONFLICT or (
+        error.status == HTTPStatus.UNPROCESSABLE_ENTITY and "metadata.uid" in error.message
+    )
 
 
 def _is_changed_list_key(error: ApiError) -> bool:

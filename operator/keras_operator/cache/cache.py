@@ -200,13 +200,14 @@ class Cache:
         return old is None or replace(old, version=0) != replace(new, version=0)
 
     def _remove_child(self, key: Key, ref: Ref, uid: str) -> bool:
+        # Also for a child that was replaced by another one of its name before its end was reported.
+        self._unmodified.pop(uid, None)
+        if key in self._removed_pods:
+            self._removed_pods[key].pop(uid, None)
         children = self._children.get(key, {})
         if ref not in children or children[ref].uid != uid:
             return False
         del children[ref]
-        self._unmodified.pop(uid, None)
-        if key in self._removed_pods:
-            self._removed_pods[key].pop(uid, None)
         return True
 
     def _remove_pod(self, key: Key, name: str, uid: str) -> bool:

@@ -16,7 +16,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -366,7 +366,7 @@ class Machine(RuleBasedStateMachine):
         assert again is not None
         assert plain(again.status) == plain(record.status), "a restart at rest reports the same"
         assert self.server.writes[writes:] == [], "a restart at rest writes nothing"
-        if resolution.fingerprint is not None:
+        if record.plan is not None and resolution.fingerprint is not None:
             assert self.sources.requests == requests, "a restart at rest polls no source"
         self.sources.answers.turn(True)
         Machine.seen["restarts at rest"] += 1
@@ -455,7 +455,8 @@ class Machine(RuleBasedStateMachine):
                 assert reconciles <= RECONCILES_UNTIL_IDLE, f"the operator never becomes idle: {records[-1].writes}"
                 if not self.hear():
                     return
-            self.loop.run_until_idle()
+            with self.operator.explained() if self.operator else nullcontext():
+                self.loop.run_until_idle()
 
     def hear(self) -> bool:
         assert self.operator is not None
@@ -666,6 +667,10 @@ class Machine(RuleBasedStateMachine):
         self.loop.run_until_idle()
         assert task.done()
         task.result()
+        assert record.observed is not None
+        assert operator.last.observed is not None
+        if record.observed.evidence != operator.last.observed.evidence:
+            return record  # while a model is suspended or stalled, no time is set for the next look at Events
         assert plain(record.status) == plain(operator.last.status), "nothing has happened that status does not say"
         assert record.writes == [], "what a reconcile without an event would write was written before"
         assert record.debounced is None
@@ -693,11 +698,12 @@ class Machine(RuleBasedStateMachine):
         if self.lagging or record.model.spec.suspend or record.errors or record.plan is None:
             return
         revision = record.observed.revision
-        deployed = own(self.cluster.objects.get(THE_DEPLOYMENT), record.model.metadata.uid)
+        uid = record.model.metadata.uid
+        deployed = own(self.cluster.objects.get(THE_DEPLOYMENT), uid)
         settled = record.plan.chain.summary is not None
         if settled and deployed is not None and "deletionTimestamp" not in deployed["metadata"]:
             assert record.status.prepared_revision == revision_of(deployed), "preparedRevision is what is deployed"
-        jobs = [job for job in self.cluster.all(JOB) if "deletionTimestamp" not in job["metadata"]]
+        jobs = [job for job in self.cluster.all(JOB) if own(job, uid) and "deletionTimestamp" not in job["metadata"]]
         running = {revision_of(job) for job in jobs if job["status"].get("active")}
         assert not revision or running <= {revision}, "no Job runs that is not needed"
         for desired in (each for wave in record.plan.waves for each in wave if self.cluster.serves(each.ref.kind)):

@@ -7,8 +7,11 @@ import selectors
 from datetime import datetime, timedelta
 from typing import Any
 
-# Differences below this are rounding errors of the timers.
-RESOLUTION = 1e-6
+# The event loop runs a timer that is due within this time, in seconds.
+RESOLUTION = 1e-9
+
+# Far more than any test needs until all tasks wait.
+MOST_ROUNDS = 2000
 
 
 class _NoSelector(selectors.SelectSelector):
@@ -17,9 +20,12 @@ class _NoSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.loop: VirtualTimeLoop | None = None
+        self.rounds = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if self.loop is not None and (timeout is None or timeout > RESOLUTION):
+        self.rounds += 1
+        idle = timeout is None or timeout > RESOLUTION
+        if self.loop is not None and (idle or self.rounds > MOST_ROUNDS):
             self.loop.next_timer = timeout
             self.loop.stop()
         return []
@@ -33,9 +39,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._epoch = epoch
         self.next_timer: float | None = None
         """Seconds until the next timer; None without one. Valid while the loop is idle."""
-        selector = _NoSelector()
-        super().__init__(selector)
-        selector.loop = self
+        self._selected = _NoSelector()
+        super().__init__(self._selected)
+        self._selected.loop = self
         self._errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self._errors.append(context))
 
@@ -48,7 +54,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def run_until_idle(self) -> None:
         """Run until every task waits for a timer, or for something that does not come by itself."""
+        self._selected.rounds = 0
         self.run_forever()
+        assert self._selected.rounds <= MOST_ROUNDS, "the tasks never wait"
         for context in self._errors:
             raise context.get("exception") or AssertionError(context["message"])
 
