@@ -11,9 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
+import msgspec
 
 from keras_runtimes.arrays import Array, Arrays
 from keras_server.admission import Admission
@@ -26,8 +25,7 @@ from keras_server.signature import check_inputs
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(msgspec.Struct, frozen=True):
     """An inference request.
 
     Attributes:
@@ -45,8 +43,7 @@ class InferRequest:
     id: str | None = None
 
 
-@dataclass(frozen=True)
-class InferResponse:
+class InferResponse(msgspec.Struct, frozen=True):
     """The response to an inference request.
 
     Attributes:
@@ -62,8 +59,7 @@ class InferResponse:
     id: str | None = None
 
 
-@dataclass(frozen=True)
-class Front:
+class Front(msgspec.Struct, frozen=True):
     """Where requests come from, for the labels of metrics.
 
     Attributes:
@@ -217,4 +213,4 @@ class Call:
 
 def byte_size(array: Array) -> int:
     """Bytes of an array's elements."""
-    return sum(map(len, array.ravel().tolist())) if array.dtype == np.object_ else array.nbytes
+    return sum(map(len, array.ravel().tolist())) if array.dtype.hasobject else array.nbytes

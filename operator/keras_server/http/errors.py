@@ -27,8 +27,8 @@ _RETRY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 def status_of(code: ErrorCode | None) -> int:
     """The status of an error, or of a response (None)."""
     if code is None:
-        return HTTPStatus.OK
-    return CLIENT_CLOSED_REQUEST if code is ErrorCode.CANCELLED else STATUS[code]
+        return 200
+    return CLIENT_CLOSED_REQUEST if code is ErrorCode.CANCELLED else STATUS[code].value
 
 
 def headers_of(status: int) -> dict[str, str]:

@@ -287,17 +287,17 @@ def _read_strings(data: memoryview, name: str) -> Array:
 
 
 def _datatype(array: Array) -> str:
-    return DATATYPES["string" if array.dtype == np.object_ else array.dtype.name]
+    return DATATYPES["string" if array.dtype.hasobject else array.dtype.name]
 
 
 def _to_binary(array: Array) -> bytes:
-    if array.dtype == np.object_:
+    if array.dtype.hasobject:
         return b"".join(part for value in array.ravel().tolist() for part in (_BYTES_LENGTH.pack(len(value)), value))
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _to_json(name: str, array: Array) -> Any:
-    if array.dtype != np.object_:
+    if not array.dtype.hasobject:
         return json_tensors.dump(array.ravel())
     try:
         return [value.decode() for value in array.ravel().tolist()]

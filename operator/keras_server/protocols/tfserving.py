@@ -237,11 +237,11 @@ def _first_is_object_of_names(raw: msgspec.Raw, signature: Signature) -> bool:
 
 
 def _to_json(name: str, array: Array) -> Any:
-    return _to_lists(name, array) if array.dtype == np.object_ else json_tensors.dump(array)
+    return _to_lists(name, array) if array.dtype.hasobject else json_tensors.dump(array)
 
 
 def _to_lists(name: str, array: Array) -> Any:
-    if array.dtype != np.object_:
+    if not array.dtype.hasobject:
         return array.tolist()
     as_bytes = name.endswith(_BYTES_SUFFIX)
     strings = [_string(value, as_bytes=as_bytes) for value in array.ravel().tolist()]
