@@ -240,7 +240,9 @@ class FakeApiServer:
             if uid is not None:
                 raise RejectedError(409, f"uid mismatch: {uid}, and no existing object was found")
             return self.cluster.create(ref.kind, _defaulted(ref.kind, self._managed(desired, ours)))
-        if version not in (None, live["metadata"]["resourceVersion"]) or uid not in (None, live["metadata"]["uid"]):
+        if uid not in (None, live["metadata"]["uid"]):
+            raise RejectedError(422, f'{ref} is invalid: metadata.uid: Invalid value: "{uid}": field is immutable')
+        if version not in (None, live["metadata"]["resourceVersion"]):
             raise RejectedError(409, "the object has been modified; please apply your changes to the latest version")
         if not _has_same_owner(live, desired):
             self.violations.append(f"apply {ref} to {live['metadata']}")

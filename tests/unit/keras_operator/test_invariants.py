@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from enum import Enum, auto
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -82,6 +83,27 @@ CHILD_NAMES = sorted(kind.name for kind in CHILDREN)
 UNMERGEABLE = {"spec": {"containers": [{"image": "x"}]}}
 
 
+class Disturbance(Enum):
+    """What another client does to a child."""
+
+    DELETES = auto()
+    EDITS = auto()
+    ORPHANS = auto()
+    """Removes its owner."""
+    REPLACES = auto()
+    """Deletes it, and creates an object of its own under the name."""
+
+    def apply(self, cluster: Cluster, ref: Ref) -> None:
+        if self is Disturbance.EDITS:
+            cluster.edit_child(ref)
+        elif self is Disturbance.ORPHANS:
+            cluster.orphan(ref)
+        else:
+            cluster.delete(ref)
+        if self is Disturbance.REPLACES:
+            cluster.occupy(ref)
+
+
 class Machine(RuleBasedStateMachine):
     """The steps, and the promises."""
 
@@ -96,6 +118,8 @@ class Machine(RuleBasedStateMachine):
         self.store = FakeStore(self.cluster)
         self.lagging: set[Kind] = set()
         self.store_was_silent = False
+        self.checked: Any = None
+        """The state in which the operator was last checked at rest."""
         self.operator: Operator | None = None
         self.start()
 
@@ -168,22 +192,23 @@ class Machine(RuleBasedStateMachine):
         for ref in self.chosen(kind, number):
             self.cluster.dismiss(ref) if slowly else self.cluster.delete(ref)
 
-    @rule(kind=st.sampled_from(CHILD_NAMES), number=st.integers(0, 3))
-    def edit_a_child(self, kind: str, number: int) -> None:
+    @rule(kind=st.sampled_from(CHILD_NAMES), number=st.integers(0, 3), how=st.sampled_from(Disturbance))
+    def disturb_a_child(self, kind: str, number: int, how: Disturbance) -> None:
         for ref in self.chosen(kind, number):
-            self.cluster.edit_child(ref)
+            how.apply(self.cluster, ref)
 
-    @rule(kind=st.sampled_from(CHILD_NAMES), number=st.integers(0, 3))
-    def orphan_a_child(self, kind: str, number: int) -> None:
-        for ref in self.chosen(kind, number):
-            self.cluster.orphan(ref)
+    @rule(kind=st.sampled_from(CHILD_NAMES), number=st.integers(0, 3), how=st.sampled_from(Disturbance))
+    def disturb_a_child_behind_a_late_watch(self, kind: str, number: int, how: Disturbance) -> None:
+        """The operator writes before it learns of the change."""
+        self.lagging = {KIND_NAMED[kind]}
+        self.disturb_a_child(kind, number, how)
+        self.change_the_pods()
 
-    @rule(kind=st.sampled_from(CHILD_NAMES), number=st.integers(0, 3))
-    def take_the_name_of_a_child(self, kind: str, number: int) -> None:
-        """Another client deletes a child, and creates an object of its own under the name."""
-        for ref in self.chosen(kind, number):
-            self.cluster.delete(ref)
-            self.cluster.occupy(ref)
+    def change_the_pods(self) -> None:
+        """Change something in the spec that changes the Deployment."""
+        before = self.cluster.objects[THE_MODEL]["spec"].get("serving", {}).get("resources")
+        cpu = "1" if before == {"limits": {"cpu": "2"}} else "2"
+        self.cluster.edit(suspend=False, serving__resources={"limits": {"cpu": cpu}})
 
     @rule(slowly=st.booleans(), noticed=st.booleans(), orphans=st.booleans(), collected=st.booleans())
     def recreate_the_model(self, slowly: bool, noticed: bool, orphans: bool, collected: bool) -> None:
@@ -332,10 +357,15 @@ class Machine(RuleBasedStateMachine):
         if not stays_down:
             self.start()
 
-    @rule(kind=st.sampled_from(FaultKind), after=st.integers(0, 4))
-    def interrupt_a_write(self, kind: FaultKind, after: int) -> None:
+    @rule(kind=st.sampled_from(FaultKind), after=st.integers(0, 4), deleted=st.booleans())
+    def interrupt_a_write(self, kind: FaultKind, after: int, deleted: bool) -> None:
         """One of the next writes is the operator's last, or fails."""
         self.server.fault = Fault(kind, after)
+        if deleted:
+            for ref in self.cluster.managed(*CHILDREN):
+                self.cluster.delete(ref)
+        else:
+            self.change_the_pods()
 
     @rule()
     def restart_at_rest(self) -> None:
@@ -631,6 +661,10 @@ class Machine(RuleBasedStateMachine):
     def check_rest(self, operator: Operator) -> None:
         """The operator waits: nothing is left to do, a decision is repeatable, and every Job that runs is needed."""
         assert self.server.violations == [], "objects of other owners are left alone"
+        state = operator, operator.reconciles, self.loop.time(), len(self.cluster.history)
+        if state == self.checked:
+            return  # nothing has happened
+        self.checked = state
         record = operator.last
         if not self.lagging:
             self.check_cache(operator)
@@ -687,6 +721,9 @@ class Machine(RuleBasedStateMachine):
         known = {(ref, str(child.version)) for ref, child in operator.cache.children(KEY).items()}
         known |= {(Ref(POD, pod.name), str(pod.version)) for pod in operator.cache.pods(KEY)}
         assert known == managed, "the cache has every object in its last version"
+        uids = {job["metadata"]["uid"] for job in self.cluster.all(JOB)}
+        removed = {pod.owner for pod in operator.cache.removed_pods(KEY)}
+        assert removed <= uids, "the last pod of a Job is forgotten with the Job"
         body, live = operator.cache.model(KEY), self.cluster.objects.get(THE_MODEL)
         if body is not None and live is not None:
             assert body["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
