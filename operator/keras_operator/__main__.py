@@ -123,10 +123,9 @@ async def run(
 
 
 async def freeze_when_synced(informer: Informer) -> None:
-    """Exempt the objects of the first listing from garbage collection: they stay for long.
+    """Exempt the objects of the first listing from garbage collection: they are long-lived.
 
-    The collector would traverse all of them again and again, which with thousands of models takes a tenth of a second
-    each time.
+    Each traversal of all of them by the collector takes a tenth of a second with thousands of models.
     """
     await informer.synced.wait()
     gc.collect()

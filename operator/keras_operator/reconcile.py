@@ -98,7 +98,7 @@ class Reconciler:
             return None  # the garbage collector deletes the children
         seconds = await self._reconcile(key, body)
         present = self.cache.model(key)
-        # The answer to a status write may bring a newer spec into the cache. Its watch event is no news then.
+        # The answer to a status write may bring a newer spec into the cache. Its watch event then changes nothing.
         outdated = present is None or present["metadata"]["generation"] != body["metadata"]["generation"]
         return 0 if outdated else seconds
 

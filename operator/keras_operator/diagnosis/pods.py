@@ -42,7 +42,7 @@ _DOWNLOAD_EVENTS = {LogEvent.BUNDLE_DOWNLOAD, LogEvent.BUNDLE_DOWNLOAD_RETRY}
 
 
 class LogLine(NamedTuple):
-    """What is read from a line of a container's log (`keras_api.logs`)."""
+    """The fields that the operator reads from a line of a container's log (`keras_api.logs`)."""
 
     message: str = ""
     event: str = ""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """The present time, in UTC."""
     return datetime.now(UTC)
 
 

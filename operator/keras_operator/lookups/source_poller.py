@@ -55,7 +55,7 @@ class _Entry:
 class SourcePoller:
     """Keeps the last answer of every model's source.
 
-    `enqueue` is called with a model's key when its answer has changed, `ask` to ask a source.
+    `enqueue` is called with a model's key when its answer has changed, and `ask` to poll a source.
     """
 
     client: KubeClient

@@ -208,6 +208,12 @@ def test_events_report_when_a_model_becomes_ready_and_when_it_no_longer_is(
     model.change(serving={"runtime": "onnxruntime"})
     model.wait_for("Ready", "False", "Preparing")
     uid = model.resource()["metadata"]["uid"]
-    events = [each for each in model.kube.list("events", model.namespace) if each["involvedObject"].get("uid") == uid]
-    events.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
-    assert [each["reason"] for each in events] == ["Serving", "Preparing"]
+
+    def reasons() -> list[str]:
+        events = model.kube.list("events", model.namespace)
+        events = [each for each in events if each["involvedObject"].get("uid") == uid]
+        events.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
+        return [each["reason"] for each in events]
+
+    wait_until(lambda: len(reasons()) > 1, "the second Event, which is created after the status is written")
+    assert reasons() == ["Serving", "Preparing"]

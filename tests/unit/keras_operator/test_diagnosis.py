@@ -138,12 +138,12 @@ CASES: dict[str, tuple[Object, Reason | None, str]] = {
         None,
         "",
     ),
-    "an init container without end": (
+    "an init container that runs too long": (
         {"initContainerStatuses": [_container("theirs", state=_started(121))]},
         Reason.NOT_READY,
         "container theirs of pod pod-a has been running for more than 120 s",
     ),
-    "unready for long": (
+    "not ready for too long": (
         _running(31),
         Reason.NOT_READY,
         "container server of pod pod-a has been running for more than 30 s",
