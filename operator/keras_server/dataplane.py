@@ -1,7 +1,7 @@
 """The data plane: an inference request in, its response out, whatever the protocol.
 
-A front (`keras_server.http`) decodes requests into `InferRequest` and encodes `InferResponse`. Admission, checks, the
-run of the model and the metrics of requests are here.
+A front (`keras_server.http_front`) decodes requests into `InferRequest` and encodes `InferResponse`. Admission, checks,
+the run of the model and the metrics of requests are here.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from keras_server.bundle import Bundle, BundleError, open_bundle
 from keras_server.dataplane import DataPlane
 from keras_server.download import download
 from keras_server.health import Health, State
-from keras_server.http.app import HttpApp
-from keras_server.http.bodies import Bodies
+from keras_server.http_front.app import HttpApp
+from keras_server.http_front.bodies import Bodies
 from keras_server.listener import BACKLOG
 from keras_server.metrics import Metrics
 from keras_server.model import Model

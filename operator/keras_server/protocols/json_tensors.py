@@ -4,8 +4,8 @@ NaN and the infinities have no JSON form: in answers they become null, and null 
 
 Long lists of numbers are decoded and encoded piece by piece. One call of the JSON library holds the interpreter's lock
 to its end: 0.2 s for the longest list that a request may have, in which no health probe would be answered, even though
-the call runs in a thread of its own (`keras_server.http.bodies`). A piece takes a millisecond. It also keeps the Python
-objects of one piece only, which take five times the memory of the array.
+the call runs in a thread of its own (`keras_server.http_front.bodies`). A piece takes a millisecond. It also keeps the
+Python objects of one piece only, which take five times the memory of the array.
 """
 
 from __future__ import annotations

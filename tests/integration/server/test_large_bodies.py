@@ -19,8 +19,8 @@ from keras_server.admission import Admission
 from keras_server.bundle import open_bundle
 from keras_server.dataplane import DataPlane
 from keras_server.health import Health, State
-from keras_server.http.app import HttpApp
-from keras_server.http.bodies import INLINE_BYTES, Bodies
+from keras_server.http_front.app import HttpApp
+from keras_server.http_front.bodies import INLINE_BYTES, Bodies
 from keras_server.metrics import Metrics
 from keras_server.model import Model
 from keras_server.protocols import tfserving, version_names

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from keras_server.http.errors import STATUS
+from keras_server.http_front.errors import STATUS
 from keras_server.settings import Settings, parse_settings
 
 ROOT = Path(__file__).resolve().parents[3]

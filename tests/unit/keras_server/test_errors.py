@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_server.errors import ErrorCode, ServerError
-from keras_server.http.errors import STATUS, headers_of, status_of
+from keras_server.http_front.errors import STATUS, headers_of, status_of
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from aiohttp import web
 from keras_server.dataplane import DataPlane, Front, byte_size
 from keras_server.errors import InternalError, InvalidRequestError, ServerError
 from keras_server.health import Health, State
-from keras_server.http.bodies import JSON_GROWTH, Bodies
-from keras_server.http.errors import headers_of, status_of
+from keras_server.http_front.bodies import JSON_GROWTH, Bodies
+from keras_server.http_front.errors import headers_of, status_of
 from keras_server.metrics import Metrics
 from keras_server.protocols import PROTOCOLS
 from keras_server.protocols.base import Protocol
