@@ -17,7 +17,7 @@ demo: .venv/ready ## serve a model on a new single-node Kubernetes (CLUSTER=curr
 test: verify test-unit test-integration coverage test-e2e ## run all checks and tests, as in CI
 
 test-unit: .venv/ready ## run the unit tests, which take seconds and need only Python
-	$(PYTEST) tests/unit $(PYTEST_ARGS)
+	$(PYTEST) tests/unit --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 test-integration: .venv/ready ## run the integration tests with a real etcd, kube-apiserver and servers
 	@python3 hack/cluster build apiserver helm s3

@@ -24,6 +24,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import msgspec
+import pytest
 from fake_api_server import FakeApiServer, Fault, FaultKind, Refusal
 from fake_cluster import (
     CHILDREN,
@@ -815,6 +816,7 @@ def silent_logs() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(900)  # two minutes of computing
 def test_the_promises_hold_in_every_interleaving() -> None:
     with silent_logs():
         run_state_machine_as_test(
