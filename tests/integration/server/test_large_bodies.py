@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -71,6 +72,7 @@ async def serving(bundle: Path, protocol: Protocol) -> AsyncIterator[str]:
 
 
 def body(rows: int) -> bytes:
+    """To be sent as a file: aiohttp warns of a large body in bytes."""
     return json.dumps({"instances": [[1.0, 2.0, 3.0, 4.0]] * rows}).encode()
 
 
@@ -92,7 +94,7 @@ async def test_health_probes_are_answered_while_a_large_body_is_decoded_or_encod
 ) -> None:
     gate = Gate()
     async with serving(bundles["classifier"], gated(gate)) as url, aiohttp.ClientSession(url) as client:
-        request = asyncio.create_task(client.post(PREDICT, data=body(LARGE_ROWS)))
+        request = asyncio.create_task(client.post(PREDICT, data=io.BytesIO(body(LARGE_ROWS))))
         assert await asyncio.to_thread(gate.entered.wait, SECONDS)
 
         for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):
@@ -118,7 +120,7 @@ async def test_a_small_body_is_not_worth_another_thread(
     async with (
         serving(bundles["classifier"], gated(gate)) as url,
         aiohttp.ClientSession(url) as client,
-        client.post(PREDICT, data=body(rows)) as answer,
+        client.post(PREDICT, data=io.BytesIO(body(rows))) as answer,
     ):
         assert answer.status == 200
 
@@ -132,7 +134,7 @@ async def test_an_error_in_a_large_body_is_answered_as_in_a_small_one(bundles: d
     async with (
         serving(bundles["classifier"], decode_through(gate)) as url,
         aiohttp.ClientSession(url) as client,
-        client.post(PREDICT, data=large) as answer,
+        client.post(PREDICT, data=io.BytesIO(large)) as answer,
     ):
         assert answer.status == 400
         assert "the body is not a predict request" in (await answer.json())["error"]
