@@ -15,9 +15,9 @@ from keras_api.reasons import Reason
 from keras_pipeline import converters, saved_model
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.converters.base import Export
-from keras_pipeline.errors import ConversionError, ParityError, PrepareError
+from keras_pipeline.errors import ConversionError, ParityError, PrepareError, first_lines
 from keras_pipeline.inspection import ModelProperties
-from keras_pipeline.loading import LoadedModel, first_lines
+from keras_pipeline.loading import LoadedModel
 from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel

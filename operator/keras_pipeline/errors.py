@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from keras_api.reasons import Reason
 
 SAVE_AGAIN = "save the model again with model.save('name.keras') and upload the complete file"
@@ -41,3 +43,9 @@ def unreadable_file(cause: str) -> PrepareError:
 def unsafe_file(cause: str, remedy: str = SAVE_AGAIN) -> PrepareError:
     """The error for a model file that must not be loaded."""
     return PrepareError(Reason.MODEL_UNSAFE, f"the model file was not loaded: {cause}; {remedy}")
+
+
+def first_lines(error: BaseException | str, limit: int = 400) -> str:
+    """The beginning of an error message, on one line: those of TensorFlow have many lines."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_api.manifest import Dtype, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, to_numpy
-from keras_pipeline.errors import SAVE_AGAIN, PrepareError
+from keras_pipeline.errors import SAVE_AGAIN, PrepareError, first_lines
 from keras_pipeline.inspection import MAX_ROW_VALUES
 
 FIRST_SUPPORTED_MAJOR = 3
@@ -114,12 +114,6 @@ def _reject_huge_tensors(model: Any) -> None:
                     f"the model was not run: layer {operation.name!r} produces {values:,} values per row, "
                     f"more than the {MAX_ROW_VALUES:,} allowed; make its output smaller and save the model again",
                 )
-
-
-def first_lines(error: BaseException | str, limit: int = 400) -> str:
-    """The beginning of an error message, on one line: those of TensorFlow have many lines."""
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def _output_names(model: Any, input_names: list[str]) -> list[str]:

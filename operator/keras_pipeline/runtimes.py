@@ -8,8 +8,7 @@ from typing import Protocol
 from keras_api.limits import cpu_limit
 from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays, to_numpy
-from keras_pipeline.errors import ConversionError
-from keras_pipeline.loading import first_lines
+from keras_pipeline.errors import ConversionError, first_lines
 from keras_runtimes import base
 from keras_runtimes.arrays import string_array
 from keras_runtimes.base import ConvertedModel, InvalidInputError, ModelLoadError, ModelRunError, TensorType

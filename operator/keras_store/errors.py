@@ -73,7 +73,10 @@ _SOURCE: dict[StorageErrorKind, tuple[Reason, str]] = {
     StorageErrorKind.CONFLICT: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     StorageErrorKind.FULL: (Reason.SOURCE_UNREACHABLE, _CHECK_SOURCE),
     StorageErrorKind.CHANGED: (Reason.SOURCE_CHANGED, "the operator polls the source again and prepares the new file"),
-    StorageErrorKind.TOO_LARGE: (Reason.SOURCE_TOO_LARGE, "serve a smaller model, or raise the chart's limit"),
+    StorageErrorKind.TOO_LARGE: (
+        Reason.SOURCE_TOO_LARGE,
+        "serve a smaller model, or increase the chart value prepare.maxSourceSize",
+    ),
 }
 
 PREPARED_AGAIN = "the operator prepares it again while it is the desired revision"

@@ -20,7 +20,7 @@ from keras_operator.kube.times import utc_now
 from keras_operator.kube.workqueue import jittered
 from keras_operator.state.failure import Failure, is_terminal
 from keras_operator.state.source_resolution import SourceResolution, remembered
-from keras_store.errors import StepError
+from keras_store.errors import StepError, StorageError, StorageErrorKind, source_failure
 from keras_store.redaction import public_text, public_url
 from keras_store.sources.fingerprint import Fingerprint, fingerprint
 from keras_store.sources.registry import all_credential_keys, credential_keys, fixed_fingerprint
@@ -155,11 +155,10 @@ class SourcePoller:
                 raise StepError(error.reason, f"{_secret(key, source.secret_ref)}: {error.message}") from error
             raise
         if found.size_bytes is not None and found.size_bytes > self.max_source_size:
-            raise StepError(
-                Reason.SOURCE_TOO_LARGE,
-                f"{public_url(source.uri)} has {found.size_bytes} bytes, more than the operator's limit of "
-                f"{self.max_source_size}: serve a smaller model, or increase the chart value prepare.maxSourceSize",
+            size = (
+                f"{public_url(source.uri)} has {found.size_bytes} bytes, more than the limit of {self.max_source_size}"
             )
+            raise source_failure(StorageError(StorageErrorKind.TOO_LARGE, size))
         return found
 
     async def _credentials(self, key: Key, source: SourceSpec) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from keras_api.pod_part import PodPart, volumes_of
 from keras_operator.kube.kinds import Object
 from keras_operator.settings import Settings
+from keras_store.store_access import TOKEN_FILE_VARIABLE
 
 USER = 65532
 """The unprivileged user of the operator's images."""
@@ -90,7 +91,7 @@ def store_part(settings: Settings, audience: str) -> PodPart:
     if uses_embedded_store(settings):
         token = {"path": "token", "audience": audience, "expirationSeconds": STORE_TOKEN_SECONDS}
         return PodPart(
-            env=({"name": "KERAS_STORE_TOKEN_FILE", "value": f"{STORE_TOKEN_FOLDER}/token"},),
+            env=({"name": TOKEN_FILE_VARIABLE, "value": f"{STORE_TOKEN_FOLDER}/token"},),
             mounts=({"name": "store-token", "mountPath": STORE_TOKEN_FOLDER, "readOnly": True},),
             volumes=({"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}},),
         )

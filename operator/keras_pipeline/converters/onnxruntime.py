@@ -13,8 +13,7 @@ from tf2onnx import optimizer, tf_loader, tfonnx, utils
 from tf2onnx.handler import tf_op
 
 from keras_pipeline.converters.base import Export, RuntimeFiles
-from keras_pipeline.errors import ConversionError
-from keras_pipeline.loading import first_lines
+from keras_pipeline.errors import ConversionError, first_lines
 from keras_pipeline.saved_model import SIGNATURE
 
 OPSET = 18

@@ -124,7 +124,9 @@ async def test_polling_and_fetching_find_the_same_fingerprint(serve: Serve, tmp_
 
 
 async def test_a_file_with_too_large_a_size_is_not_downloaded(serve: Serve, tmp_path: Path):
-    with pytest.raises(StepError, match=r"8000 bytes, but the limit is 7999.*chart's limit") as caught:
+    with pytest.raises(
+        StepError, match=r"8000 bytes, but the limit is 7999.*chart value prepare.maxSourceSize"
+    ) as caught:
         await run(request(f"{await serve(model)}/m.keras"), tmp_path, max_bytes=len(MODEL) - 1)
     assert caught.value.reason is Reason.SOURCE_TOO_LARGE
     assert files(tmp_path) == []
