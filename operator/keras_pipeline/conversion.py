@@ -18,10 +18,11 @@ from keras_pipeline.converters.base import Export
 from keras_pipeline.errors import ConversionError, ParityError, PrepareError, first_lines
 from keras_pipeline.inspection import ModelProperties
 from keras_pipeline.loading import LoadedModel
-from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
+from keras_pipeline.parity import ReferenceCase, check_parity
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel
 from keras_runtimes.registry import RUNTIMES
+from keras_runtimes.tolerance import FULL_PRECISION, HALF_PRECISION
 
 AUTO = "auto"
 

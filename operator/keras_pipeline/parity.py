@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_api.manifest import Parity
-from keras_pipeline.arrays import Array, Arrays, rows_of
+from keras_pipeline.arrays import Arrays, rows_of
 from keras_pipeline.errors import ParityError
+from keras_runtimes.arrays import Array
+from keras_runtimes.tolerance import Tolerance
 
 if TYPE_CHECKING:  # the comparison itself needs no TensorFlow
     from keras_pipeline.runtimes import Runtime
@@ -23,18 +25,6 @@ if TYPE_CHECKING:  # the comparison itself needs no TensorFlow
 MIN_AGREEMENT = 0.995
 # Values that differ by less than this fraction of the tolerance are a tie, because rounding may change their order.
 TIE = 0.1
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Bounds as in numpy.allclose."""
-
-    relative: float
-    absolute: float
-
-
-FULL_PRECISION = Tolerance(relative=1e-3, absolute=1e-5)
-HALF_PRECISION = Tolerance(relative=1e-2, absolute=1e-3)
 
 
 @dataclass(frozen=True)

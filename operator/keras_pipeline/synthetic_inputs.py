@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from keras_api.manifest import Tensor
-from keras_pipeline.arrays import Array, Arrays
+from keras_pipeline.arrays import Arrays
 from keras_pipeline.loading import LoadedModel
+from keras_runtimes.arrays import Array
 
 SEED = 20_240
 WORDS = [f"word{index}" for index in range(100)]

@@ -18,9 +18,10 @@ import numpy as np
 from keras_api.manifest import Tensor
 from keras_api.reasons import Reason
 from keras_api.resource import Requirement
-from keras_pipeline.arrays import Array, Arrays
+from keras_pipeline.arrays import Arrays
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.file_kind import identify
+from keras_runtimes.arrays import Array
 
 MAX_FIELD = 1 << 20  # for long texts; Python's default is an eighth of it
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

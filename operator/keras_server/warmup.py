@@ -8,14 +8,13 @@ from keras_api.manifest import ModelSummary
 from keras_runtimes.arrays import Array, Arrays
 from keras_runtimes.base import Runtime
 from keras_runtimes.golden import Golden
+from keras_runtimes.tolerance import FULL_PRECISION
 from keras_server.signature import ANY_SIZE
 
 # Most requests have one row; the last size makes the runtime allocate memory for batches.
 BATCH_SIZES = (1, 32)
 
-# The prepare step's own rule for float32, widened to what the step measured: another CPU rounds a little differently.
-RELATIVE_TOLERANCE = 1e-3
-ABSOLUTE_TOLERANCE = 1e-5
+# The tolerance of the parity check, widened to the error that it measured: another CPU rounds a little differently.
 MEASURED_ERROR_MARGIN = 10
 
 
@@ -31,7 +30,7 @@ def warm_up(runtime: Runtime, model: ModelSummary, golden: Golden) -> None:
         InvalidInputError: the model rejects its own golden inputs.
         ModelRunError: the runtime fails.
     """
-    tolerance = max(ABSOLUTE_TOLERANCE, MEASURED_ERROR_MARGIN * float(model.parity.max_abs_error))
+    tolerance = max(FULL_PRECISION.absolute, MEASURED_ERROR_MARGIN * float(model.parity.max_abs_error))
     compare(runtime.run(golden.inputs), golden.outputs, absolute=tolerance)
     if any(not tensor.shape or tensor.shape[0] != ANY_SIZE for tensor in (*model.inputs, *model.outputs)):
         return
@@ -56,12 +55,12 @@ def compare(answers: Arrays, golden: Arrays, *, absolute: float) -> None:
         if not np.issubdtype(expected.dtype, np.floating):
             if not np.array_equal(given, expected):
                 raise GoldenMismatchError(f"output {name!r} differs from the golden answer")
-        elif not np.allclose(given, expected, rtol=RELATIVE_TOLERANCE, atol=absolute, equal_nan=True):
+        elif not np.allclose(given, expected, rtol=FULL_PRECISION.relative, atol=absolute, equal_nan=True):
             with np.errstate(all="ignore"):
                 difference = np.fmax.reduce(np.abs(given.astype(np.float64) - expected.astype(np.float64)), axis=None)
             raise GoldenMismatchError(
                 f"output {name!r} differs from the golden answer by up to {difference:.3g} "
-                f"(allowed: {absolute:.3g} + {RELATIVE_TOLERANCE:g} of the value)"
+                f"(allowed: {absolute:.3g} + {FULL_PRECISION.relative:g} of the value)"
             )
 
 

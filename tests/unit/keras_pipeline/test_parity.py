@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_pipeline.errors import ParityError
-from keras_pipeline.parity import FULL_PRECISION, HALF_PRECISION, ReferenceCase, check_parity
+from keras_pipeline.parity import ReferenceCase, check_parity
+from keras_runtimes.tolerance import FULL_PRECISION, HALF_PRECISION
 
 
 class FakeRuntime:
