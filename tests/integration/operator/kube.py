@@ -11,7 +11,8 @@ from typing import Any
 
 from kubernetes import client, config
 
-WAIT_SECONDS = 30
+# Longer than the operator's request timeout (30 s), after which it repeats a request that got no answer.
+WAIT_SECONDS = 60
 
 Object = dict[str, Any]
 
