@@ -1,13 +1,13 @@
 """An API server in memory, under the real `KubeClient`: it answers requests from a `fake_cluster.Cluster`.
 
 Server-side apply, preconditions, rights, invalid objects and kinds that are not served behave as in Kubernetes, as far
-as the operator relies on them. A `Fault` interrupts one write.
+as the operator relies on them. A `Fault` concerns one write, a `Refusal` all writes of a kind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ _DISCOVERY = {kind.discovery_path for kind in KINDS}
 
 
 class FaultKind(Enum):
-    """How a write is interrupted."""
+    """A fault at a write, or a change by another client at the same moment."""
 
     KILLED_BEFORE = auto()
     """The operator is killed before the write."""
@@ -57,11 +57,13 @@ class FaultKind(Enum):
     """The API server rejects the write with status 429."""
     CONFLICT = auto()
     """Another client changes the object at the same moment: the API server rejects the write with status 409."""
+    SPEC_CHANGED = auto()
+    """Another client changes the spec of the model just before the write, which succeeds."""
 
 
 @dataclass
 class Fault:
-    """An interruption of one write."""
+    """A fault at one write."""
 
     kind: FaultKind
     after: int
@@ -101,6 +103,8 @@ class FakeApiServer:
         """All reads but those of discovery and listings."""
         self.violations: list[str] = []
         """Writes to objects that are not the model's own."""
+        self.on_write: Callable[[], object] | None = None
+        """Called after each write, before its answer: the watches may report it first."""
 
     def client(self) -> KubeClient:
         return KubeClient(cast(ApiClient, _Connection(self)), METRICS, aiohttp.ClientTimeout(total=30))
@@ -115,7 +119,12 @@ class FakeApiServer:
             await self._kill()
         if fault is FaultKind.NO_ANSWER:
             raise aiohttp.ClientConnectionError("connection refused")
+        if fault is FaultKind.SPEC_CHANGED:
+            self.cluster.edit(serving__replicas=3 - (self.cluster.spec("serving").get("replicas") or 1))
         answer = self._write(method, kind, name, subresource, content_type, body, fault)
+        if self.on_write is not None:
+            self.on_write()
+            await asyncio.sleep(0)
         if fault is FaultKind.KILLED_AFTER:
             await self._kill()
         if fault is FaultKind.LOST_ANSWER:

@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 from operator_makers import CHILD_KINDS, KEY, body, ended, failure, summary
@@ -109,6 +109,10 @@ class Cluster:
         for path, value in changes.items():
             spec = _changed(spec, path.split("__"), value)
         self.replace(KERAS_MODEL, {**live, "spec": spec})
+
+    def spec(self, section: str) -> Object:
+        """A section of the model's spec."""
+        return cast(Object, self.objects[THE_MODEL]["spec"].get(section, {}))
 
     def scale(self, replicas: int) -> None:
         """`kubectl scale deployment`, or a HorizontalPodAutoscaler."""

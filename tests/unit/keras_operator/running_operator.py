@@ -234,7 +234,6 @@ class Operator:
         for kind in KINDS:
             server.cluster.watches[kind].clear()
         self._process = loop.create_task(self._run())
-        loop.run_until_idle()
 
     async def _run(self) -> None:
         """As `keras_operator.__main__.run`, without kopf, endpoints and settings from the environment."""
