@@ -51,11 +51,8 @@ def custom_resource_definition(schemes: Sequence[AddressScheme]) -> dict[str, An
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": {"description": "What to serve, and how.", **structural_schema(KerasModelSpec, schemes)},
-            "status": {
-                "description": "What the operator saw and did.",
-                **structural_schema(KerasModelStatus, schemes, defaults=False),
-            },
+            "spec": structural_schema(KerasModelSpec, schemes),
+            "status": structural_schema(KerasModelStatus, schemes, defaults=False),
         },
         "x-kubernetes-validations": [name_rule],
     }
@@ -115,7 +112,7 @@ def structural_schema(
     Args:
         kind: the type.
         schemes: schemes that an address of a file may have.
-        defaults: whether the API server fills in absent fields; wrong for status, where absent means not said.
+        defaults: whether the API server fills in absent fields; False for status, where an absent field is unknown.
     """
     (reference,), components = msgspec.json.schema_components([kind], ref_template="{name}")
     return _structural(reference, _Context(components, schemes, defaults))
@@ -132,15 +129,15 @@ def _structural(node: dict[str, Any], context: _Context) -> dict[str, Any]:
             node = {**_structural(alternatives[0], context), **node}
     node.pop("title", None)
     if "enum" in node:
-        # Structural schemas want a type; ours are all strings.
+        # A structural schema must have a type; every enum here consists of strings.
         node.setdefault("type", "string")
     insert_schemes(node, context.schemes)
     if context.defaults and (words := IN_WORDS.get(node.get("pattern", ""))):
-        # What a user writes is refused in words.
+        # A rule reports an invalid value in words; a pattern reports the regular expression.
         value = "string(self)" if node.get("x-kubernetes-int-or-string") else "self"
         rule = cel(f"{value}.matches({cel_string(node.pop('pattern'))})", words)
         node["x-kubernetes-validations"] = [rule, *node.get("x-kubernetes-validations", [])]
-    # The API server itself refuses or prunes unknown fields; structural schemas must not say it again.
+    # A structural schema must not close an object: the API server rejects or prunes unknown fields itself.
     if node.get("additionalProperties") is False:
         del node["additionalProperties"]
     if node.get("additionalProperties") == {} or node.get("x-kubernetes-preserve-unknown-fields"):

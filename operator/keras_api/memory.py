@@ -56,11 +56,11 @@ _LARGEST_FACTOR = max(need.factor for need in CONVERSION.values())
 CONVERTIBLE_SOURCE_BYTES = _CONVERT_MAX // (_LARGEST_FACTOR - EXPORT_FACTOR)
 """Size of a model file up to which a prepare Job gets the memory for every conversion (204 MiB).
 
-A larger model is converted where the limit allows it all the same, else it takes a runtime that loads the export.
+A larger model is converted only where the limit allows it; otherwise it takes a runtime that loads the export.
 """
 
 UNKNOWN_SOURCE_BYTES = 64 * MIB
-"""Assumed size where the source does not tell it (a claim, a server without Content-Length): a mid-size model."""
+"""Assumed size where the source does not report one (a claim, a server without Content-Length): a mid-size model."""
 
 
 def prepare_bytes(source_bytes: int | None) -> int:

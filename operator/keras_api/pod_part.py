@@ -6,7 +6,6 @@ from the sum of its parts, so that no feature edits the fields of another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -33,10 +32,7 @@ class PodPart:
 def volumes_of(*parts: PodPart) -> list[dict[str, Any]]:
     """The volumes of a pod whose containers have these parts; a volume that several containers share counts once."""
     found: dict[str, dict[str, Any]] = {}
-    for volume in _all_volumes(parts):
-        found.setdefault(volume["name"], volume)
+    for part in parts:
+        for volume in part.volumes:
+            found.setdefault(volume["name"], volume)
     return list(found.values())
-
-
-def _all_volumes(parts: Iterable[PodPart]) -> Iterable[dict[str, Any]]:
-    return (volume for part in parts for volume in part.volumes)

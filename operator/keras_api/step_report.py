@@ -26,7 +26,7 @@ class StepFailure(Contract, frozen=True, kw_only=True):
 
 
 class StepReport(Contract, frozen=True, kw_only=True):
-    """Outcome of one run of a step: a failure, or the result of fetch or prepare. Other steps report failures only."""
+    """Outcome of one run of a step: a failure, or the step's result."""
 
     version: Literal[1] = REPORT_VERSION
     step: str

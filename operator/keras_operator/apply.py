@@ -62,8 +62,7 @@ class Applier:
         child = observed.children.get(ref)
         if child is None:
             return await self._create(model, ref, rendered)
-        orphan = child.controller is None and child.managed_fields_hash is not None
-        if child.controller != model.metadata.uid and not orphan:
+        if not _is_ours(child.controller, child.managed_fields_hash, model):
             live = await self._client.get(ref.kind, model.metadata.namespace, ref.name)
             return None if live is None else _conflict(ref, live)
         if child.deleting:
@@ -85,7 +84,7 @@ class Applier:
             live = await self._client.get(ref.kind, model.metadata.namespace, ref.name)
             if live is None:
                 raise
-            if not _is_ours(live, model):
+            if not _is_ours(controller_of(live), managed_fields_hash(live), model):
                 return _conflict(ref, live)
             await self._patch(ref, rendered, live["metadata"]["uid"], "drift")
             return None
@@ -160,11 +159,10 @@ def _only_new(obj: Object) -> Object:
     return {**obj, "metadata": {**obj["metadata"], "resourceVersion": "1"}}
 
 
-def _is_ours(live: Object, model: KerasModel) -> bool:
+def _is_ours(controller: str | None, fields_hash: str | None, model: KerasModel) -> bool:
     """Whether an object is this model's own, or an orphan: applied by the operator, and without an owner since then."""
-    controller = controller_of(live)
     if controller is None:
-        return managed_fields_hash(live) is not None
+        return fields_hash is not None
     return controller == model.metadata.uid
 
 

@@ -25,7 +25,7 @@ from keras_operator.naming.labels import RESERVED_PREFIXES, SERVER, SERVING, lab
 from keras_operator.naming.names import PORT, serving_hash
 from keras_operator.naming.sizing import server_memory
 from keras_operator.render.merge import merge
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 from keras_operator.render.pods import container, pod_spec, store_part
 from keras_operator.settings import Settings
 from keras_operator.state.conditions import ConditionUpdate
@@ -134,7 +134,7 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
             }
         ],
     )
-    obj = child(DEPLOYMENT, model, name)
+    obj = child_object(DEPLOYMENT, model, name)
     obj["spec"] = {
         "selector": {"matchLabels": server_selector(name)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},

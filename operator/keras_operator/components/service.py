@@ -8,7 +8,7 @@ from keras_operator.components.base import Component, Context
 from keras_operator.kube.kinds import SERVICE, ChildKind, Object
 from keras_operator.naming.labels import server_selector
 from keras_operator.naming.names import PORT
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 
 
 class ServiceComponent(Component):
@@ -20,7 +20,7 @@ class ServiceComponent(Component):
         """The Service; it exists before the first pod, so that the address is known."""
         name = context.model.metadata.name
         yield {
-            **child(SERVICE, context.model, name),
+            **child_object(SERVICE, context.model, name),
             "spec": {
                 "selector": server_selector(name),
                 "ports": [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from keras_operator.components.base import Component, Context
 from keras_operator.kube.kinds import SERVICE_ACCOUNT, ChildKind, Object
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 
 
 class ServiceAccountComponent(Component):
@@ -19,4 +19,4 @@ class ServiceAccountComponent(Component):
     def desired(self, context: Context) -> Iterator[Object]:
         """The ServiceAccount."""
         model = context.model
-        yield {**child(SERVICE_ACCOUNT, model, model.metadata.name), "automountServiceAccountToken": False}
+        yield {**child_object(SERVICE_ACCOUNT, model, model.metadata.name), "automountServiceAccountToken": False}

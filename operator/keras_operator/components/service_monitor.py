@@ -8,7 +8,7 @@ from keras_api.reasons import ConditionType, Reason
 from keras_operator.components.base import Component, Context
 from keras_operator.kube.kinds import ChildKind, Kind, Object, Ref
 from keras_operator.naming.labels import MODEL, RESERVED_PREFIXES, REVISION, server_selector
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 from keras_operator.state.conditions import ConditionUpdate
 
 SERVICE_MONITOR = Kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors")
@@ -27,7 +27,7 @@ class ServiceMonitorComponent(Component):
         if not spec.enabled:
             return
         name = context.model.metadata.name
-        obj = child(SERVICE_MONITOR, context.model, name)
+        obj = child_object(SERVICE_MONITOR, context.model, name)
         added = {key: value for key, value in spec.labels.items() if not key.startswith(RESERVED_PREFIXES)}
         obj["metadata"]["labels"] = {**added, **obj["metadata"]["labels"]}
         endpoint = {"port": "http", "path": "/metrics", **({"interval": spec.interval} if spec.interval else {})}

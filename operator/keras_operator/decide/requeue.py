@@ -1,6 +1,7 @@
-"""When to reconcile a model again without an event: the one place that decides it.
+"""When to reconcile a model again without an event, once its status is written.
 
-An exception of a reconcile has its own backoff, in the work queue.
+Two cases never come here: a status that is held back (`decide.debounce` says for how long), and an exception, which has
+a backoff of its own in the work queue.
 """
 
 from __future__ import annotations

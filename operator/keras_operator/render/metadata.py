@@ -8,7 +8,9 @@ from keras_operator.kube.kinds import Kind, Object
 from keras_operator.naming.labels import SERVER, labels
 
 
-def child(kind: Kind, model: KerasModel, name: str, component: str = SERVER, revision: str | None = None) -> Object:
+def child_object(
+    kind: Kind, model: KerasModel, name: str, component: str = SERVER, revision: str | None = None
+) -> Object:
     """apiVersion, kind and metadata of a child; the garbage collector deletes it with the model."""
     return {
         "apiVersion": kind.api_version,

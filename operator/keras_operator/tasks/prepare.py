@@ -14,7 +14,7 @@ from keras_operator.diagnosis.pods import containers, ended_badly, has_been_read
 from keras_operator.kube.kinds import JOB, Object
 from keras_operator.naming.labels import ATTEMPT, MEMORY_FACTOR, MEMORY_MIB, labels
 from keras_operator.naming.sizing import mebibytes, prepare_mib
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 from keras_operator.render.pods import container, pod_spec, store_part
 from keras_operator.state.observed import Observed
 from keras_operator.tasks.base import Loss, Task, TaskInputs
@@ -91,7 +91,7 @@ class PrepareTask(Task):
             _WORK + store,
             resources=transfer,
         )
-        job = child(JOB, model, self.job_name(model, inputs.observed), self.name, revision)
+        job = child_object(JOB, model, self.job_name(model, inputs.observed), self.name, revision)
         job["metadata"]["annotations"] = {
             ATTEMPT: str(inputs.attempt),
             MEMORY_MIB: str(mib),

@@ -17,7 +17,7 @@ from keras_operator.components import COMPONENTS
 from keras_operator.components.base import Component, Context
 from keras_operator.kube.kinds import JOB, ChildKind, Kind, Object, Ref
 from keras_operator.naming.labels import labels
-from keras_operator.render.metadata import child
+from keras_operator.render.metadata import child_object
 from keras_operator.render.pods import container, pod_spec
 from keras_operator.settings import read_settings
 from keras_operator.state.conditions import ConditionUpdate
@@ -43,7 +43,7 @@ class AutoscalerComponent(Component):
         if model.spec.serving.replicas is None and context.prepared is not None:
             target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": model.metadata.name}
             yield {
-                **child(AUTOSCALER, model, model.metadata.name),
+                **child_object(AUTOSCALER, model, model.metadata.name),
                 "spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": target},
             }
 
@@ -70,7 +70,7 @@ class InspectTask(Task):
 
     def job(self, inputs: TaskInputs) -> Object:
         model, revision = inputs.model, inputs.observed.revision
-        job = child(JOB, model, self.job_name(model, inputs.observed), self.name, revision)
+        job = child_object(JOB, model, self.job_name(model, inputs.observed), self.name, revision)
         work = container("inspect", inputs.settings.server_image, ["inspect"], inputs.settings, PodPart())
         job["spec"] = {
             "backoffLimit": 0,

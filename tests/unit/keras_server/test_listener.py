@@ -10,7 +10,7 @@ from keras_server.listener import ListenError, listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_who_comes_before_the_server_is_not_refused(host: str) -> None:
+def test_a_connection_before_the_server_starts_is_answered(host: str) -> None:
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port), timeout=5) as early:

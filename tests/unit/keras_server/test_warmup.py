@@ -99,7 +99,7 @@ def test_a_fault_that_shows_in_large_batches_only_is_found() -> None:
         warm_up(Doubling(wrong_above=32), model(-1), GOLDEN)
 
 
-def test_what_the_prepare_step_measured_widens_the_tolerance() -> None:
+def test_the_measured_difference_of_prepare_widens_the_tolerance() -> None:
     golden = Golden({"x": Y}, {"y": Y * 2 + 0.05})
 
     warm_up(Doubling(), model(-1, max_abs_error="0.01"), golden)
