@@ -50,6 +50,15 @@ class Tensor(Contract, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name that requests and responses use.", min_length=1)]
     dtype: Annotated[Dtype, Meta(description="Element type: its numpy name, or string.")]
     shape: Annotated[list[int], Meta(description="Sizes of the axes; -1 for any size. The first axis is the batch.")]
+    min_shape: Annotated[
+        list[int], Meta(description="Smallest sizes that the model accepts for the axes. Empty: no limit is known.")
+    ] = []
+    max_shape: Annotated[
+        list[int],
+        Meta(
+            description="Largest sizes that the model accepts for the axes; -1 for no limit. Empty: no limit is known."
+        ),
+    ] = []
 
 
 class Parity(Contract, frozen=True, kw_only=True):
@@ -82,6 +91,13 @@ class ModelSummary(Contract, frozen=True, kw_only=True):
     outputs: Annotated[list[Tensor], Meta(description="Outputs of the model.")]
     runtime: Annotated[str, Meta(description="Runtime of the model: onnxruntime or tensorflow.")]
     parity: Annotated[Parity, Meta(description="Agreement with Keras.")]
+    half_precision: Annotated[
+        bool, Meta(description="Whether a layer computes in float16 or bfloat16, which widens the tolerance.")
+    ] = False
+    rows_independent: Annotated[
+        bool, Meta(description="Whether the answer for a row is the same whatever the other rows of a request are.")
+    ] = True
+    warnings: Annotated[list[str], Meta(description="Differences within Keras itself that users may see.")] = []
     metrics: Annotated[dict[str, str], Meta(description="Metrics on the validation set, as decimal strings.")] = {}
     rejected_runtimes: Annotated[
         list[RejectedRuntime], Meta(description="Runtimes that were tried and rejected, with the reason.")

@@ -30,6 +30,7 @@ class PrepareRequest(Contract, frozen=True, kw_only=True):
     s3: S3Options | None = None
     validation: Validation | None = None
     runtime: Literal["auto", "onnxruntime", "tensorflow"] = "auto"
+    rows_independent: bool = True
 
     @property
     def bundle_path(self) -> str:
@@ -59,6 +60,7 @@ def prepare_request(model: KerasModel, revision: str, fingerprint: str) -> Prepa
         s3=spec.source.s3,
         validation=spec.validation,
         runtime=spec.serving.runtime,
+        rows_independent=spec.serving.rows_independent,
     )
 
 

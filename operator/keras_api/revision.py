@@ -12,7 +12,7 @@ REVISION_LENGTH = 10
 
 
 def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
-    """Ten hex digits that change if, and only if, the file, its code, the validation or the requested runtime changes.
+    """Ten hex digits that change if, and only if, the file, its code, the validation or the way to convert it changes.
 
     Args:
         spec: the model's spec.
@@ -21,5 +21,8 @@ def revision_of(spec: KerasModelSpec, fingerprint: str) -> str:
     # A digest identifies the content. Any other fingerprint identifies it only together with the address.
     content = [fingerprint] if spec.source.digest else [spec.source.uri, spec.source.s3, fingerprint]
     code = spec.source.custom_objects
-    inputs = [content, spec.validation, spec.serving.runtime, *([code] if code is not None else [])]
+    serving = spec.serving
+    # Fields that later releases added count only where they are set, so that present revisions keep their names.
+    added = [*([code] if code is not None else []), *([] if serving.rows_independent else ["rowsDepend"])]
+    inputs = [content, spec.validation, serving.runtime, *added]
     return hashlib.sha256(msgspec.json.encode(inputs, order="deterministic")).hexdigest()[:REVISION_LENGTH]

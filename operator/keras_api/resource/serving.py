@@ -62,6 +62,24 @@ class Serving(Spec, frozen=True, kw_only=True):
         Literal["auto", "onnxruntime", "tensorflow"],
         Meta(description="Runtime of the model. auto: the fastest runtime whose outputs agree with those of Keras."),
     ] = "auto"
+    non_finite: Annotated[
+        Literal["reject", "pass"],
+        Meta(
+            description=(
+                "Requests with NaN or an infinity in an input. reject: the server answers 400 and names the input and the "
+                "position. pass: the model gets them; runtimes differ in what they answer."
+            )
+        ),
+    ] = "reject"
+    rows_independent: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the answer for a row must not depend on the other rows of a request. false: the model may depend on "
+                "them; a request has one row, and requests are never batched."
+            )
+        ),
+    ] = True
     replicas: (
         Annotated[
             int,
