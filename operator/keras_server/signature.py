@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_api.manifest import ModelSummary, Tensor
+from keras_api.manifest import ANY_SIZE, ModelSummary, Tensor
 from keras_runtimes.arrays import NUMPY_DTYPES, Arrays
 from keras_server.errors import InvalidRequestError
-
-ANY_SIZE = -1
 
 
 @dataclass(frozen=True)

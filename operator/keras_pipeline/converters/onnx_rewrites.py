@@ -6,21 +6,23 @@ An error of a handler makes TensorFlow serve the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from onnx import TensorProto
 from tf2onnx import utils
 from tf2onnx.handler import tf_op
+from tf2onnx.onnx_opset import tensor
 
 REWRITES: Final[Mapping[str, str]] = {
     "Bitcast": "ONNX has no bitcast; the sign bit, for which Keras's argmax asks, is computed by comparisons",
     "Erfc": "ONNX has no Erfc; TensorFlow's optimiser makes it from the exact GELU",
     "FloorDiv": "ONNX divides integers towards zero; Keras rounds down",
     "FloorMod": "tf2onnx computes the remainder of a division towards zero; Keras's has the sign of the divisor",
+    "GatherV2": "ONNX counts a negative index from the end; TensorFlow rejects it",
     "OneHot": "ONNX counts a negative index from the end; Keras answers a row without a one",
-    "ResizeBilinear": "computed by gathers in TensorFlow's own float32 steps, so that the weights are equal for all sizes",
+    "ResizeBilinear": "ONNX Runtime computes other weights for some sizes; gathers repeat TensorFlow's float32 steps",
     "ResizeNearestNeighbor": "ONNX Runtime rounds the position of some pixels otherwise; gathers take Keras's pixels",
 }
 """The TensorFlow operations that are rewritten, and why."""
@@ -29,22 +31,10 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorPro
 _UNSIGNED = {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
 
 
-class Graph(Protocol):
-    """The part of `tf2onnx.graph.Graph` that the handlers use."""
-
-    def get_dtype(self, name: str) -> int: ...
-    def get_shape(self, name: str) -> list[int] | None: ...
-    def get_rank(self, name: str) -> int | None: ...
-    def make_const(self, name: str, np_val: Any) -> Any: ...
-    def make_node(self, op_type: str, inputs: Sequence[str], **options: Any) -> Any: ...
-    def remove_node(self, name: str) -> None: ...
-    def find_output_consumers(self, name: str) -> list[Any]: ...
-
-
 class Builder:
     """Makes the nodes that replace one node."""
 
-    def __init__(self, graph: Graph, node: Any) -> None:
+    def __init__(self, graph: Any, node: Any) -> None:
         self.graph, self.node = graph, node
         self._outputs, self._shapes, self._dtypes = node.output, node.output_shapes, node.output_dtypes
 
@@ -138,6 +128,23 @@ def _require_safe_divisor(node: Any) -> None:
     divisor = node.inputs[1]
     if not divisor.is_const() or np.isin(divisor.get_tensor_value(as_list=False), (0, -1)).any():
         raise ValueError(f"{node.type} of integers needs a constant divisor other than 0 and -1")
+
+
+@tf_op("GatherV2")
+class GatherV2:
+    """A gather that fails on a negative index."""
+
+    @classmethod
+    def version_18(cls, ctx: Any, node: Any, **options: Any) -> None:
+        """Rewrite the node."""
+        indices = node.inputs[1]
+        if not indices.is_const():
+            new = Builder(ctx, node)
+            index_type = utils.map_onnx_to_numpy_type(ctx.get_dtype(node.input[1]))
+            negative = new.op("Less", node.input[1], new.const(0, index_type))
+            beyond = new.const(np.iinfo(index_type).max, index_type)
+            ctx.replace_input(node, node.input[1], new.op("Where", negative, beyond, node.input[1]), 1)
+        tensor.GatherV2.version_12(ctx, node, **options)
 
 
 @tf_op("OneHot")

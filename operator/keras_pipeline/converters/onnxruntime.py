@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
+
 import tensorflow as tf
 import tf2onnx
 from tf2onnx import optimizer, tf_loader, tfonnx
