@@ -96,12 +96,18 @@ _BINARY: dict[str, tuple[str, ...]] = {
 }
 _MIXED = (("int32", "float32"), ("int64", "int32"), ("uint8", "int32"), ("float16", "float32"), ("bool", "float32"))
 
-# Where a pair of integers has no answer, or another one on every processor.
+# Where a pair of integers has no answer or another one on every processor, or a quotient is smaller than a normal number.
 _DOMAINS: dict[str, Callable[[Any, Any], Any]] = {
     "power": lambda x, y: (x.dtype.kind == "f") | ((abs(y) <= 3) & (y >= 0) & (abs(x) <= 1000)),
+    "floor_divide": lambda x, y: (x == 0) | (y == 0) | ~np.isfinite(y) | (abs(x / y) > _normal(x)),
+    "mod": lambda x, y: (x == 0) | (y == 0) | ~np.isfinite(y) | (abs(x / y) > _normal(x)),
     "left_shift": lambda x, y: (y >= 0) & (y < 8 * y.dtype.itemsize),
     "right_shift": lambda x, y: (y >= 0) & (y < 8 * y.dtype.itemsize),
 }
+
+
+def _normal(x: Any) -> float:
+    return float(np.finfo(x.dtype).tiny)
 
 
 def cases() -> Iterator[Case]:

@@ -16,7 +16,7 @@ import registry
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.errors import first_lines
 from keras_runtimes.arrays import Array
-from keras_runtimes.tolerance import Tolerance
+from keras_runtimes.tolerance import Tolerance, tolerance_of
 from model import Case, Probe
 from results import Difference, Result, Verdict
 
@@ -82,7 +82,8 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         raise Refused(f"Keras runs none of the inputs: {first_lines(expected[0], 200)}")
     if any(array.ndim == 0 for array in answers.values()):
         raise Refused("an output has no batch axis")
-    tolerance = product.tolerance_of({**answers, **inputs[0]})
+    half = any(array.dtype == np.float16 for array in (*answers.values(), *inputs[0].values()))
+    tolerance = tolerance_of(half_precision=half)
 
     tensorflow = _attempt(lambda: prepared.open("tensorflow", answers))
     if isinstance(tensorflow, Exception):
@@ -134,11 +135,16 @@ def _save_and_load(case: Case, function: Callable[..., Any], file: Path) -> prod
     ]
     outputs = keras.tree.flatten(function(*tensors))
     # An Identity per output gives each a name, and keeps an output that is an input apart from it.
-    outputs = [keras.layers.Identity(name=f"y{index}")(each) for index, each in enumerate(outputs)]
+    outputs = [keras.layers.Identity(name=f"y{index}", dtype=_policy(each))(each) for index, each in enumerate(outputs)]
     model = keras.Model(tensors, outputs)
     _set_weights(model)
     model.save(file)
     return product.Prepared.load(file, {"Apply": Apply})
+
+
+def _policy(tensor: Any) -> str:
+    """The policy under which a layer does not cast a tensor."""
+    return str(tensor.dtype) if tensor.dtype.startswith(("float", "bfloat")) else "float32"
 
 
 def _set_weights(model: Any) -> None:

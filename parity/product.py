@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import onnx
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -20,11 +19,11 @@ from keras_pipeline.converters import onnxruntime as onnx_converter
 from keras_pipeline.converters.base import Export
 from keras_pipeline.loading import LoadedModel, load_model
 from keras_pipeline.parity import check_parity
-from keras_pipeline.reference_cases import reference_cases
+from keras_pipeline.reference_cases import references
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel
 from keras_runtimes.registry import RUNTIMES
-from keras_runtimes.tolerance import FULL_PRECISION, HALF_PRECISION, Tolerance
+from keras_runtimes.tolerance import Tolerance
 
 REWRITES = getattr(onnx_converter, "REWRITES", {})
 """TensorFlow operations that the converter to ONNX rewrites, and why."""
@@ -62,13 +61,7 @@ class Prepared:
         if not relaxed:
             self.model.keras.make_predict_function(force=True)
         answers = keras.tree.flatten(self.model.keras.predict(batches, verbose=0))
-        return {name: to_numpy(answer) for name, answer in zip(self.output_names, answers, strict=True)}
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of the outputs."""
-        names: list[str] = [tensor.name for tensor in self.model.outputs]
-        return names
+        return {name: to_numpy(answer) for name, answer in zip(self.model.output_names, answers, strict=True)}
 
     def open(self, runtime: str, answers: Arrays) -> Runtime:
         """Convert the model and open it in a runtime.
@@ -96,7 +89,7 @@ class Prepared:
             ConversionError: it fails.
             PrepareError: the prepare step rejects the model.
         """
-        check_parity(runtime, reference_cases(self.model, None), tolerance)
+        check_parity(runtime, references(self.model, None, tolerance).cases, tolerance)
 
     @cached_property
     def tensorflow_operations(self) -> list[str]:
@@ -134,12 +127,6 @@ class Prepared:
                 types.add(node.op_type)
                 pending += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         return sorted(types)
-
-
-def tolerance_of(arrays: Arrays) -> Tolerance:
-    """The tolerance of the parity check: wider if an array has half precision."""
-    half = any(array.dtype == np.float16 for array in arrays.values())
-    return HALF_PRECISION if half else FULL_PRECISION
 
 
 def _dtype(answer: Any) -> str:
