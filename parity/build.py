@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edges import Keep, dense, tensors
 from keras_runtimes.arrays import Array
-from model import Case, InputSpec, Probe
+from parity.edges import Keep, dense, tensors
+from parity.model import Case, InputSpec, Probe
 
 Shape = tuple[int | None, ...]
 

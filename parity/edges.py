@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_runtimes.arrays import Array
-from model import Probe
+from parity.model import Probe
 
 FLOATS = ("float32", "float16")
 INTEGERS = ("int32", "int64", "uint8")
@@ -155,7 +155,8 @@ def tensors(
         edge: positions of the inputs that get edge values.
     """
     plain = tuple(
-        dense(shape, dtype, keep, seed=3 + place) for place, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+        dense(shape, dtype, keep, seed=3 + place)
+        for place, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
     )
     probes = [Probe("ordinary", plain)]
     for kind in kinds:

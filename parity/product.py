@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Prepared:
 
     model: LoadedModel
     folder: Path
+    _traced: list[tuple[int, ...]] = field(default_factory=list)
 
     @classmethod
     def load(cls, file: Path, custom_objects: dict[str, Any]) -> Prepared:
@@ -55,11 +56,13 @@ class Prepared:
             relaxed: use the graph of the last batch, see `Probe`.
         """
         rows = len(next(iter(arrays.values())))
+        shapes = [array.shape[1:] for array in arrays.values()]
         tensors = [tf.constant(arrays[tensor.name], tensor.dtype) for tensor in self.model.inputs]
         packed = tensors[0] if len(tensors) == 1 else tuple(tensors)
         batches = tf.data.Dataset.from_tensor_slices((packed,)).batch(rows)
-        if not relaxed:
+        if not relaxed and shapes != self._traced:
             self.model.keras.make_predict_function(force=True)
+        self._traced[:] = shapes
         answers = keras.tree.flatten(self.model.keras.predict(batches, verbose=0))
         return {name: to_numpy(answer) for name, answer in zip(self.model.output_names, answers, strict=True)}
 

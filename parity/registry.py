@@ -8,16 +8,10 @@ from functools import cache
 
 import keras
 
-import arrays_ops
-import basic_layers
-import elementwise
-import linear_ops
-import nn_ops
-import sequence_layers
-import spatial_layers
-from model import Case
+from parity.cases import arrays_ops, basic_layers, elementwise, linear_ops, nn_ops, sequence_layers, spatial_layers
+from parity.model import Case
 
-MODULES = (elementwise, arrays_ops, linear_ops, nn_ops, basic_layers, spatial_layers, sequence_layers)
+MODULES = (elementwise, arrays_ops, index_ops, linear_ops, nn_ops, basic_layers, spatial_layers, sequence_layers)
 
 UNCOVERED = {
     "layers.FlaxLayer": "it wraps a module of Flax, which needs the JAX backend",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "operator"))
-
-from keras_pipeline import environment  # noqa: E402
+from keras_pipeline import environment
 
 
 def main() -> None:
@@ -17,9 +14,9 @@ def main() -> None:
     # Libraries print to standard output; the answers have a descriptor of their own.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from measure import measure
-    from registry import case
-    from workers import encode
+    from parity.measure import measure
+    from parity.registry import case
+    from parity.workers import encode
 
     for line in sys.stdin:
         print(encode(measure(case(line.strip()))), file=answers, flush=True)

@@ -14,11 +14,11 @@ from queue import Empty, Queue
 from types import TracebackType
 from typing import Self
 
-from results import Result, Verdict
+from parity.results import Result, Verdict
 
 # TensorFlow keeps memory of every graph, so a process is replaced after this many cases.
 CASES_PER_PROCESS = 150
-_WORKER = Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Pool:
@@ -71,7 +71,7 @@ class Pool:
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "parity.worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._processes.add(process)
         return process

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from build import whole
-from model import Case
+from parity.build import whole
+from parity.model import Case
 
 Function = Callable[..., Any]
 
@@ -128,5 +128,3 @@ def _of_complex(function: Function) -> Function:
 
 def _parts(function: Function) -> Function:
     return lambda x: ops.imag(function(x))
-
-

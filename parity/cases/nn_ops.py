@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from build import pictures, whole
-from model import Case
+from parity.build import pictures, whole
+from parity.model import Case
 
 Function = Callable[..., Any]
 EDGES = ("zero", "tiny", "large", "huge", "NaN", "infinity")
@@ -42,7 +42,13 @@ def _activations() -> Iterator[Case]:
     yield whole("ops.layer_normalization", "last axis", ops.layer_normalization, rows, kinds=EDGES)
     yield whole("ops.rms_normalization", "last axis", ops.rms_normalization, rows, kinds=EDGES)
     statistics = np.array([0.1, 0.2, -0.3, 0.0], "float32"), np.array([1.0, 0.5, 2.0, 1.0], "float32")
-    yield whole("ops.batch_normalization", "last axis", lambda x: ops.batch_normalization(x, *statistics, axis=-1), rows, kinds=EDGES)
+    yield whole(
+        "ops.batch_normalization",
+        "last axis",
+        lambda x: ops.batch_normalization(x, *statistics, axis=-1),
+        rows,
+        kinds=EDGES,
+    )
     for causal in (False, True):
         yield whole(
             *("ops.dot_product_attention", f"is_causal={causal}"),
@@ -67,10 +73,9 @@ def _windows() -> Iterator[Case]:
             yield pictures(f"ops.{name}", words, lambda x, f=function, p=padding, s=stride: f(x, 2, s, p), each=_BIG)
         for name, weights in (("conv", kernel(3, 3, 3, 2)), ("depthwise_conv", kernel(3, 3, 3, 1))):
             yield _picture_window(name, words, weights, padding, stride)
-        pointwise = kernel(1, 1, 3, 2)
         yield pictures(
             *("ops.separable_conv", words),
-            lambda x, p=padding, s=stride: ops.separable_conv(x, kernel(3, 3, 3, 1), pointwise, s, p),
+            lambda x, p=padding, s=stride: ops.separable_conv(x, kernel(3, 3, 3, 1), kernel(1, 1, 3, 2), s, p),
             each=_BIG,
         )
         yield pictures(
@@ -81,9 +86,15 @@ def _windows() -> Iterator[Case]:
     for name in ("adaptive_average_pool", "adaptive_max_pool"):
         function = getattr(ops, name)
         for size in (1, 3, (2, 5)):
-            yield pictures(f"ops.{name}", f"output_size={size}", lambda x, f=function, s=size: f(x, s), free=False, each=_BIG)
-    yield whole("ops.max_pool", "1D", lambda x: ops.max_pool(x, 2), ((None, 3),), each=(2, 5, 8), kinds=("NaN", "infinity"))
-    yield whole("ops.average_pool", "1D", lambda x: ops.average_pool(x, 2), ((None, 3),), each=(2, 5, 8), kinds=("NaN",))
+            yield pictures(
+                f"ops.{name}", f"output_size={size}", lambda x, f=function, s=size: f(x, s), free=False, each=_BIG
+            )
+    yield whole(
+        "ops.max_pool", "1D", lambda x: ops.max_pool(x, 2), ((None, 3),), each=(2, 5, 8), kinds=("NaN", "infinity")
+    )
+    yield whole(
+        "ops.average_pool", "1D", lambda x: ops.average_pool(x, 2), ((None, 3),), each=(2, 5, 8), kinds=("NaN",)
+    )
     yield whole("ops.conv", "1D", lambda x: ops.conv(x, kernel(3, 3, 2)), ((None, 3),), each=(3, 5, 8), kinds=("NaN",))
     for padding in (0, 1):
         yield whole(
@@ -114,7 +125,11 @@ def _losses() -> Iterator[Case]:
         for name in ("binary_crossentropy", "categorical_crossentropy"):
             function = getattr(ops, name)
             yield whole(
-                *(f"ops.{name}", words), lambda t, o, f=function, g=logits: f(t, o, g), ((4,), (4,)), keep=keep, **options
+                *(f"ops.{name}", words),
+                lambda t, o, f=function, g=logits: f(t, o, g),
+                ((4,), (4,)),
+                keep=keep,
+                **options,
             )
         yield whole(
             *("ops.sparse_categorical_crossentropy", words),
@@ -125,7 +140,9 @@ def _losses() -> Iterator[Case]:
             ids={0: 4},
             **options,
         )
-    yield whole("ops.psnr", "of rows", lambda x: ops.map(lambda r: ops.psnr(r, ops.zeros_like(r), 1.0), x), ((4,),), kinds=())
+    yield whole(
+        "ops.psnr", "of rows", lambda x: ops.map(lambda r: ops.psnr(r, ops.zeros_like(r), 1.0), x), ((4,),), kinds=()
+    )
     yield whole("ops.ctc_loss", "6 steps", _ctc_loss, ((6, 4), (3,)), ("float32", "int32"), kinds=())
     for strategy in ("greedy", "beam_search"):
         yield whole("ops.ctc_decode", strategy, _ctc_decode(strategy), ((6, 4),), kinds=())
@@ -146,26 +163,32 @@ def _ctc_decode(strategy: str) -> Function:
 
 def _images() -> Iterator[Case]:
     image = ops.image
+    matrix = np.array([0.9, 0.2, 1.0, -0.1, 1.1, 0.5, 0.0, 0.0], "float32")
+    points = np.random.default_rng(1).uniform(-1, 7, (2, 6)).astype("float32")
     for method in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"):
         for antialias in (False, True):
             words = f"{method}, antialias={antialias}"
             function = lambda x, m=method, a=antialias: image.resize(x, (7, 11), m, a)  # noqa: E731
             yield pictures("ops.image.resize", words, function)
         words = f"{method}, uint8"
-        yield pictures("ops.image.resize", method, lambda x, m=method: image.resize(x, (7, 11), m), dtype="uint8", kinds=())
+        yield pictures(
+            "ops.image.resize", method, lambda x, m=method: image.resize(x, (7, 11), m), dtype="uint8", kinds=()
+        )
     for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         yield pictures("ops.image.resize", option, lambda x, o=option: image.resize(x, (7, 11), **{o: True}))
-    for interpolation, fill in itertools.product(("nearest", "bilinear"), ("constant", "nearest", "reflect", "wrap", "mirror")):
+    for interpolation, fill in itertools.product(
+        ("nearest", "bilinear"), ("constant", "nearest", "reflect", "wrap", "mirror")
+    ):
         words = f"{interpolation}, {fill}"
-        matrix = np.array([0.9, 0.2, 1.0, -0.1, 1.1, 0.5, 0.0, 0.0], "float32")
         if fill != "mirror":
             yield pictures(
                 *("ops.image.affine_transform", words),
-                lambda x, i=interpolation, f=fill: image.affine_transform(x, ops.tile(matrix[None], (ops.shape(x)[0], 1)), i, f),
+                lambda x, i=interpolation, f=fill: image.affine_transform(
+                    x, ops.tile(matrix[None], (ops.shape(x)[0], 1)), i, f
+                ),
                 free=False,
                 kinds=("NaN",),
             )
-        points = np.random.default_rng(1).uniform(-1, 7, (2, 6)).astype("float32")
         if interpolation == "bilinear":
             yield whole(
                 *("ops.image.map_coordinates", f"order=1, {fill}"),
@@ -203,8 +226,18 @@ def _images() -> Iterator[Case]:
         volumes = lambda x, p=padding, s=size: image.extract_patches_3d(x, s, padding=p)  # noqa: E731
         yield whole("ops.image.extract_patches_3d", f"{size}, {padding}", volumes, ((4, 6, 6, 2),), kinds=())
     yield pictures("ops.image.gaussian_blur", "3 x 3", lambda x: image.gaussian_blur(x), each=_BIG)
-    yield pictures("ops.image.crop_images", "to 4 x 4", lambda x: image.crop_images(x, 1, 1, target_height=4, target_width=4), free=False)
-    yield pictures("ops.image.pad_images", "to 20 x 40", lambda x: image.pad_images(x, 1, 1, target_height=20, target_width=40), free=False)
+    yield pictures(
+        "ops.image.crop_images",
+        "to 4 x 4",
+        lambda x: image.crop_images(x, 1, 1, target_height=4, target_width=4),
+        free=False,
+    )
+    yield pictures(
+        "ops.image.pad_images",
+        "to 20 x 40",
+        lambda x: image.pad_images(x, 1, 1, target_height=20, target_width=40),
+        free=False,
+    )
     unit = lambda f: lambda x: f(x / 255)  # noqa: E731
     yield pictures("ops.image.rgb_to_hsv", "0..1", unit(image.rgb_to_hsv), kinds=("zero",))
     yield pictures("ops.image.hsv_to_rgb", "0..1", unit(image.hsv_to_rgb), kinds=("zero",))
@@ -219,4 +252,11 @@ def _images() -> Iterator[Case]:
         free=False,
         kinds=(),
     )
-    yield pictures("ops.image.ssim", "with itself darker", lambda x: image.ssim(x, x * 0.9, 255.0), free=False, each=((16, 16),), kinds=())
+    yield pictures(
+        "ops.image.ssim",
+        "with itself darker",
+        lambda x: image.ssim(x, x * 0.9, 255.0),
+        free=False,
+        each=((16, 16),),
+        kinds=(),
+    )

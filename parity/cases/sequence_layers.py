@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from basic_layers import lay
-from build import pictures, whole
-from model import Case, InputSpec, Probe
+from parity.build import pictures, whole
+from parity.cases.basic_layers import lay
+from parity.model import Case, InputSpec, Probe
 
 Function = Callable[..., Any]
 EDGES = ("zero", "large", "NaN", "infinity")
@@ -39,7 +39,15 @@ def _embeddings() -> Iterator[Case]:
         yield whole(f"layers.{name}", "mask_zero, pooled", pooled, ((None,),), ("int32",), ids={0: 6}, extra=_padded)
         plain = lambda x, make=layer: layers.GlobalAveragePooling1D()(make(6, 3)(x))  # noqa: E731
         yield whole(f"layers.{name}", "pooled", plain, ((None,),), ("int32",), ids={0: 6})
-        yield whole(f"layers.{name}", "into LSTM, mask_zero", lambda x, m=layer: layers.LSTM(3)(m(6, 3, mask_zero=True)(x)), ((None,),), ("int32",), ids={0: 6}, extra=_padded)
+        yield whole(
+            f"layers.{name}",
+            "into LSTM, mask_zero",
+            lambda x, m=layer: layers.LSTM(3)(m(6, 3, mask_zero=True)(x)),
+            ((None,),),
+            ("int32",),
+            ids={0: 6},
+            extra=_padded,
+        )
     yield whole("layers.ReversibleEmbedding", "reverse", _reversed, ((3,),), kinds=EDGES)
     for mode in ("int8", "int4"):
         yield whole("layers.Embedding", f"quantized to {mode}", _quantized(mode), ((4,),), ("int32",), ids={0: 6})
@@ -84,7 +92,9 @@ def _recurrent() -> Iterator[Case]:
         for options in variants:
             words = ", ".join(f"{key}={value}" for key, value in options.items()) or "default"
             shape: Any = ((5, 4),) if "unroll" in options else STEPS
-            yield whole(f"layers.{name}", words, lay(layer, 3, **options), shape, kinds=EDGES if not options else ("zero",))
+            yield whole(
+                f"layers.{name}", words, lay(layer, 3, **options), shape, kinds=EDGES if not options else ("zero",)
+            )
         for sequences in (False, True):
             masked = lambda x, make=layer, s=sequences: make(3, return_sequences=s)(layers.Masking()(x))  # noqa: E731
             yield whole(f"layers.{name}", f"masked, sequences={sequences}", masked, STEPS, kinds=(), extra=_masked)
@@ -97,8 +107,16 @@ def _recurrent() -> Iterator[Case]:
         yield whole("layers.Bidirectional", f"{name}, masked", masked_both, STEPS, kinds=(), extra=_masked)
         cell = getattr(layers, f"{name}Cell")
         yield whole(f"layers.{name}Cell", "in RNN", lambda x, c=cell: layers.RNN(c(3))(x), STEPS, kinds=EDGES)
-        yield whole("layers.RNN", f"{name}Cell, sequences", lambda x, c=cell: layers.RNN(c(3), return_sequences=True)(x), STEPS, kinds=())
-        yield whole("layers.StackedRNNCells", f"two {name}Cell", lambda x, c=cell: layers.RNN([c(3), c(2)])(x), STEPS, kinds=())
+        yield whole(
+            "layers.RNN",
+            f"{name}Cell, sequences",
+            lambda x, c=cell: layers.RNN(c(3), return_sequences=True)(x),
+            STEPS,
+            kinds=(),
+        )
+        yield whole(
+            "layers.StackedRNNCells", f"two {name}Cell", lambda x, c=cell: layers.RNN([c(3), c(2)])(x), STEPS, kinds=()
+        )
         initial = lambda x, h, make=layer: make(3)(x, initial_state=[h, h] if make is layers.LSTM else h)  # noqa: E731
         yield whole(f"layers.{name}", "initial_state", initial, (*STEPS, (3,)), kinds=())
     for name, shape in (("ConvLSTM1D", (3, 8, 2)), ("ConvLSTM2D", (3, 6, 6, 2)), ("ConvLSTM3D", (3, 4, 4, 4, 2))):
@@ -108,11 +126,25 @@ def _recurrent() -> Iterator[Case]:
             yield whole(f"layers.{name}", f"{padding}, sequences={sequences}", function, (shape,), kinds=())
         free: Any = ((None, *shape[1:]),)
         yield whole(f"layers.{name}", "free steps", lay(layer, 2, 3), free, kinds=(), each=(1, 4))
-    yield whole("layers.TimeDistributed", "Dense, fixed", lambda x: layers.TimeDistributed(layers.Dense(3))(x), ((5, 4),), kinds=EDGES)
-    yield whole("layers.TimeDistributed", "Dense, free steps", lambda x: layers.TimeDistributed(layers.Dense(3))(x), STEPS, kinds=())
+    yield whole(
+        "layers.TimeDistributed",
+        "Dense, fixed",
+        lambda x: layers.TimeDistributed(layers.Dense(3))(x),
+        ((5, 4),),
+        kinds=EDGES,
+    )
+    yield whole(
+        "layers.TimeDistributed",
+        "Dense, free steps",
+        lambda x: layers.TimeDistributed(layers.Dense(3))(x),
+        STEPS,
+        kinds=(),
+    )
     convolution = lambda x: layers.TimeDistributed(layers.Conv2D(2, 3))(x)  # noqa: E731
     yield whole("layers.TimeDistributed", "Conv2D, fixed", convolution, ((3, 6, 6, 2),), kinds=())
-    yield whole("layers.TimeDistributed", "Conv2D, free steps", convolution, ((None, 6, 6, 2),), kinds=(), each=(1, 3, 6))
+    yield whole(
+        "layers.TimeDistributed", "Conv2D, free steps", convolution, ((None, 6, 6, 2),), kinds=(), each=(1, 3, 6)
+    )
     pooled = lambda x: layers.TimeDistributed(layers.GlobalAveragePooling1D())(x)  # noqa: E731
     yield whole("layers.TimeDistributed", "pooling, free steps", pooled, ((None, 6, 2),), kinds=(), each=(1, 3, 6))
 
@@ -131,7 +163,9 @@ def _attention() -> Iterator[Case]:
         yield whole(f"layers.{name}", "use_scale", lay(layer, use_scale=True), three, kinds=())
         causal = lambda q, v, make=layer: make()([q, v], use_causal_mask=True)  # noqa: E731
         yield whole(f"layers.{name}", "causal", causal, three[:2], kinds=())
-    yield whole("layers.Attention", "score_mode=concat", lay(layers.Attention, score_mode="concat"), three[:2], kinds=())
+    yield whole(
+        "layers.Attention", "score_mode=concat", lay(layers.Attention, score_mode="concat"), three[:2], kinds=()
+    )
     for flash in (None, False):
         words = f"flash_attention={flash}"
         multi = lambda q, v, f=flash: layers.MultiHeadAttention(2, 4, flash_attention=f)(q, v)  # noqa: E731
@@ -149,10 +183,22 @@ def _attention() -> Iterator[Case]:
         masked = lambda x, mask, m=make: m()(x, x, attention_mask=mask[:, None, :])  # noqa: E731
         yield whole(f"layers.{name}", "attention_mask", masked, ((5, 4), (5,)), ("float32", "bool"), kinds=())
         embedded = lambda x, m=make: m()(*[layers.Embedding(6, 4, mask_zero=True)(x)] * 2)  # noqa: E731
-        yield whole(f"layers.{name}", "after Embedding, mask_zero", embedded, ((None,),), ("int32",), ids={0: 6}, extra=_padded)
-        yield whole(f"layers.{name}", "mixed_float16", lambda x, m=make: m(dtype="mixed_float16")(x, x), STEPS, kinds=("large",))
-        yield whole(f"layers.{name}", "scores", lambda x, m=make: m()(x, x, return_attention_scores=True), STEPS, kinds=())
-    yield whole("layers.MultiHeadAttention", "attention_axes=(1, 2)", lambda x: layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))(x, x), ((3, 4, 4),), kinds=())
+        yield whole(
+            f"layers.{name}", "after Embedding, mask_zero", embedded, ((None,),), ("int32",), ids={0: 6}, extra=_padded
+        )
+        yield whole(
+            f"layers.{name}", "mixed_float16", lambda x, m=make: m(dtype="mixed_float16")(x, x), STEPS, kinds=("large",)
+        )
+        yield whole(
+            f"layers.{name}", "scores", lambda x, m=make: m()(x, x, return_attention_scores=True), STEPS, kinds=()
+        )
+    yield whole(
+        "layers.MultiHeadAttention",
+        "attention_axes=(1, 2)",
+        lambda x: layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))(x, x),
+        ((3, 4, 4),),
+        kinds=(),
+    )
 
 
 def _categories() -> Iterator[Case]:
@@ -163,12 +209,22 @@ def _categories() -> Iterator[Case]:
             yield whole("layers.CategoryEncoding", f"{mode}, {dtype}", function, shape, (dtype,), ids={0: 5})
         weighted = lambda x, w: layers.CategoryEncoding(5, output_mode="count")(x, count_weights=w)  # noqa: E731
         if mode == "count":
-            yield whole("layers.CategoryEncoding", "count_weights", weighted, ((4,), (4,)), ("int32", "float32"), ids={0: 5}, kinds=())
+            yield whole(
+                "layers.CategoryEncoding",
+                "count_weights",
+                weighted,
+                ((4,), (4,)),
+                ("int32", "float32"),
+                ids={0: 5},
+                kinds=(),
+            )
     for mode in ("int", "one_hot", "multi_hot", "count"):
         for dtype in ("float32", "int32"):
             function = lay(layers.Discretization, [-2.0, 0.0, 1.0, 10.0], output_mode=mode)
             shape = ((1,),) if mode == "one_hot" else ((None,),)
-            yield whole("layers.Discretization", f"{mode}, {dtype}", function, shape, (dtype,), extra=_bins(dtype, shape))
+            yield whole(
+                "layers.Discretization", f"{mode}, {dtype}", function, shape, (dtype,), extra=_bins(dtype, shape)
+            )
 
 
 def _bins(dtype: str, shape: Any) -> Callable[[], list[Probe]]:
@@ -199,13 +255,20 @@ def _lookups() -> Iterator[Case]:
             yield _words("IntegerLookup", f"{words}, {dtype}", function, numbers, dtype)
     masked = lay(layers.StringLookup, vocabulary=VOCABULARY, mask_token="")
     yield _words("StringLookup", "mask_token", masked, texts)
-    yield _words("IntegerLookup", "mask_token", lay(layers.IntegerLookup, vocabulary=[10, 20], mask_token=0), numbers, "int64")
+    yield _words(
+        "IntegerLookup", "mask_token", lay(layers.IntegerLookup, vocabulary=[10, 20], mask_token=0), numbers, "int64"
+    )
     inverted = lay(layers.StringLookup, vocabulary=VOCABULARY, invert=True)
     yield _words("StringLookup", "invert", inverted, [[0], [1], [4], [5], [-1]], "int64")
     back = lay(layers.IntegerLookup, vocabulary=[10, 20, 30, 40], invert=True)
     yield _words("IntegerLookup", "invert", back, [[0], [1], [4], [5], [-1]], "int64")
     weights = [0.5, 0.25, 2.0, 1.0]
-    yield _words("StringLookup", "tf_idf", lay(layers.StringLookup, vocabulary=VOCABULARY, output_mode="tf_idf", idf_weights=weights), texts)
+    yield _words(
+        "StringLookup",
+        "tf_idf",
+        lay(layers.StringLookup, vocabulary=VOCABULARY, output_mode="tf_idf", idf_weights=weights),
+        texts,
+    )
     for salt, mask in itertools.product((None, 7), (None, "")):
         hashing = lay(layers.Hashing, 5, salt=salt, mask_value=mask)
         yield _words("Hashing", f"salt={salt}, mask_value={mask!r}", hashing, texts)
@@ -236,7 +299,11 @@ def _sound() -> Iterator[Case]:
     for mode in ("log", "magnitude", "psd", "real", "imag", "angle", "stft"):
         options: dict[str, Any] = {"mode": mode, "frame_length": 16, "frame_step": 8, "fft_length": 32}
         yield whole("layers.STFTSpectrogram", mode, lay(layers.STFTSpectrogram, **options), ((None, 1),), **sound)
-    for name, options in {"same": {"padding": "same"}, "expand_dims": {"expand_dims": True}, "hamming": {"window": "hamming"}}.items():
+    for name, options in {
+        "same": {"padding": "same"},
+        "expand_dims": {"expand_dims": True},
+        "hamming": {"window": "hamming"},
+    }.items():
         function = lay(layers.STFTSpectrogram, frame_length=16, frame_step=8, fft_length=32, **options)
         yield whole("layers.STFTSpectrogram", name, function, ((None, 1),), **sound)
     for decibel in (True, False):

@@ -1,4 +1,4 @@
-"""Operations of keras.ops on whole arrays: reductions, order, shapes, indices, and constants."""
+"""Operations of keras.ops on whole arrays: reductions, order, shapes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from build import whole
-from model import Case, Probe
+from parity.build import whole
+from parity.model import Case, Probe
 
 MATRIX = ((None, 4),)
 BLOCK = ((None, 4, 3),)
@@ -17,9 +17,13 @@ SQUARE = ((4, 4),)
 NO_EDGE = ()
 
 _REDUCTIONS = {
-    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "amax", "amin"), ("float32", "float16", "int32", "int64", "uint8")),
+    **dict.fromkeys(
+        ("sum", "prod", "mean", "max", "min", "amax", "amin"), ("float32", "float16", "int32", "int64", "uint8")
+    ),
     **dict.fromkeys(("std", "var", "median", "logsumexp", "ptp"), ("float32", "int32")),
-    **dict.fromkeys(("nansum", "nanmean", "nanmax", "nanmin", "nanprod", "nanstd", "nanvar", "nanmedian"), ("float32",)),
+    **dict.fromkeys(
+        ("nansum", "nanmean", "nanmax", "nanmin", "nanprod", "nanstd", "nanvar", "nanmedian"), ("float32",)
+    ),
     **dict.fromkeys(("all", "any"), ("bool", "float32", "int32")),
     **dict.fromkeys(("count_nonzero",), ("float32", "int32")),
     **dict.fromkeys(("argmax", "argmin"), ("float32", "float16", "int32", "int64", "uint8")),
@@ -36,8 +40,6 @@ def cases() -> Iterator[Case]:
     yield from _reductions()
     yield from _order()
     yield from _shapes()
-    yield from _indices()
-    yield from _constants()
 
 
 def _one(
@@ -64,17 +66,23 @@ def _reductions() -> Iterator[Case]:
     for name in ("cumsum", "cumprod", "nancumsum", "nancumprod"):
         function = getattr(ops, name)
         dtypes = ("float32", "int32") if not name.startswith("nan") else ("float32",)
-        yield from _one(name, "axis=1", _along(function, 1), MATRIX, dtypes, kinds=("zero", "negative", "NaN", "infinity"))
+        yield from _one(
+            name, "axis=1", _along(function, 1), MATRIX, dtypes, kinds=("zero", "negative", "NaN", "infinity")
+        )
         yield from _one(name, "axis=-1", _along(function, -1), BLOCK, kinds=())
     yield from _one("average", "axis=1", lambda x: ops.average(x, axis=1))
-    yield from _one("average", "weights", lambda x: ops.average(x, axis=-1, weights=np.array([1.0, 2, 3, 4], "float32")))
+    yield from _one(
+        "average", "weights", lambda x: ops.average(x, axis=-1, weights=np.array([1.0, 2, 3, 4], "float32"))
+    )
     for name in ("quantile", "nanquantile", "percentile", "nanpercentile"):
         unit = 100 if "percentile" in name else 1
         for method in ("linear", "lower", "higher", "nearest", "midpoint"):
             yield from _one(name, method, _quantile(getattr(ops, name), 0.3 * unit, method), kinds=("NaN", "huge"))
     yield from _one("moments", "axes=1", lambda x: ops.moments(x, 1), kinds=("zero", "tiny", "NaN", "infinity"))
     for order in (None, 1, 2, np.inf, -np.inf, 3, 0):
-        yield from _one("norm", f"ord={order}, axis=1", lambda x, order=order: ops.norm(x, order, 1), kinds=("zero", "NaN"))
+        yield from _one(
+            "norm", f"ord={order}, axis=1", lambda x, order=order: ops.norm(x, order, 1), kinds=("zero", "NaN")
+        )
     for order in ("fro", "nuc", 1, np.inf, 2):
         function = lambda x, order=order: ops.norm(x, order, (1, 2))  # noqa: E731
         yield from _one("norm", f"ord={order}, axis=(1, 2)", function, SQUARE, kinds=("zero",))
@@ -83,8 +91,12 @@ def _reductions() -> Iterator[Case]:
         yield from _one("normalize", f"order={order}", function, kinds=("zero", "tiny", "NaN"))
     yield from _one("corrcoef", "4 x 4", lambda x: ops.map(ops.corrcoef, x), SQUARE, kinds=())
     yield from _one("trapezoid", "dx=0.5", lambda x: ops.trapezoid(x, dx=0.5, axis=1), kinds=())
-    yield from _one("trace", "axes 1, 2", lambda x: ops.trace(x, axis1=1, axis2=2), SQUARE, ("float32", "int32"), kinds=())
-    yield from _one("histogram", "range -3, 3", lambda x: ops.map(lambda r: ops.histogram(r, 4, (-3, 3))[0], x), kinds=())
+    yield from _one(
+        "trace", "axes 1, 2", lambda x: ops.trace(x, axis1=1, axis2=2), SQUARE, ("float32", "int32"), kinds=()
+    )
+    yield from _one(
+        "histogram", "range -3, 3", lambda x: ops.map(lambda r: ops.histogram(r, 4, (-3, 3))[0], x), kinds=()
+    )
     yield from _one("bincount", "minlength=5", lambda x: ops.bincount(x, minlength=5), ((6,),), ("int32",), ids={0: 4})
 
 
@@ -107,22 +119,51 @@ def _order() -> Iterator[Case]:
     kinds = ("zero", "negative", "huge", "NaN", "infinity")
     dtypes = ("float32", "int32", "int64")
     for name in ("sort", "argsort"):
-        yield from _one(name, "axis=-1", lambda x, f=getattr(ops, name): f(x, axis=-1), dtypes=dtypes, kinds=kinds)
-        yield from _one(name, "axis=1", lambda x, f=getattr(ops, name): f(x, axis=1), kinds=kinds)
-        yield from _one(name, "ties", lambda x, f=getattr(ops, name): f(x), kinds=(), extra=_ties)
+        yield from _one(name, "axis=-1", _along(getattr(ops, name), -1), dtypes=dtypes, kinds=kinds)
+        yield from _one(name, "axis=1", _along(getattr(ops, name), 1), kinds=kinds)
+        yield from _one(name, "ties", getattr(ops, name), kinds=(), extra=_ties)
     for name in ("argmax", "argmin"):
-        yield from _one(name, "ties", lambda x, f=getattr(ops, name): f(x, axis=-1), kinds=(), extra=_ties)
+        yield from _one(name, "ties", _along(getattr(ops, name), -1), kinds=(), extra=_ties)
     yield from _one("argpartition", "kth=1", lambda x: ops.argpartition(x, 1), kinds=kinds)
     yield from _one("top_k", "k=2", lambda x: ops.top_k(x, 2), dtypes=(*dtypes, "float16"), kinds=kinds, extra=tuple)
     yield from _one("top_k", "k=2, ties", lambda x: ops.top_k(x, 2), kinds=(), extra=_ties)
     yield from _one("top_k", "k=2, sorted=False", lambda x: ops.top_k(x, 2, sorted=False), kinds=())
     yield whole(
-        "ops.in_top_k", "k=2", lambda t, x: ops.in_top_k(t[:, 0], x, 2), ((1,), (4,)), ("int32", "float32"), kinds=("NaN",), edge=(1,), ids={0: 4}
+        "ops.in_top_k",
+        "k=2",
+        lambda t, x: ops.in_top_k(t[:, 0], x, 2),
+        ((1,), (4,)),
+        ("int32", "float32"),
+        kinds=("NaN",),
+        edge=(1,),
+        ids={0: 4},
     )
-    yield from _one("unique", "size=6", lambda x: ops.map(lambda row: ops.unique(row, size=6), x), ((6,),), ("int32",), kinds=())
-    yield from _one("nonzero", "stacked", lambda x: ops.transpose(ops.stack(ops.nonzero(x))), ((4,),), ("float32", "int32"), kinds=("zero",))
-    yield from _one("isclose", "equal_nan", lambda x, y: ops.isclose(x, y, equal_nan=True), ((4,), (4,)), kinds=("NaN", "infinity"), edge=(0, 1))
-    yield from _one("allclose", "broadcast to the rows", lambda x: ops.broadcast_to(ops.allclose(x, x), (ops.shape(x)[0], 1)), ((4,),), kinds=("NaN",))
+    yield from _one(
+        "unique", "size=6", lambda x: ops.map(lambda row: ops.unique(row, size=6), x), ((6,),), ("int32",), kinds=()
+    )
+    yield from _one(
+        "nonzero",
+        "stacked",
+        lambda x: ops.transpose(ops.stack(ops.nonzero(x))),
+        ((4,),),
+        ("float32", "int32"),
+        kinds=("zero",),
+    )
+    yield from _one(
+        "isclose",
+        "equal_nan",
+        lambda x, y: ops.isclose(x, y, equal_nan=True),
+        ((4,), (4,)),
+        kinds=("NaN", "infinity"),
+        edge=(0, 1),
+    )
+    yield from _one(
+        "allclose",
+        "broadcast to the rows",
+        lambda x: ops.broadcast_to(ops.allclose(x, x), (ops.shape(x)[0], 1)),
+        ((4,),),
+        kinds=("NaN",),
+    )
 
 
 def _shapes() -> Iterator[Case]:
@@ -157,7 +198,12 @@ def _shapes() -> Iterator[Case]:
         ("array_split", "3, axis=2", lambda x: ops.array_split(x, 3, 2), MATRIX),
         ("hsplit", "2", lambda x: ops.hsplit(x, 2), SQUARE),
         ("dsplit", "2", lambda x: ops.dsplit(x, 2), MATRIX),
-        ("vsplit", "2, of the transposed", lambda x: [ops.transpose(y) for y in ops.vsplit(ops.transpose(x), 2)], ((4,),)),
+        (
+            "vsplit",
+            "2, of the transposed",
+            lambda x: [ops.transpose(y) for y in ops.vsplit(ops.transpose(x), 2)],
+            ((4,),),
+        ),
         ("unstack", "axis=2", lambda x: ops.unstack(x, 4, 2), MATRIX),
         ("pad", "constant", lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 1)), "constant", 7), MATRIX),
         ("pad", "reflect", lambda x: ops.pad(x, ((0, 0), (0, 0), (1, 2)), "reflect"), MATRIX),
@@ -185,126 +231,10 @@ def _shapes() -> Iterator[Case]:
         ("ndim", "as a value", lambda x: x + ops.ndim(x), ((4,),)),
     ]
     for name, variant, function, shapes in table:
-        dtypes = ("float32", "int32") if name in {"roll", "pad", "tril", "triu", "repeat", "concatenate", "flip", "diff"} else ("float32",)
+        dtypes = (
+            ("float32", "int32")
+            if name in {"roll", "pad", "tril", "triu", "repeat", "concatenate", "flip", "diff"}
+            else ("float32",)
+        )
         yield from _one(name, variant or "rows", function, shapes, dtypes, kinds=("NaN", "infinity"))
     yield from _one("view", "uint8 as int8", lambda x: ops.view(x, "int8"), MATRIX, ("uint8",), kinds=("huge",))
-
-
-def _indices() -> Iterator[Case]:
-    for dtype in ("int32", "int64", "uint8"):
-        yield whole("ops.one_hot", f"5 classes, {dtype}", lambda x: ops.one_hot(x, 5), ((None,),), (dtype,), ids={0: 5})
-        yield whole("ops.multi_hot", f"5 classes, {dtype}", lambda x: ops.multi_hot(x, 5), ((None,),), (dtype,), ids={0: 5})
-    yield whole("ops.one_hot", "axis=1", lambda x: ops.one_hot(x, 5, axis=1), ((None,),), ("int32",), ids={0: 5})
-    yield whole("ops.one_hot", "int32 result", lambda x: ops.one_hot(x, 5, dtype="int32"), ((4,),), ("int32",), ids={0: 5})
-    for dtype in ("int32", "int64"):
-        yield whole("ops.take", f"of a table, {dtype}", _take_table, ((None,),), (dtype,), ids={0: 6})
-        yield whole("ops.take", f"axis=1, {dtype}", lambda x, i: ops.take(x, i[0], 1), ((4, 2), (3,)), ("float32", dtype), ids={1: 4})
-        yield whole(
-            "ops.take_along_axis", f"axis=1, {dtype}", lambda x, i: ops.take_along_axis(x, i, 1), ((4,), (3,)), ("float32", dtype), ids={1: 4}
-        )
-    yield whole("ops.unravel_index", "(2, 3)", lambda x: ops.unravel_index(x, (2, 3)), ((4,),), ("int32",), ids={0: 6})
-    for reduction in (None, "add", "max", "min", "mul"):
-        yield whole("ops.scatter_update", f"{reduction}", _scatter_update(reduction), ((4, 2), (2,)), kinds=())
-    yield whole("ops.scatter", "ids", _scatter, ((3,), (3,)), ("int32", "float32"), ids={0: 4})
-    for name in ("segment_sum", "segment_max", "segment_min", "segment_prod"):
-        yield whole(f"ops.{name}", "4 segments", _segment(getattr(ops, name)), ((3, 2), (3,)), ("float32", "int32"), ids={1: 4})
-    yield whole("ops.where", "condition", lambda c, x, y: ops.where(c, x, y), ((None,), (None,), (None,)), ("bool", "float32", "float32"), edge=(1,))
-    yield whole("ops.where", "x > 0", lambda x: ops.where(x > 0, x, -np.inf), ((None,),))
-    yield whole("ops.where", "int and float", lambda x: ops.where(x > 0, x, 0.5), ((None,),), ("int32",))
-    yield whole("ops.select", "two conditions", lambda x: ops.select([x > 1, x < -1], [x, -x], 0), ((None,),))
-    yield whole("ops.cond", "of the sum", lambda x: ops.cond(ops.sum(x) > 0, lambda: x + 1, lambda: x - 1), ((4,),), kinds=("large",))
-    yield whole("ops.switch", "of three", _switch, ((4,),), kinds=())
-    yield whole("ops.map", "a row", lambda x: ops.map(lambda row: row * 2 + 1, x), ((4,),), kinds=("NaN",))
-    yield whole("ops.scan", "cumulative", _scan, ((5,),), kinds=())
-    yield whole("ops.associative_scan", "cumulative", lambda x: ops.associative_scan(ops.add, x, axis=1), ((5,),), kinds=())
-    yield whole("ops.while_loop", "three times", _while, ((4,),), kinds=())
-    yield whole("ops.fori_loop", "three times", lambda x: ops.fori_loop(0, 3, lambda i, y: y * 2 + 1, x), ((4,),), kinds=())
-    yield whole("ops.vectorized_map", "a row", lambda x: ops.vectorized_map(lambda row: row * 2, x), ((4,),), kinds=())
-    yield whole("ops.vectorize", "a row", lambda x: ops.vectorize(lambda v: v * 2 + 1)(x), ((4,),), kinds=())
-    yield whole("ops.custom_gradient", "identity", _custom_gradient, ((4,),), kinds=())
-    yield whole("ops.jvp", "square", lambda x: ops.jvp(ops.square, (x,), (ops.ones_like(x),)), ((4,),), kinds=())
-    yield whole("ops.convert_to_tensor", "an input", lambda x: ops.convert_to_tensor(x) + 1, ((4,),), kinds=())
-    yield whole("ops.array", "an input", lambda x: ops.array(x) + 1, ((4,),), kinds=())
-    yield whole("ops.is_tensor", "as a value", lambda x: x + float(ops.is_tensor(x)), ((4,),), kinds=())
-    yield whole("ops.dtype", "as a value", lambda x: ops.cast(x, ops.dtype(x)) + 1, ((4,),), kinds=())
-
-
-def _constants() -> Iterator[Case]:
-    """Operations that make constants, or arrays of the size of an input."""
-    made: dict[str, Function] = {
-        "arange": lambda x: ops.arange(4, dtype="float32"),
-        "bartlett": lambda x: ops.bartlett(4),
-        "blackman": lambda x: ops.blackman(4),
-        "hamming": lambda x: ops.hamming(4),
-        "hanning": lambda x: ops.hanning(4),
-        "kaiser": lambda x: ops.kaiser(4, 3.0),
-        "empty": lambda x: ops.empty((4,)) * 0,
-        "empty_like": lambda x: ops.empty_like(x) * 0,
-        "eye": lambda x: ops.eye(4)[1],
-        "full": lambda x: ops.full((4,), 3.0),
-        "geomspace": lambda x: ops.geomspace(1.0, 8.0, 4),
-        "identity": lambda x: ops.identity(4)[1],
-        "linspace": lambda x: ops.linspace(0.0, 1.0, 4),
-        "logspace": lambda x: ops.logspace(0.0, 1.0, 4),
-        "ones": lambda x: ops.ones((4,)),
-        "tri": lambda x: ops.tri(4)[1],
-        "zeros": lambda x: ops.zeros((4,)),
-    }
-    for name, function in made.items():
-        yield whole(f"ops.{name}", "added to the input", lambda x, f=function: x + f(x), ((4,),), kinds=())
-    yield whole("ops.arange", "of the input's size", _positions, ((None,),), kinds=())
-    yield whole("ops.linspace", "of tensors", lambda x, y: ops.linspace(x, y, 5, axis=1), ((None,), (None,)), kinds=("zero", "infinity"))
-    yield whole("ops.linspace", "endpoint=False", lambda x, y: ops.linspace(x, y, 5, endpoint=False, axis=1), ((4,), (4,)), kinds=())
-    yield whole("ops.logspace", "of tensors", lambda x, y: ops.logspace(x, y, 5, axis=1), ((4,), (4,)), kinds=("zero",))
-    positive = lambda x: x > 0  # noqa: E731
-    yield whole("ops.geomspace", "of tensors", lambda x, y: ops.geomspace(x, y, 5, axis=1), ((4,), (4,)), kinds=(), keep=positive)
-
-
-def _positions(x: Any) -> Any:
-    return x + ops.cast(ops.arange(ops.shape(x)[1]), "float32")
-
-
-def _take_table(x: Any) -> Any:
-    return ops.take(np.arange(12, dtype="float32").reshape(6, 2), x, axis=0)
-
-
-def _scatter_update(reduction: str | None) -> Function:
-    places = np.array([[0, 0], [0, 2]])
-
-    def function(x: Any, y: Any) -> Any:
-        return ops.scatter_update(x, places, ops.stack([y[0], y[0]]), reduction=reduction)
-
-    return function
-
-
-def _scatter(ids: Any, values: Any) -> Any:
-    return ops.map(lambda pair: ops.scatter(pair[0][:, None], pair[1], (4,)), (ids, values))
-
-
-def _segment(function: Function) -> Function:
-    return lambda x, ids: ops.map(lambda pair: function(pair[0], pair[1], num_segments=4), (x, ids))
-
-
-def _switch(x: Any) -> Any:
-    index = ops.cast(ops.shape(x)[0] % 3, "int32")
-    return ops.switch(index, [lambda y: y, lambda y: y * 2, lambda y: -y], x)
-
-
-def _scan(x: Any) -> Any:
-    steps = ops.transpose(x)
-    _, sums = ops.scan(lambda carry, step: (carry + step, carry + step), ops.zeros_like(steps[0]), steps)
-    return ops.transpose(sums)
-
-
-def _while(x: Any) -> Any:
-    return ops.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * 2), (0, x))[1]
-
-
-def _custom_gradient(x: Any) -> Any:
-    @ops.custom_gradient
-    def same(value: Any) -> Any:
-        return value * 2, lambda *_, upstream: upstream
-
-    return same(x)
-
-

@@ -1,4 +1,4 @@
-"""`make parity [ONLY=pattern]`: try every layer and operation of Keras, and write the table of what the runtimes answer.
+"""`make parity [ONLY=pattern]`: compare both runtimes with Keras on every layer and operation.
 
 Writes parity/results.json and docs/reference/operators.md. With ONLY, the other results are kept.
 """
@@ -13,20 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(HERE), str(ROOT / "operator")]
-
-from keras_pipeline import environment  # noqa: E402
+from keras_pipeline import environment
 
 environment.configure()  # before TensorFlow is imported
 
-import page  # noqa: E402
-import registry  # noqa: E402
-import results  # noqa: E402
-from results import Result, Verdict  # noqa: E402
-from workers import Pool  # noqa: E402
+from parity import page, registry, results  # noqa: E402
+from parity.results import Result, Verdict  # noqa: E402
+from parity.workers import ROOT, Pool  # noqa: E402
 
+HERE = Path(__file__).resolve().parent
 VERSIONS = ("keras", "tensorflow-cpu", "tf2onnx", "onnxruntime")
 
 
@@ -37,11 +32,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, default one per core")
     parser.add_argument("--seconds", type=float, default=120.0, help="time limit of a case")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file for the results")
+    parser.add_argument("--resume", action="store_true", help="keep the results of an interrupted run")
     options = parser.parse_args()
+    known = set(registry.names())
+    kept = results.read(options.out) if options.only or options.resume else []
+    found: dict[str, Result] = {each.name: each for each in kept if each.name in known}
     chosen = [name for name in registry.names() if re.search(options.only, name)]
-    kept = {each.name: each for each in results.read(options.out)} if options.only else {}
-    kept = {name: each for name, each in kept.items() if name in set(registry.names())}
-    found: dict[str, Result] = {**kept}
+    if options.resume:
+        chosen = [name for name in chosen if name not in found]
     began = time.monotonic()
     with Pool(options.workers, options.seconds) as pool:
         for done, result in enumerate(pool.map(chosen), 1):

@@ -7,18 +7,39 @@ from typing import Any
 
 from keras import activations, layers
 
-from build import pictures, whole
-from edges import pointwise
-from model import Case, InputSpec
+from parity.build import pictures, whole
+from parity.edges import pointwise
+from parity.model import Case, InputSpec
 
 Function = Callable[..., Any]
 EDGES = ("zero", "negative", "tiny", "large", "huge", "NaN", "infinity")
 NUMBERS = ("zero", "tiny", "large", "NaN", "infinity")
 ROWS = ((None, 4),)
 ACTIVATIONS = [
-    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu"),
+    *(
+        "celu",
+        "elu",
+        "exponential",
+        "gelu",
+        "glu",
+        "hard_shrink",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "leaky_relu",
+    ),
     *("linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink"),
-    *("softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink"),
+    *(
+        "softmax",
+        "softplus",
+        "softsign",
+        "sparse_plus",
+        "sparse_sigmoid",
+        "sparsemax",
+        "squareplus",
+        "tanh",
+        "tanh_shrink",
+    ),
     *("threshold",),
 ]
 HALF = "mixed_float16"
@@ -50,7 +71,11 @@ def _pointwise() -> Iterator[Case]:
             yield _value("Activation", name, lay(layers.Activation, name))
         assert callable(function)
     yield _value("ReLU", "default", lay(layers.ReLU))
-    yield _value("ReLU", "max_value=2, slope 0.1, threshold 0.5", lay(layers.ReLU, max_value=2, negative_slope=0.1, threshold=0.5))
+    yield _value(
+        "ReLU",
+        "max_value=2, slope 0.1, threshold 0.5",
+        lay(layers.ReLU, max_value=2, negative_slope=0.1, threshold=0.5),
+    )
     yield _value("ELU", "alpha=0.5", lay(layers.ELU, alpha=0.5))
     yield _value("LeakyReLU", "default", lay(layers.LeakyReLU))
     yield whole("layers.PReLU", "shared_axes=[1]", lay(layers.PReLU, shared_axes=[1]), ROWS)
@@ -65,7 +90,13 @@ def _pointwise() -> Iterator[Case]:
         yield _value("Rescaling", "1/127.5, -1", lay(layers.Rescaling, 1 / 127.5, -1), dtype)
     for value in (0.0, -1.0):
         yield whole("layers.Masking", f"mask_value={value}", lay(layers.Masking, value), ((None, 2),))
-    yield whole("layers.Masking", "into LSTM", lambda x: layers.LSTM(3)(layers.Masking(0.0)(x)), ((None, 2),), kinds=("zero", "large"))
+    yield whole(
+        "layers.Masking",
+        "into LSTM",
+        lambda x: layers.LSTM(3)(layers.Masking(0.0)(x)),
+        ((None, 2),),
+        kinds=("zero", "large"),
+    )
 
 
 def lay(layer: Any, *arguments: Any, **options: Any) -> Function:
@@ -76,7 +107,9 @@ def lay(layer: Any, *arguments: Any, **options: Any) -> Function:
 def _dense() -> Iterator[Case]:
     for name in (None, *ACTIVATIONS):
         if name != "threshold":
-            yield whole("layers.Dense", f"activation={name}", lay(layers.Dense, 4, activation=name), ((4,),), kinds=NUMBERS)
+            yield whole(
+                "layers.Dense", f"activation={name}", lay(layers.Dense, 4, activation=name), ((4,),), kinds=NUMBERS
+            )
     yield whole("layers.Dense", "of steps", lay(layers.Dense, 3), ROWS, kinds=NUMBERS)
     yield whole("layers.Dense", "no bias", lay(layers.Dense, 3, use_bias=False), ROWS, kinds=())
     yield whole("layers.Dense", "lora_rank=2", lay(layers.Dense, 3, lora_rank=2), ROWS, kinds=())
@@ -86,10 +119,22 @@ def _dense() -> Iterator[Case]:
         yield whole("layers.Dense", f"two, {policy}", two, ((4,),), kinds=("large", "huge"))
     for mode in ("int8", "int4", "float8"):
         yield whole("layers.Dense", f"quantized to {mode}", _quantized(mode), ((4,),), kinds=("large", "zero"))
-    yield whole("layers.EinsumDense", "abc,cd->abd", lay(layers.EinsumDense, "abc,cd->abd", (None, 3), bias_axes="d"), ROWS, kinds=NUMBERS)
+    yield whole(
+        "layers.EinsumDense",
+        "abc,cd->abd",
+        lay(layers.EinsumDense, "abc,cd->abd", (None, 3), bias_axes="d"),
+        ROWS,
+        kinds=NUMBERS,
+    )
     yield whole("layers.EinsumDense", "ab,bc->ac", lay(layers.EinsumDense, "ab,bc->ac", 3), ((4,),), kinds=())
     yield whole("layers.EinsumDense", "...x,xy->...y", lay(layers.EinsumDense, "...x,xy->...y", 3), ((2, 4),), kinds=())
-    yield whole("layers.SpectralNormalization", "Dense", lambda x: layers.SpectralNormalization(layers.Dense(3))(x), ((4,),), kinds=NUMBERS)
+    yield whole(
+        "layers.SpectralNormalization",
+        "Dense",
+        lambda x: layers.SpectralNormalization(layers.Dense(3))(x),
+        ((4,),),
+        kinds=NUMBERS,
+    )
     yield whole("layers.Pipeline", "Dense, ReLU", lay(layers.Pipeline, [layers.Rescaling(0.5), layers.ReLU()]), ((4,),))
 
 
@@ -127,29 +172,72 @@ def _normalising() -> Iterator[Case]:
     for axis, shape in ((-1, picture), (1, ((4, 6, 6),)), (-1, ((4,),))):
         words = f"axis={axis}, {len(shape[0])}D"
         yield whole("layers.BatchNormalization", words, lay(layers.BatchNormalization, axis=axis), shape, kinds=NUMBERS)
-    yield whole("layers.BatchNormalization", "no scale", lay(layers.BatchNormalization, scale=False, center=False), ((4,),), kinds=())
+    yield whole(
+        "layers.BatchNormalization",
+        "no scale",
+        lay(layers.BatchNormalization, scale=False, center=False),
+        ((4,),),
+        kinds=(),
+    )
     for half in ("mixed_float16", "float16"):
-        yield whole("layers.BatchNormalization", half, lay(layers.BatchNormalization, dtype=half), ((4,),), kinds=("large",))
-        yield whole("layers.LayerNormalization", half, lay(layers.LayerNormalization, dtype=half), ((4,),), kinds=("large",))
+        yield whole(
+            "layers.BatchNormalization", half, lay(layers.BatchNormalization, dtype=half), ((4,),), kinds=("large",)
+        )
+        yield whole(
+            "layers.LayerNormalization", half, lay(layers.LayerNormalization, dtype=half), ((4,),), kinds=("large",)
+        )
     for axis in (-1, [1, 2]):
-        yield whole("layers.LayerNormalization", f"axis={axis}", lay(layers.LayerNormalization, axis=axis), ((3, 4),), kinds=EDGES)
+        yield whole(
+            "layers.LayerNormalization",
+            f"axis={axis}",
+            lay(layers.LayerNormalization, axis=axis),
+            ((3, 4),),
+            kinds=EDGES,
+        )
     yield whole("layers.LayerNormalization", "of steps", lay(layers.LayerNormalization), ROWS, kinds=EDGES)
     yield whole("layers.RMSNormalization", "last axis", lay(layers.RMSNormalization), ROWS, kinds=EDGES)
     for groups in (1, 2, -1):
-        yield whole("layers.GroupNormalization", f"groups={groups}", lay(layers.GroupNormalization, groups), picture, kinds=NUMBERS)
-    yield whole("layers.GroupNormalization", "free sides", lay(layers.GroupNormalization, 2), ((None, None, 4),), kinds=(), each=(1, 4, 7))
+        yield whole(
+            "layers.GroupNormalization",
+            f"groups={groups}",
+            lay(layers.GroupNormalization, groups),
+            picture,
+            kinds=NUMBERS,
+        )
+    yield whole(
+        "layers.GroupNormalization",
+        "free sides",
+        lay(layers.GroupNormalization, 2),
+        ((None, None, 4),),
+        kinds=(),
+        each=(1, 4, 7),
+    )
     yield whole("layers.UnitNormalization", "last axis", lay(layers.UnitNormalization), ROWS, kinds=EDGES)
     statistics: dict[str, Any] = {"mean": [0.0, 1.0, 2.0, -1.0], "variance": [1.0, 4.0, 0.25, 0.0]}
     for invert in (False, True):
-        yield whole("layers.Normalization", f"invert={invert}", lay(layers.Normalization, invert=invert, **statistics), ROWS, kinds=EDGES)
-    yield whole("layers.Normalization", "axis=None", lay(layers.Normalization, axis=None, mean=1.0, variance=4.0), ROWS, kinds=EDGES)
+        yield whole(
+            "layers.Normalization",
+            f"invert={invert}",
+            lay(layers.Normalization, invert=invert, **statistics),
+            ROWS,
+            kinds=EDGES,
+        )
+    yield whole(
+        "layers.Normalization",
+        "axis=None",
+        lay(layers.Normalization, axis=None, mean=1.0, variance=4.0),
+        ROWS,
+        kinds=EDGES,
+    )
     for dtype in ("int32", "uint8"):
         yield whole("layers.Normalization", dtype, lay(layers.Normalization, **statistics), ROWS, (dtype,))
 
 
 def _reshaping() -> Iterator[Case]:
     yield whole("layers.Flatten", "free steps", lay(layers.Flatten), ROWS)
-    yield whole("layers.Flatten", "channels_first", lay(layers.Flatten, data_format="channels_first"), ((2, 3, 4),), kinds=())
+    yield whole(
+        "layers.Flatten", "channels_first", lay(layers.Flatten, data_format="channels_first"), ((2, 3, 4),), kinds=()
+    )
     yield whole("layers.Permute", "(2, 1)", lay(layers.Permute, (2, 1)), ROWS)
     yield whole("layers.RepeatVector", "3", lay(layers.RepeatVector, 3), ((4,),))
     yield whole("layers.Reshape", "(2, 2)", lay(layers.Reshape, (2, 2)), ((4,),))
@@ -206,5 +294,3 @@ def _training_only() -> Iterator[Case]:
         layer = getattr(layers, name)
         for dtype in ("float32", "uint8"):
             yield pictures(f"layers.{name}", "inference", lay(layer, **options), dtype=dtype, each=((8, 8), (9, 12)))
-
-

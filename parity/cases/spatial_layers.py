@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from basic_layers import lay
-from build import pictures, whole
-from model import Case, InputSpec, Probe
+from parity.build import pictures, whole
+from parity.cases.basic_layers import lay
+from parity.model import Case, InputSpec, Probe
 
 Function = Callable[..., Any]
 FORMATS = ("channels_last", "channels_first")
@@ -36,7 +36,9 @@ def _shape(rank: int, data_format: str, *, free: bool = False) -> tuple[Any, ...
     return shape if data_format == "channels_last" else (shape[-1], *shape[:-1])
 
 
-def _layer(name: str, words: str, rank: int, options: dict[str, Any], *, free: bool = False, kinds: Any = EDGES) -> Case:
+def _layer(
+    name: str, words: str, rank: int, options: dict[str, Any], *, free: bool = False, kinds: Any = EDGES
+) -> Case:
     shape = _shape(rank, options.get("data_format", "channels_last"), free=free)
     layer = getattr(layers, name)
     return whole(f"layers.{name}", words, lay(layer, **options), (shape,), kinds=kinds, free=7, each=(5, 8))
@@ -55,7 +57,13 @@ def _convolutions() -> Iterator[Case]:
                 continue
             if padding == "causal" and data_format == "channels_first":
                 continue
-            options = {**base, "padding": padding, "strides": strides, "dilation_rate": dilation, "data_format": data_format}
+            options = {
+                **base,
+                "padding": padding,
+                "strides": strides,
+                "dilation_rate": dilation,
+                "data_format": data_format,
+            }
             words = f"{data_format}, {padding}, strides={strides}, dilation={dilation}"
             yield _layer(name, words, rank, options, kinds=EDGES if (strides, dilation) == (1, 1) else ())
         for padding, strides in itertools.product(("valid", "same"), (1, 2)):
@@ -72,7 +80,9 @@ def _convolutions() -> Iterator[Case]:
             yield _layer(name, "depth_multiplier=2", rank, {**base, "depth_multiplier": 2})
         if kind == "Transpose":
             yield _layer(name, "output_padding=1", rank, {**base, "strides": 2, "output_padding": 1}, kinds=())
-    yield _layer("Conv2D", "strides=(2, 1)", 2, {"filters": 2, "kernel_size": (3, 2), "strides": (2, 1), "padding": "same"})
+    yield _layer(
+        "Conv2D", "strides=(2, 1)", 2, {"filters": 2, "kernel_size": (3, 2), "strides": (2, 1), "padding": "same"}
+    )
 
 
 def _pooling() -> Iterator[Case]:
@@ -109,7 +119,9 @@ def _borders() -> Iterator[Case]:
             for name, argument in (("ZeroPadding", "padding"), ("Cropping", "cropping")):
                 options = {argument: sides, "data_format": data_format}
                 yield _layer(f"{name}{rank}D", f"{words}, {sides}", rank, options, free=free, kinds=("NaN",))
-            yield _layer(f"UpSampling{rank}D", words, rank, {"size": 2, "data_format": data_format}, free=free, kinds=("NaN",))
+            yield _layer(
+                f"UpSampling{rank}D", words, rank, {"size": 2, "data_format": data_format}, free=free, kinds=("NaN",)
+            )
     for interpolation, size, data_format in itertools.product(
         ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"), ((2, 2), (3, 1)), FORMATS
     ):
@@ -120,7 +132,12 @@ def _borders() -> Iterator[Case]:
     yield _sweep("ZeroPadding2D", "sources 8..512, 3", lay(layers.ZeroPadding2D, 3), step=9)
     for size in (2, 3):
         yield _sweep("UpSampling2D", f"sources 8..512, {size}", lay(layers.UpSampling2D, size), step=9)
-        yield _sweep("UpSampling2D", f"sources 8..512, {size}, bilinear", lay(layers.UpSampling2D, size, interpolation="bilinear"), step=9)
+        yield _sweep(
+            "UpSampling2D",
+            f"sources 8..512, {size}, bilinear",
+            lay(layers.UpSampling2D, size, interpolation="bilinear"),
+            step=9,
+        )
 
 
 def _sizes() -> Iterator[Case]:
@@ -131,25 +148,51 @@ def _sizes() -> Iterator[Case]:
         for data_format in FORMATS:
             options: dict[str, Any] = {"interpolation": method, "data_format": data_format}
             first = data_format == "channels_first"
-            yield pictures("layers.Resizing", f"{method}, {data_format}, fixed sides", lay(layers.Resizing, 7, 11, **options), channels_first=first, free=False)
+            yield pictures(
+                "layers.Resizing",
+                f"{method}, {data_format}, fixed sides",
+                lay(layers.Resizing, 7, 11, **options),
+                channels_first=first,
+                free=False,
+            )
             if first:
-                yield pictures("layers.Resizing", f"{method}, {data_format}", lay(layers.Resizing, 7, 11, **options), channels_first=True)
-        yield pictures("layers.Resizing", f"{method}, antialias", lay(layers.Resizing, 7, 11, interpolation=method, antialias=True))
+                yield pictures(
+                    "layers.Resizing",
+                    f"{method}, {data_format}",
+                    lay(layers.Resizing, 7, 11, **options),
+                    channels_first=True,
+                )
+        yield pictures(
+            "layers.Resizing", f"{method}, antialias", lay(layers.Resizing, 7, 11, interpolation=method, antialias=True)
+        )
         for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
             for free in (True, False):
                 words = f"{method}, {option}, {'free' if free else 'fixed'} sides"
                 function = lay(layers.Resizing, 7, 11, interpolation=method, **{option: True})
                 yield pictures("layers.Resizing", words, function, free=free, kinds=())
         for target in TARGETS:
-            yield _sweep("Resizing", f"{method}, sources 8..512 to {target}", lay(layers.Resizing, target, target, interpolation=method))
+            yield _sweep(
+                "Resizing",
+                f"{method}, sources 8..512 to {target}",
+                lay(layers.Resizing, target, target, interpolation=method),
+            )
     for data_format, free in itertools.product(FORMATS, (True, False)):
         function = lay(layers.CenterCrop, 6, 9, data_format=data_format)
         words = f"6 x 9, {data_format}, {'free' if free else 'fixed'} sides"
         first = data_format == "channels_first"
         yield pictures("layers.CenterCrop", words, function, free=free, channels_first=first, each=_CROPPED)
-        yield pictures("layers.RandomCrop", words, lay(layers.RandomCrop, 6, 9, data_format=data_format), free=free, channels_first=first, each=_CROPPED)
+        yield pictures(
+            "layers.RandomCrop",
+            words,
+            lay(layers.RandomCrop, 6, 9, data_format=data_format),
+            free=free,
+            channels_first=first,
+            each=_CROPPED,
+        )
     for target in TARGETS:
-        yield _sweep("CenterCrop", f"sources 8..512 to {target}", lay(layers.CenterCrop, target, target), step=7, traced=True)
+        yield _sweep(
+            "CenterCrop", f"sources 8..512 to {target}", lay(layers.CenterCrop, target, target), step=7, traced=True
+        )
 
 
 _CROPPED = ((8, 12), (9, 9), (6, 9), (5, 20), (20, 5), (4, 4), (13, 17))
