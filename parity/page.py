@@ -24,8 +24,8 @@ MEANINGS = {
 
 INTRODUCTION = """# Layers and operations
 
-`make parity` builds a small model of every layer of `keras.layers` and of every function of `keras.ops`, and converts
-it as the prepare step does. It compares the answers of both runtimes with those of `keras.Model.predict`. The inputs are
+`make parity` builds a small model of every layer of `keras.layers` and every function of `keras.ops`, and converts it
+as the prepare step does. It compares the answers of both runtimes with those of `keras.Model.predict`. The inputs are
 the edges of each domain: negative numbers, zero, huge and tiny numbers, empty axes, ids at and beyond the borders,
 several element types, all interpolations, paddings and data formats, and free axes of several sizes. The tolerance is
 that of the parity check, but applied to each row.

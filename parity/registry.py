@@ -8,7 +8,16 @@ from functools import cache
 
 import keras
 
-from parity.cases import arrays_ops, basic_layers, elementwise, linear_ops, nn_ops, sequence_layers, spatial_layers
+from parity.cases import (
+    arrays_ops,
+    basic_layers,
+    elementwise,
+    index_ops,
+    linear_ops,
+    nn_ops,
+    sequence_layers,
+    spatial_layers,
+)
 from parity.model import Case
 
 MODULES = (elementwise, arrays_ops, index_ops, linear_ops, nn_ops, basic_layers, spatial_layers, sequence_layers)
