@@ -6,7 +6,7 @@ PYTEST := .venv/bin/coverage run -m pytest
 WORKERS ?= 3
 SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-unit test-integration coverage test-e2e cluster cluster-down down images generate golden lock verify fmt bench
+.PHONY: help demo test test-unit test-integration coverage test-e2e cluster cluster-down down images generate golden lock verify fmt parity bench
 
 help: ## list all targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ verify: .venv/ready ## check lint, types, package dependencies, generated files,
 
 fmt: .venv/ready ## format the code
 	.venv/bin/ruff check --fix-only --quiet && .venv/bin/ruff format
+
+parity: .venv/ready ## compare both runtimes with Keras on all layers and operations (up to an hour; ONLY=pattern)
+	.venv/bin/python -m parity
 
 bench: .venv/ready ## run the benchmark of AREA (path or control-plane)
 	.venv/bin/python benchmarks/run.py

@@ -71,11 +71,11 @@ def _difference(probe: Probe, arrays: Arrays, want: Answer, got: Answer, toleran
     if isinstance(want, Exception) or isinstance(got, Exception):
         if isinstance(want, Exception) and isinstance(got, Exception):
             return None
-        return Difference(probe.kind, probe.finite, shown, _describe(want), _describe(got))
+        return Difference(probe.kind, probe.accepted, shown, _describe(want), _describe(got))
     for name, array in want.items():
         other = got[name]
         if form(array) != form(other):
-            return Difference(probe.kind, probe.finite, shown, f"{name}: {form(array)}", form(other))
+            return Difference(probe.kind, probe.accepted, shown, f"{name}: {form(array)}", form(other))
         place = first_difference(array, other, tolerance)
         if place is None:
             continue
@@ -84,7 +84,7 @@ def _difference(probe: Probe, arrays: Arrays, want: Answer, got: Answer, toleran
             for each in arrays.values()
         ]
         return Difference(
-            probe.kind, probe.finite, shown, f"{name}{list(place)} = {array[place]!s}", f"{other[place]!s}"
+            probe.kind, probe.accepted, shown, f"{name}{list(place)} = {array[place]!s}", f"{other[place]!s}"
         )
     return None
 

@@ -94,8 +94,8 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         result.verdict, result.cause = Verdict.TENSORFLOW, cause(onnx)
         return
     found = differences(onnx.run, probes, inputs, expected, tolerance)
-    result.wrong = [each for each in found if each.finite]
-    result.non_finite = [each for each in found if not each.finite]
+    result.wrong = [each for each in found if each.accepted]
+    result.unaccepted = [each for each in found if not each.accepted]
     if not result.wrong:
         result.verdict = Verdict.REWRITTEN if result.rewrites else Verdict.EQUAL
         return

@@ -27,9 +27,9 @@ class Probe:
     relaxed: bool = False
 
     @property
-    def finite(self) -> bool:
-        """Whether no input contains NaN or infinity, which the server rejects by default."""
-        return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in self.inputs)
+    def accepted(self) -> bool:
+        """Whether the server accepts the inputs by default: no axis is empty, and no value is NaN or infinite."""
+        return all(array.size and (array.dtype.kind != "f" or np.isfinite(array).all()) for array in self.inputs)
 
 
 @dataclass(frozen=True)

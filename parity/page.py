@@ -43,14 +43,14 @@ These inputs are not part of the search:
 - Floating-point numbers that are cast to an integer type which cannot hold them. The result depends on the processor.
 """
 
-WRONG = "ONNX Runtime answers otherwise than Keras for these finite inputs."
+WRONG = "ONNX Runtime answers otherwise than Keras for these inputs, which the server accepts."
 TENSORFLOW = (
     "`predict` traces the graph of a model with the sizes of its inputs; the server runs the graph with free sizes. "
     "The answers differ for these inputs."
 )
-NON_FINITE = (
-    "By default, the server rejects rows with NaN or infinity. With `serving.nonFinite: pass` it accepts them. "
-    "ONNX Runtime then answers otherwise than Keras in these cases. It answers alike for all other names."
+UNACCEPTED = (
+    "By default, the server rejects rows with an empty axis, NaN or infinity. With `serving.nonFinite: pass` it"
+    " accepts NaN and infinity. ONNX Runtime answers these inputs otherwise than Keras, and alike for all other names."
 )
 
 
@@ -76,7 +76,7 @@ def page(found: Sequence[Result], uncovered: Mapping[str, str], versions: Mappin
         parts.append(f"## {title}\n\n{_summary(chosen)}")
     parts.append(_section("Wrong answers", WRONG, found, "wrong"))
     parts.append(_section("TensorFlow differs from predict", TENSORFLOW, found, "tensorflow"))
-    parts.append(_section("NaN and infinity", NON_FINITE, found, "non_finite"))
+    parts.append(_section("Empty axes, NaN and infinity", UNACCEPTED, found, "unaccepted"))
     parts.append(
         "## Not covered\n\n| name | reason |\n|---|---|\n" + _rows([f"`{n}`", text] for n, text in uncovered.items())
     )
@@ -121,7 +121,7 @@ def _section(title: str, text: str, found: Iterable[Result], attribute: str) -> 
         for each in sorted(found, key=lambda each: each.name)
         for difference in getattr(each, attribute)
         if attribute != "wrong" or each.verdict is Verdict.WRONG
-        if attribute != "tensorflow" or difference.finite
+        if attribute != "tensorflow" or difference.accepted
     ]
     if not rows:
         return f"## {title}\n\nNone was found.\n"

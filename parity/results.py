@@ -28,7 +28,7 @@ class Difference:
 
     Attributes:
         kind: of the values, as in the probe.
-        finite: whether all inputs were finite.
+        accepted: whether the server accepts the inputs by default.
         inputs: the inputs, in words.
         keras: the answer of Keras.
         runtime: the answer of the runtime.
@@ -36,7 +36,7 @@ class Difference:
     """
 
     kind: str
-    finite: bool
+    accepted: bool
     inputs: list[str]
     keras: str
     runtime: str
@@ -54,7 +54,7 @@ class Result:
         cause: why it is rejected or needs TensorFlow.
         in_custom_layer: whether the operation was tried in a custom layer, because Keras cannot save it otherwise.
         wrong: where ONNX Runtime differs from Keras.
-        non_finite: the same for inputs with NaN or infinity.
+        unaccepted: the same for inputs that the server rejects by default: empty axes, NaN and infinity.
         tensorflow: where TensorFlow's serving differs from Keras.
         tensorflow_operations: types of operations in the SavedModel.
         onnx_operations: types of operations in the ONNX file.
@@ -68,7 +68,7 @@ class Result:
     cause: str = ""
     in_custom_layer: bool = False
     wrong: list[Difference] = field(default_factory=list)
-    non_finite: list[Difference] = field(default_factory=list)
+    unaccepted: list[Difference] = field(default_factory=list)
     tensorflow: list[Difference] = field(default_factory=list)
     tensorflow_operations: list[str] = field(default_factory=list)
     onnx_operations: list[str] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Result:
     def read(cls, fields: dict[str, Any]) -> Result:
         """From the form in the file."""
         differences = {
-            name: [Difference(**each) for each in fields[name]] for name in ("wrong", "non_finite", "tensorflow")
+            name: [Difference(**each) for each in fields[name]] for name in ("wrong", "unaccepted", "tensorflow")
         }
         return cls(**{**fields, **differences, "verdict": Verdict(fields["verdict"])})
 

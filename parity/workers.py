@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Queue
@@ -19,13 +19,20 @@ from parity.results import Result, Verdict
 # TensorFlow keeps memory of every graph, so a process is replaced after this many cases.
 CASES_PER_PROCESS = 150
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = (sys.executable, "-m", "parity.worker")
 
 
 class Pool:
-    """Worker processes, each with one case at a time."""
+    """Worker processes, each with one case at a time.
 
-    def __init__(self, size: int, seconds: float) -> None:
-        self._size, self._seconds = size, seconds
+    Args:
+        size: number of processes.
+        seconds: a case may take.
+        command: starts a worker.
+    """
+
+    def __init__(self, size: int, seconds: float, command: Sequence[str] = COMMAND) -> None:
+        self._size, self._seconds, self._command = size, seconds, command
         self._processes: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
@@ -70,15 +77,13 @@ class Pool:
             self._end(process)
 
     def _start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "parity.worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._processes.add(process)
         return process
 
     def _end(self, process: subprocess.Popen[str]) -> None:
-        process.kill()
-        process.wait()
+        with process:  # closes its pipes and waits
+            process.kill()
         self._processes.discard(process)
 
     def _ask(self, process: subprocess.Popen[str], name: str) -> Result:
