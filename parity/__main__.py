@@ -40,6 +40,7 @@ def main() -> int:
     chosen = [name for name in registry.names() if re.search(options.only, name)]
     if options.resume:
         chosen = [name for name in chosen if name not in found]
+    chosen.sort(key=registry.rank)
     began = time.monotonic()
     with Pool(options.workers, options.seconds) as pool:
         for done, result in enumerate(pool.map(chosen), 1):

@@ -32,10 +32,13 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 def cause(error: Exception) -> str:
     """The cause within a message of Keras or of a runtime, without the folders of this run."""
-    text = str(error).rsplit("Error encountered:", 1)[-1].rsplit("Exception encountered when calling", 1)[-1]
-    text = re.sub(r"^ \w+\.call\(\)\.", "", text).partition("Arguments received by")[0].partition("[[{{")[0]
-    text = re.sub(r"Load model from \S+ failed: ?", "", re.sub(r"\x1b\[[0-9;]*m", "", text))
-    return first_lines(re.sub(r"[\w./-]*/parity-\w+/", "", text), 300)
+    text = error.message if isinstance(getattr(error, "message", None), str) else str(error)
+    # TensorFlow begins with the places in the code that built the graph; Keras ends with the arguments of the call.
+    text = re.split(r'\n\s*File "[^\n]*\n', text)[-1].partition("[[{{")[0].partition("Arguments received by")[0]
+    text = text.rsplit("Error encountered:", 1)[-1].rsplit("Exception encountered when calling", 1)[-1]
+    text = re.sub(r"^ \w+\.call\(\)\.", "", re.sub(r"\x1b\[[0-9;]*m", "", text))
+    text = re.sub(r"Load model from \S+ failed: ?", "", text)
+    return first_lines(re.sub(r"(?<!\w)(?:/[\w.+-]+){2,}", "a file", text), 300)
 
 
 def differences(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -58,6 +59,21 @@ def names() -> list[str]:
 def case(name: str) -> Case:
     """A case by its name."""
     return cases()[name]
+
+
+@cache
+def _ranks() -> dict[str, int]:
+    seen: Counter[str] = Counter()
+    ranks = {}
+    for name, each in cases().items():
+        ranks[name] = seen[each.subject]
+        seen[each.subject] += 1
+    return ranks
+
+
+def rank(name: str) -> int:
+    """The place of a case among those of its subject: a run begins with the first case of everything."""
+    return _ranks()[name]
 
 
 def public_names() -> Iterator[str]:

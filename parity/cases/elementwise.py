@@ -86,6 +86,7 @@ _VARIANTS: list[tuple[str, str, Callable[..., Any], tuple[str, ...]]] = [
     ),
     ("isin", "3 values", lambda x: ops.isin(x, np.array([0, 1, 7])), ("int32", "int64")),
     ("isin", "3 values, invert", lambda x: ops.isin(x, np.array([0.0, 1.0], "float32"), invert=True), ("float32",)),
+    ("isin", "assume_unique", lambda x: ops.isin(x, np.array([0, 1, 7]), assume_unique=True), ("int32",)),
     ("floor_divide", "by 3", lambda x: ops.floor_divide(x, 3), NUMBERS),
     ("floor_divide", "by -3", lambda x: ops.floor_divide(x, -3), ("int32", "int64", "float32")),
     ("mod", "by 3", lambda x: ops.mod(x, 3), NUMBERS),
@@ -119,7 +120,7 @@ _BINARY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("heaviside", "nextafter"), ("float32",)),
     **dict.fromkeys(("power",), ("float32", "float16", "int32")),
     **dict.fromkeys(("isclose",), FLOATS),
-    **dict.fromkeys(("gcd",), ("int32",)),
+    **dict.fromkeys(("gcd", "lcm"), ("int32",)),
 }
 _MIXED = (("int32", "float32"), ("int64", "int32"), ("uint8", "int32"), ("float16", "float32"), ("bool", "float32"))
 
@@ -128,6 +129,7 @@ _DOMAINS: dict[str, Callable[[Any, Any], Any]] = {
     "power": lambda x, y: (x.dtype.kind == "f") | ((abs(y) <= 3) & (y >= 0) & (abs(x) <= 1000)),
     "floor_divide": lambda x, y: (x == 0) | (y == 0) | ~np.isfinite(y) | (abs(x / y) > _normal(x)),
     "mod": lambda x, y: (x == 0) | (y == 0) | ~np.isfinite(y) | (abs(x / y) > _normal(x)),
+    "lcm": lambda x, y: (abs(x) < 1000) & (abs(y) < 1000),
     "left_shift": lambda x, y: (y >= 0) & (y < 8 * y.dtype.itemsize),
     "right_shift": lambda x, y: (y >= 0) & (y < 8 * y.dtype.itemsize),
 }

@@ -11,6 +11,7 @@ from keras import layers
 
 from parity.build import pictures, whole
 from parity.cases.basic_layers import lay
+from parity.cases.nn_ops import NO_EMPTY
 from parity.model import Case, InputSpec, Probe
 
 Function = Callable[..., Any]
@@ -169,9 +170,9 @@ def _attention() -> Iterator[Case]:
     for flash in (None, False):
         words = f"flash_attention={flash}"
         multi = lambda q, v, f=flash: layers.MultiHeadAttention(2, 4, flash_attention=f)(q, v)  # noqa: E731
-        yield whole("layers.MultiHeadAttention", words, multi, three[:2], kinds=EDGES)
+        yield whole("layers.MultiHeadAttention", words, multi, three[:2], kinds=EDGES, each=NO_EMPTY)
         group = lambda q, v, f=flash: layers.GroupQueryAttention(4, 4, 2, flash_attention=f)(q, v)  # noqa: E731
-        yield whole("layers.GroupQueryAttention", words, group, three[:2], kinds=EDGES)
+        yield whole("layers.GroupQueryAttention", words, group, three[:2], kinds=EDGES, each=NO_EMPTY)
     makers: dict[str, Function] = {
         "MultiHeadAttention": lambda **options: layers.MultiHeadAttention(2, 4, **options),
         "GroupQueryAttention": lambda **options: layers.GroupQueryAttention(4, 4, 2, **options),
@@ -179,15 +180,27 @@ def _attention() -> Iterator[Case]:
     for name, make in makers.items():
         for window in (None, 2):
             causal = lambda x, m=make, w=window: m(sliding_window=w)(x, x, use_causal_mask=True)  # noqa: E731
-            yield whole(f"layers.{name}", f"causal, sliding_window={window}", causal, STEPS, kinds=())
+            yield whole(f"layers.{name}", f"causal, sliding_window={window}", causal, STEPS, kinds=(), each=NO_EMPTY)
         masked = lambda x, mask, m=make: m()(x, x, attention_mask=mask[:, None, :])  # noqa: E731
         yield whole(f"layers.{name}", "attention_mask", masked, ((5, 4), (5,)), ("float32", "bool"), kinds=())
         embedded = lambda x, m=make: m()(*[layers.Embedding(6, 4, mask_zero=True)(x)] * 2)  # noqa: E731
         yield whole(
-            f"layers.{name}", "after Embedding, mask_zero", embedded, ((None,),), ("int32",), ids={0: 6}, extra=_padded
+            f"layers.{name}",
+            "after Embedding, mask_zero",
+            embedded,
+            ((None,),),
+            ("int32",),
+            ids={0: 6},
+            extra=_padded,
+            each=NO_EMPTY,
         )
         yield whole(
-            f"layers.{name}", "mixed_float16", lambda x, m=make: m(dtype="mixed_float16")(x, x), STEPS, kinds=("large",)
+            f"layers.{name}",
+            "mixed_float16",
+            lambda x, m=make: m(dtype="mixed_float16")(x, x),
+            STEPS,
+            kinds=("large",),
+            each=NO_EMPTY,
         )
         yield whole(
             f"layers.{name}", "scores", lambda x, m=make: m()(x, x, return_attention_scores=True), STEPS, kinds=()

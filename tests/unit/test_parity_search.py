@@ -81,11 +81,23 @@ def test_inputs_that_the_server_rejects_are_no_errors(values, accepted):
     assert Probe("any", (floats(values),)).accepted is accepted
 
 
-def test_a_cause_names_no_folder_of_the_run():
-    message = (
-        "Exception encountered when calling Apply.call(). Load model from /tmp/parity-ab1/0/model.onnx failed:No Op"
-    )
-    assert cause(ValueError(message)) == "No Op"
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            "Exception encountered when calling Apply.call(). Load model from /tmp/parity-ab1/model.onnx failed:No Op",
+            "No Op",
+        ),
+        (
+            'Detected at node a/b\n  File "/home/me/a.py", line 3, in f\n\nindex -1 is outside\n\t [[{{node a/b}}]]',
+            "index -1 is outside",
+        ),
+        ("cannot read /home/me/a.py", "cannot read a file"),
+        ("Could not infer.\n\nError encountered:\n\nNo kernel\n\nArguments received by A.call():", "No kernel"),
+    ],
+)
+def test_a_cause_is_short_and_names_no_file_of_this_machine(message, text):
+    assert cause(ValueError(message)) == text
 
 
 def test_a_worker_that_ends_or_hangs_costs_one_result():
