@@ -15,7 +15,6 @@ from keras_runtimes.tolerance import Tolerance
 from parity.model import Probe
 from parity.results import Difference
 
-MAX_DIFFERENCES = 4
 SHOWN_VALUES = 8
 
 Answer = Arrays | Exception
@@ -48,7 +47,7 @@ def differences(
     expected: Sequence[Answer],
     tolerance: Tolerance,
 ) -> list[Difference]:
-    """Where a runtime answers otherwise than Keras: one difference for each kind of values, up to MAX_DIFFERENCES.
+    """Where a runtime answers otherwise than Keras: one difference for each kind of values.
 
     Args:
         run: runs the runtime.
@@ -64,7 +63,7 @@ def differences(
             continue
         if probe.kind in found:
             found[probe.kind].count += 1
-        elif len(found) < MAX_DIFFERENCES:
+        else:
             found[probe.kind] = difference
     return list(found.values())
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.errors import first_lines
 from keras_runtimes.tolerance import tolerance_of
@@ -24,6 +25,8 @@ PLUMBING = {
     *("Const", "Placeholder", "Identity", "IdentityN", "NoOp", "ReadVariableOp", "VarHandleOp"),
     *("PartitionedCall", "StatefulPartitionedCall", "Constant"),
 }
+# Differences that are stored of each sort.
+MAX_DIFFERENCES = 4
 
 
 class RefusedError(Exception):
@@ -86,7 +89,7 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         raise RefusedError(f"TensorFlow cannot serve it: {cause(tensorflow)}")
     result.tensorflow_operations = [each for each in prepared.tensorflow_operations if each not in PLUMBING]
     result.rewrites = [each for each in result.tensorflow_operations if each in product.REWRITES]
-    result.tensorflow = differences(tensorflow.run, probes, inputs, expected, tolerance)
+    result.tensorflow = differences(tensorflow.run, probes, inputs, expected, tolerance)[:MAX_DIFFERENCES]
 
     onnx = attempt(lambda: prepared.open("onnxruntime", answers))
     result.onnx_operations = [each for each in prepared.onnx_operations if each not in PLUMBING]
@@ -94,16 +97,29 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         result.verdict, result.cause = Verdict.TENSORFLOW, cause(onnx)
         return
     found = differences(onnx.run, probes, inputs, expected, tolerance)
-    result.wrong = [each for each in found if each.accepted]
-    result.unaccepted = [each for each in found if not each.accepted]
+    result.wrong = [each for each in found if each.accepted][:MAX_DIFFERENCES]
+    result.unaccepted = [each for each in found if not each.accepted][:MAX_DIFFERENCES]
+    equal = Verdict.REWRITTEN if result.rewrites else Verdict.EQUAL
     if not result.wrong:
-        result.verdict = Verdict.REWRITTEN if result.rewrites else Verdict.EQUAL
+        result.verdict = equal
         return
-    caught = attempt(lambda: prepared.check(onnx, tolerance))
-    if isinstance(caught, Exception):
-        result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(caught)}"
-    else:
-        result.verdict = Verdict.WRONG
+    limits = attempt(lambda: prepared.check(onnx, tolerance))
+    if isinstance(limits, Exception):
+        result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(limits)}"
+        return
+    inside = [index for index, arrays in enumerate(inputs) if product.accepts(limits, arrays)]
+    chosen = [[each[index] for index in inside] for each in (probes, inputs, expected)]
+    wrong = [each for each in differences(onnx.run, *chosen, tolerance) if each.accepted]
+    result.verdict = Verdict.WRONG if wrong else equal
+    if not wrong:
+        result.unaccepted += result.wrong
+        result.cause = f"the server accepts only the sizes {', '.join(map(_limits, limits))}"
+    result.wrong = wrong[:MAX_DIFFERENCES]
+
+
+def _limits(tensor: Tensor) -> str:
+    largest = ["any" if size < 0 else size for size in tensor.max_shape]
+    return f"{tensor.min_shape} to [{', '.join(map(str, largest))}]"
 
 
 def _prepare(case: Case, folder: Path, result: Result) -> product.Prepared:

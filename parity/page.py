@@ -49,8 +49,9 @@ TENSORFLOW = (
     "The answers differ for these inputs."
 )
 UNACCEPTED = (
-    "By default, the server rejects rows with an empty axis, NaN or infinity. With `serving.nonFinite: pass` it"
-    " accepts NaN and infinity. ONNX Runtime answers these inputs otherwise than Keras, and alike for all other names."
+    "By default, the server rejects rows with an empty axis, with a size that the model does not accept, and with NaN or "
+    "infinity. With `serving.nonFinite: pass` it accepts NaN and infinity. ONNX Runtime answers these inputs otherwise "
+    "than Keras, and alike for all other names."
 )
 
 
@@ -76,7 +77,7 @@ def page(found: Sequence[Result], uncovered: Mapping[str, str], versions: Mappin
         parts.append(f"## {title}\n\n{_summary(chosen)}")
     parts.append(_section("Wrong answers", WRONG, found, "wrong"))
     parts.append(_section("TensorFlow differs from predict", TENSORFLOW, found, "tensorflow"))
-    parts.append(_section("Empty axes, NaN and infinity", UNACCEPTED, found, "unaccepted"))
+    parts.append(_section("Inputs that the server rejects", UNACCEPTED, found, "unaccepted"))
     parts.append(
         "## Not covered\n\n| name | reason |\n|---|---|\n" + _rows([f"`{n}`", text] for n, text in uncovered.items())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,15 +85,20 @@ class Prepared:
         ]
         return open_runtime(info, ConvertedModel(path, self.model.inputs, outputs, bindings))
 
-    def check(self, runtime: Runtime, tolerance: Tolerance) -> None:
+    def check(self, runtime: Runtime, tolerance: Tolerance) -> list[Tensor]:
         """Compare a runtime with Keras on the inputs of the prepare step.
+
+        Returns:
+            The inputs with the sizes that the server accepts.
 
         Raises:
             ParityError: it differs.
             ConversionError: it fails.
             PrepareError: the prepare step rejects the model.
         """
-        check_parity(runtime, references(self.model, None, tolerance).cases, tolerance)
+        found = references(self.model, None, tolerance)
+        check_parity(runtime, found.cases, tolerance)
+        return found.inputs
 
     @cached_property
     def tensorflow_operations(self) -> list[str]:
@@ -130,6 +136,17 @@ class Prepared:
                 types.add(node.op_type)
                 pending += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         return sorted(types)
+
+
+def accepts(tensors: Iterable[Tensor], arrays: Arrays) -> bool:
+    """Whether the sizes of arrays are within those that the server accepts for its inputs."""
+    for tensor in tensors:
+        sizes = arrays[tensor.name].shape
+        if any(size < smallest for size, smallest in zip(sizes, tensor.min_shape, strict=False)):
+            return False
+        if any(0 <= largest < size for size, largest in zip(sizes, tensor.max_shape, strict=False)):
+            return False
+    return True
 
 
 def _dtype(answer: Any) -> str:

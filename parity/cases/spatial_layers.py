@@ -100,7 +100,14 @@ def _pooling() -> Iterator[Case]:
             yield _layer(f"Global{kind}Pooling{rank}D", words, rank, options)
         shape = _shape(rank, data_format, free=True)
         layer = lay(getattr(layers, f"Global{kind}Pooling{rank}D"), data_format=data_format)
-        yield whole(f"layers.Global{kind}Pooling{rank}D", f"{data_format}, free sides", layer, (shape,), each=(0, 1, 4))
+        yield whole(
+            f"layers.Global{kind}Pooling{rank}D",
+            f"{data_format}, free sides",
+            layer,
+            (shape,),
+            each=(0, 1, 4),
+            kinds=EDGES,
+        )
         for size in (1, 3):
             options = {"output_size": size, "data_format": data_format}
             yield _layer(f"Adaptive{kind}Pooling{rank}D", f"{data_format}, {size}", rank, options)
