@@ -49,9 +49,9 @@ TENSORFLOW = (
     "The answers differ for these inputs."
 )
 UNACCEPTED = (
-    "By default, the server rejects rows with an empty axis, with a size that the model does not accept, and with NaN or "
-    "infinity. With `serving.nonFinite: pass` it accepts NaN and infinity. ONNX Runtime answers these inputs otherwise "
-    "than Keras, and alike for all other names."
+    "By default, the server rejects rows with an empty axis, with a size that the model does not accept, and with NaN "
+    "or infinity. With `serving.nonFinite: pass` it accepts NaN and infinity. ONNX Runtime answers these inputs "
+    "otherwise than Keras, and alike for all other names."
 )
 
 
