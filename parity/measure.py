@@ -14,7 +14,6 @@ import numpy as np
 from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.errors import first_lines
-from keras_runtimes.tolerance import tolerance_of
 from parity import product, registry
 from parity.comparison import attempt, cause, differences
 from parity.model import Case
@@ -25,6 +24,8 @@ PLUMBING = {
     *("Const", "Placeholder", "Identity", "IdentityN", "NoOp", "ReadVariableOp", "VarHandleOp"),
     *("PartitionedCall", "StatefulPartitionedCall", "Constant"),
 }
+# Kinds of values that may overflow in half precision.
+OVERFLOWING = {"large", "huge"}
 # Differences that are stored of each sort.
 MAX_DIFFERENCES = 4
 
@@ -81,8 +82,7 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         raise RefusedError(f"Keras runs none of the inputs: {cause(expected[0])}")
     if any(array.ndim == 0 for array in answers.values()):
         raise RefusedError("an output has no batch axis")
-    half = any(array.dtype == np.float16 for array in (*answers.values(), *inputs[0].values()))
-    tolerance = tolerance_of(half_precision=half)
+    tolerance = prepared.tolerance
 
     tensorflow = attempt(lambda: prepared.open("tensorflow", answers))
     if isinstance(tensorflow, Exception):
@@ -103,17 +103,21 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
     if not result.wrong:
         result.verdict = equal
         return
-    limits = attempt(lambda: prepared.check(onnx, tolerance))
-    if isinstance(limits, Exception):
-        result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(limits)}"
+    checked = attempt(lambda: prepared.check(onnx))
+    if isinstance(checked, Exception):
+        result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(checked)}"
         return
-    inside = [index for index, arrays in enumerate(inputs) if product.accepts(limits, arrays)]
+    inside = [index for index, arrays in enumerate(inputs) if product.accepts(checked.inputs, arrays)]
     chosen = [[each[index] for index in inside] for each in (probes, inputs, expected)]
     wrong = [each for each in differences(onnx.run, *chosen, tolerance) if each.accepted]
-    result.verdict = Verdict.WRONG if wrong else equal
     if not wrong:
+        result.verdict = equal
+        result.cause = f"the server accepts only the sizes {', '.join(map(_limits, checked.inputs))}"
         result.unaccepted += result.wrong
-        result.cause = f"the server accepts only the sizes {', '.join(map(_limits, limits))}"
+    elif checked.overflows and {each.kind for each in wrong} <= OVERFLOWING:
+        result.verdict = Verdict.REPORTED
+    else:
+        result.verdict = Verdict.WRONG
     result.wrong = wrong[:MAX_DIFFERENCES]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import onnx
@@ -18,16 +18,31 @@ from keras_pipeline import converters, saved_model
 from keras_pipeline.arrays import Arrays, to_numpy
 from keras_pipeline.converters import onnxruntime as onnx_converter
 from keras_pipeline.converters.base import Export
+from keras_pipeline.errors import ParityError
+from keras_pipeline.inspection import inspect
 from keras_pipeline.loading import LoadedModel, load_model
+from keras_pipeline.model_file import read_model_file
 from keras_pipeline.parity import check_parity
 from keras_pipeline.reference_cases import references
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel
 from keras_runtimes.registry import RUNTIMES
-from keras_runtimes.tolerance import Tolerance
+from keras_runtimes.tolerance import Tolerance, tolerance_of
 
 REWRITES = getattr(onnx_converter, "REWRITES", {})
 """TensorFlow operations that the converter to ONNX rewrites, and why."""
+
+
+class Checked(NamedTuple):
+    """What the comparison of the prepare step finds.
+
+    Attributes:
+        inputs: with the sizes that the server accepts.
+        overflows: whether the status reports that the runtime does not overflow in half precision where Keras does.
+    """
+
+    inputs: list[Tensor]
+    overflows: bool
 
 
 @dataclass(frozen=True)
@@ -36,12 +51,14 @@ class Prepared:
 
     model: LoadedModel
     folder: Path
+    half_precision: bool
     _traced: list[tuple[int, ...]] = field(default_factory=list)
 
     @classmethod
     def load(cls, file: Path, custom_objects: dict[str, Any]) -> Prepared:
         """Load a model file as the prepare step does."""
-        return cls(load_model(file, keras.__version__, custom_objects), file.parent)
+        properties = inspect(read_model_file(file))
+        return cls(load_model(file, properties.keras_version, custom_objects), file.parent, properties.half_precision)
 
     @cached_property
     def export(self) -> Export:
@@ -85,20 +102,28 @@ class Prepared:
         ]
         return open_runtime(info, ConvertedModel(path, self.model.inputs, outputs, bindings))
 
-    def check(self, runtime: Runtime, tolerance: Tolerance) -> list[Tensor]:
-        """Compare a runtime with Keras on the inputs of the prepare step.
+    @property
+    def tolerance(self) -> Tolerance:
+        """Of the parity check."""
+        return tolerance_of(half_precision=self.half_precision)
 
-        Returns:
-            The inputs with the sizes that the server accepts.
+    def check(self, runtime: Runtime) -> Checked:
+        """Compare a runtime with Keras on the inputs of the prepare step.
 
         Raises:
             ParityError: it differs.
             ConversionError: it fails.
             PrepareError: the prepare step rejects the model.
         """
-        found = references(self.model, None, tolerance)
-        check_parity(runtime, found.cases, tolerance)
-        return found.inputs
+        found = references(self.model, None, self.tolerance)
+        check_parity(runtime, found.cases, self.tolerance)
+        overflows = False
+        for case in found.overflow_cases if self.half_precision else ():
+            try:
+                check_parity(runtime, [case], self.tolerance)
+            except ParityError:
+                overflows = True
+        return Checked(found.inputs, overflows)
 
     @cached_property
     def tensorflow_operations(self) -> list[str]:

@@ -17,6 +17,7 @@ class Verdict(enum.StrEnum):
     REWRITTEN = "equal by a rewrite"
     TENSORFLOW = "TensorFlow only"
     DETECTED = "TensorFlow only (detected)"
+    REPORTED = "half precision (reported)"
     REJECTED = "rejected"
     WRONG = "WRONG"
     FAILED = "search failed"

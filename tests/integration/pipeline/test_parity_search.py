@@ -57,7 +57,7 @@ def test_a_wrong_answer_is_found(monkeypatch):
         return WithoutSign(found) if runtime == "onnxruntime" else found
 
     monkeypatch.setattr(product.Prepared, "open", open_runtime)
-    monkeypatch.setattr(product.Prepared, "check", lambda prepared, *_: prepared.model.inputs)
+    monkeypatch.setattr(product.Prepared, "check", lambda prepared, _: product.Checked(prepared.model.inputs, False))
     result = measure(registry.case("ops.sin [float32]"))
     assert result.verdict is Verdict.WRONG
     assert {difference.kind for difference in result.wrong} >= {"ordinary", "large"}
