@@ -89,6 +89,11 @@ def references(
     if not rows_independent:
         batches = [row for batch in batches for row in _single_rows(batch)]
     cases = [_run_ordinary(model, batch, validated=validation is not None) for batch in batches]
+    if not any(has_answers(case.expected) for case in cases if case.expected):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"Keras itself returns only NaN for inputs of shape {describe_shapes(cases[0].inputs)}{NEEDS_ROWS}",
+        )
     if rows_independent:
         check_rows_independent(model, cases[1].inputs, cases[1].expected or {}, tolerance)
     edge_rows = take(source.batch(affordable(EDGE_ROWS, batches[0]), source.sizes), 0, None if rows_independent else 1)
@@ -184,11 +189,6 @@ def _run_ordinary(model: LoadedModel, inputs: Arrays, *, validated: bool) -> Ref
                 f"output {name!r} has shape {list(array.shape)} for {rows_of(inputs)} rows: "
                 "its first axis must be the batch",
             )
-    if not has_answers(expected):
-        raise PrepareError(
-            Reason.MODEL_UNSUPPORTED,
-            f"Keras itself returns only NaN for inputs of shape {describe_shapes(inputs)}{NEEDS_ROWS}",
-        )
     return ReferenceCase(inputs, expected)
 
 
