@@ -102,6 +102,22 @@ EXACT = {
         "float32",
     ),
     "exact GELU": (lambda: of(floats(4), layers.Activation("gelu")), np.array([[-3, -0.5, 0, 9]]), "float32"),
+    "softplus in float16": (
+        lambda: of(keras.Input((4,), dtype="float16", name="x"), lambda x: ops.softplus(x)),
+        np.array([[255, -255, 0, 1]]),
+        "float16",
+    ),
+    "a choice beside an infinity": (
+        lambda: of(floats(3), lambda x: ops.where(x > 0, x, -np.inf)),
+        np.array([[1, -1, 1e20]]),
+        "float32",
+    ),
+    "a choice of a branch beside NaN": (lambda: of(floats(3), ops.sinc), np.array([[0, 1e-3, 2.5]]), "float32"),
+    "a choice of truth values": (
+        lambda: of(floats(3), lambda x: ops.where(x > 0, x > 1, x < -1)),
+        np.array([[0.5, 2, -2]]),
+        "float32",
+    ),
     "grouped convolution": (
         lambda: of(floats(None, None, 8), layers.Conv2D(4, 3, groups=2)),
         np.linspace(-1, 1, 2 * 9 * 7 * 8).reshape(2, 9, 7, 8),
@@ -115,6 +131,27 @@ EXACT = {
 }
 
 
+LARGE = {
+    "int32": ([2**31 - 1, -(2**31), 2**24 + 1, 5, -7], [2**31 - 2, -(2**31) + 1, 2**24, 5, 7]),
+    "int64": ([2**63 - 1, -(2**63), 2**31, -5, 2**53 + 1], [2**63 - 2, -(2**63) + 1, 2, 2**31, 2**53]),
+}
+OF_TWO = ("greater", "greater_equal", "less", "less_equal", "equal", "maximum", "minimum")
+OF_ONE = ("sign", "relu", "relu6", "square", "sort", "argsort", "abs")
+
+
+@pytest.mark.parametrize("dtype", LARGE)
+def test_large_integers_are_exact(dtype, served):
+    x, y = integers((5,), dtype), keras.Input((5,), dtype=dtype, name="y")
+    outputs = {name: getattr(ops, name)(x, y) for name in OF_TWO} | {name: getattr(ops, name)(x) for name in OF_ONE}
+    top, places = ops.top_k(x, 3)
+    outputs |= {"clip": ops.clip(x, 0, 6), "power": ops.power(x, 3), "top": top, "places": places}
+    model = keras.Model([x, y], outputs)
+    values = [np.array([each], dtype) for each in LARGE[dtype]]
+    answers = served(model, runtime="onnxruntime")(*values)
+    for name, expected in zip(sorted(outputs), predict(model, *values), strict=True):
+        np.testing.assert_array_equal(answers[name], expected, err_msg=name)
+
+
 @pytest.mark.parametrize(("build", "values", "dtype"), EXACT.values(), ids=EXACT)
 def test_onnx_runtime_answers_like_keras_at_the_edges(build, values, dtype, served):
     model, values = build(), values.astype(dtype)
@@ -122,6 +159,12 @@ def test_onnx_runtime_answers_like_keras_at_the_edges(build, values, dtype, serv
     for expected, actual in zip(predict(model, values), answers.values(), strict=True):
         assert actual.dtype == expected.dtype
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_exp_minus_one_keeps_the_digits_of_small_numbers(served):
+    x = np.array([[1e-7, -1e-7, 88, -100]], "float32")
+    (actual,) = served(of(floats(4), ops.expm1), runtime="onnxruntime")(x).values()
+    np.testing.assert_allclose(actual, np.expm1(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [-20, 10, 1_000_003])
