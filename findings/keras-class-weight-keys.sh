@@ -11,13 +11,13 @@
 #            arrays,  string keys   0.8120
 #            dataset, integer keys  5.5789
 #            dataset, string keys   TypeError
-# Relevance: settings of a training Job come from JSON or YAML in a resource or ConfigMap, and JSON has string keys only. The
-#            rare class that the weights were for is then trained like all others.
+# Relevance: settings of a training Job come from JSON or YAML in a resource or ConfigMap, and JSON has string keys
+#            only. The rare class that the weights were for is then trained like all others.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import json
 
 import keras

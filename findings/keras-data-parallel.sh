@@ -15,7 +15,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 import tensorflow as tf

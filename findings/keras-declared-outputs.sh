@@ -8,13 +8,13 @@
 # Output:    (2026-11-28)
 #            StringLookup, invert      declared int64    predicted text: cat, dog
 #            IntegerLookup, multi_hot  declared float32  predicted int64: 0, 1, 0
-# Relevance: a model server publishes the types of its outputs (the metadata of the Open Inference Protocol), and a client
-#            allocates by them. They must come from an answer, not from the model.
+# Relevance: a model server publishes the types of its outputs (the metadata of the Open Inference Protocol), and a
+#            client allocates by them. They must come from an answer, not from the model.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # With a seed, Keras's `fit` shuffles the rows once: every epoch has the same order.
 #
-# Guess:     keras.utils.set_random_seed makes a run repeatable, and `shuffle=True` gives each epoch another order, as it
-#            does without a seed.
+# Guess:     keras.utils.set_random_seed makes a run repeatable, and `shuffle=True` gives each epoch another order, as
+#            it does without a seed.
 # Fact:      with a seed, all epochs of a `fit` have one order, so the batches never change. Without a seed they do.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0
 # Output:    (2026-11-28; 64 rows, 5 epochs, TensorFlow backend)
@@ -14,7 +14,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 import tensorflow as tf

@@ -11,13 +11,14 @@
 #            free length, 2 rows   predict: [1, 5, 9, 13, 17, 21]  export: [1, 5, 13, 17]
 #            fixed length, 1 row   predict: [1, 5, 9]              export: [1, 5, 9]
 #            fixed length, 2 rows  predict: [1, 5, 9, 13, 17, 21]  export: [1, 5, 9, 13, 17, 21]
-# Relevance: video, text and sensor models use this layer, and every server that runs a SavedModel or converts one starts
-#            from the exported model. Behind a pooling layer or an LSTM the shape is right and only the figures are wrong.
+# Relevance: video, text and sensor models use this layer, and every server that runs a SavedModel or converts one
+#            starts from the exported model. Behind a pooling layer or an LSTM the shape is right and only the figures
+#            are wrong.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 import tensorflow as tf

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Keras's Resizing of uint8 pictures rounds when the model is called, and does not in `predict` and in the exported model.
+# Keras's Resizing of uint8 pictures rounds when the model is called, and does not in `predict` and in the exported
+# model.
 #
 # Guess:     `model(x)` and `model.predict(x)` differ by rounding errors of 1e-6 at most.
-# Fact:      `model(x)` answers whole numbers of type uint8. `predict` and the exported model answer float32 with fractions:
-#            a third of a grey level of difference here, in the input of all layers that follow.
+# Fact:      `model(x)` answers whole numbers of type uint8. `predict` and the exported model answer float32 with
+#            fractions: a third of a grey level of difference here, in the input of all layers that follow.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0
 # Output:    (2026-11-28; 4 x 4 pixels to 6 x 6, bilinear)
 #            model(x)  uint8    0 5 12 18 25 30
 #            predict   float32  0 5 11.6667 18.3333 25 30
 #            export    float32  0 5 11.6667 18.3333 25 30
 #            largest difference 0.3333
-# Relevance: a test that compares a served image model with `model(x)` fails, or needs a tolerance that hides real errors.
-#            `predict` is the reference that agrees with what is served.
+# Relevance: a test that compares a served image model with `model(x)` fails, or needs a tolerance that hides real
+#            errors. `predict` is the reference that agrees with what is served.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 import tensorflow as tf

@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install kserve==0.21.0 httpx==0.28.1
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import asyncio
 
 import httpx

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# The Python client sends a JSON Patch of a Deployment as JSON Patch, and the same one of a custom object as merge patch.
+# The Python client sends a JSON Patch of a Deployment as JSON Patch, and the same one of a custom object as merge
+# patch.
 #
 # Guess:     a list of operations is a JSON Patch, so every patch_* method sends it as application/json-patch+json.
-# Fact:      patch_namespaced_deployment does; patch_namespaced_custom_object names merge-patch+json for the same list, and
-#            a merge patch that is a list cannot be applied to an object. The asynchronous client does the same.
-# Versions:  kubernetes 37.0.2
+# Fact:      patch_namespaced_deployment does; patch_namespaced_custom_object names merge-patch+json for the same list,
+#            and a merge patch that is a list cannot be applied to an object. The asynchronous client does the same.
+# Versions:  kubernetes 37.0.2, aiohttp 3.14.5
 # Output:    (2026-11-28)
 #            kubernetes.client  deployments    application/json-patch+json
 #            kubernetes.client  kerasmodels    application/merge-patch+json
 #            kubernetes.aio     deployments    application/json-patch+json
 #            kubernetes.aio     kerasmodels    application/merge-patch+json
-# Relevance: scripts that scale, pause or update models patch a custom resource. The call that works for Deployments gets
-#            an error about the patch's format from the API server.
+# Relevance: scripts that scale, pause or update models patch a custom resource. The call that works for Deployments
+#            gets an error about the patch's format from the API server.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install kubernetes==37.0.2 aiohttp==3.14.5
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import asyncio
 import json
 

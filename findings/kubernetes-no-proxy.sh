@@ -10,13 +10,13 @@
 # Output:    (2026-11-28)
 #            NO_PROXY=127.0.0.0/8  kubernetes.client: API server  kubernetes.aio: proxy       aiohttp: proxy
 #            NO_PROXY=127.0.0.1    kubernetes.client: API server  kubernetes.aio: API server  aiohttp: API server
-# Relevance: clusters behind a company's proxy set its address in every pod, and NO_PROXY with the network of the Services.
-#            An operator that changes to the asynchronous client no longer reaches its API server.
+# Relevance: clusters behind a company's proxy set its address in every pod, and NO_PROXY with the network of the
+#            Services. An operator that changes to the asynchronous client no longer reaches its API server.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install kubernetes==37.0.2 aiohttp==3.14.5
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import asyncio
 import os
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# kubernetes.aio retries nothing unless asked, and with `retries = 3` it still raises at 429, the API server's overload.
+# kubernetes.aio retries nothing unless asked, and with `retries = 3` it still raises at 429, the API server's
+# overload.
 #
 # Guess:     both clients of the package retry a GET that the API server answers with 429 and Retry-After, as
 #            kubernetes.client does without any setting.
@@ -13,13 +14,13 @@
 #            kubernetes.aio     default      429: 1 request,  error
 #            kubernetes.aio     retries = 3  503: 3 requests, ok     after less than 2 s
 #            kubernetes.aio     retries = 3  429: 1 request,  error
-# Relevance: priority and fairness in the API server answers 429 when many models change at once. An asynchronous operator
-#            must retry by itself.
+# Relevance: priority and fairness in the API server answers 429 when many models change at once. An asynchronous
+#            operator must retry by itself.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install kubernetes==37.0.2 aiohttp==3.14.5 aiohttp-retry==2.9.1 urllib3==2.8.0
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import asyncio
 import time
 

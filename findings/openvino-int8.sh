@@ -3,20 +3,20 @@
 #
 # Guess:     a converter understands the integer operations of the exported model, or refuses it. int8 costs a little
 #            accuracy and not more.
-# Fact:      Keras's own int8 answers agree with those of the float model. OpenVINO's answers for the same exported int8 model
-#            name another class for nearly every row. For the float model OpenVINO agrees with Keras.
+# Fact:      Keras's own int8 answers agree with those of the float model. OpenVINO's answers for the same exported int8
+#            model name another class for nearly every row. For the float model OpenVINO agrees with Keras.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0, openvino 2026.4.1 (INFERENCE_PRECISION_HINT=f32)
 # Output:    (2026-11-28; 200 rows, 10 classes, two Dense layers, on a CPU with AVX512-VNNI and AVX512-BF16)
 #            float32: OpenVINO and Keras name the same class for 100.0 % of the rows, largest difference 0.0000
 #            int8:    OpenVINO and Keras name the same class for 4.5 % of the rows, largest difference 0.1327
 #            Keras's int8 and float32 models name the same class for 98.5 % of the rows
-# Relevance: int8 files are made for serving on CPUs, where OpenVINO is a common choice. Only a comparison of answers shows
-#            the error: shapes, types and sums of probabilities are right.
+# Relevance: int8 files are made for serving on CPUs, where OpenVINO is a common choice. Only a comparison of answers
+#            shows the error: shapes, types and sums of probabilities are right.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6 openvino==2026.4.1
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import keras
 import numpy as np
 import openvino

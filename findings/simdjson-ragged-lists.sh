@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install pysimdjson==7.0.2 numpy==2.4.6
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import json
 
 import numpy as np

@@ -2,22 +2,23 @@
 # With op determinism and a seed, TensorFlow still trains other weights for another number of threads.
 #
 # Guess:     tf.config.experimental.enable_op_determinism and a seed give the same weights, bit by bit, on one machine.
-# Fact:      they do for one number of threads only. 1, 2 and 4 threads give three different weights of a small convolutional
-#            network: the sums are split by the number of threads. Each of the three is repeatable.
+# Fact:      they do for one number of threads only. 1, 2 and 4 threads give three different weights of a small
+#            convolutional network: the sums are split by the number of threads. Each of the three is repeatable.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0
 # Output:    (2026-11-28; the digests depend on the CPU)
 #            1 thread   63ab2c2bd7fd 63ab2c2bd7fd
 #            2 threads  90cbf9ad8fa0 90cbf9ad8fa0
 #            4 threads  bdb0db5574b2 bdb0db5574b2
-# Relevance: TensorFlow takes the number of threads from the CPUs that it sees. A training Job that is repeated on a node of
-#            another size, or with another CPU set, gives a model with another digest. Record the number with the model.
+# Relevance: TensorFlow takes the number of threads from the CPUs that it sees. A training Job that is repeated on a
+#            node of another size, or with another CPU set, gives a model with another digest. Record the number with
+#            the model.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
 for threads in 1 2 4; do
   for _ in 1 2; do
-    run "$threads" << 'PYTHON' >> digests
+    run - "$threads" << 'PYTHON' >> digests
 import hashlib
 import sys
 
@@ -47,7 +48,7 @@ PYTHON
   done
 done
 
-run << 'PYTHON'
+run - << 'PYTHON'
 from pathlib import Path
 
 lines = [line.split() for line in Path("digests").read_text().splitlines()]

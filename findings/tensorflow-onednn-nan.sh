@@ -2,21 +2,21 @@
 # TensorFlow with oneDNN answers a row that contains NaN with ordinary numbers: Dense with ReLU turns NaN into 0.
 #
 # Guess:     a NaN in the input stays a NaN in the output, as IEEE 754 has it, whatever an environment variable says.
-# Fact:      `predict` and the exported model fuse Dense and ReLU into one oneDNN operation, which answers 0 for NaN. The
-#            model answers its bias, as if the whole row were missing. `model(x)` answers NaN, and so does everything with
-#            TF_ENABLE_ONEDNN_OPTS=0.
+# Fact:      `predict` and the exported model fuse Dense and ReLU into one oneDNN operation, which answers 0 for NaN.
+#            The model answers its bias, as if the whole row were missing. `model(x)` answers NaN, and so does
+#            everything with TF_ENABLE_ONEDNN_OPTS=0.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0; oneDNN is on by default on new x86 CPUs, here it is set to be sure
 # Output:    (2026-11-28; x86-64 with AVX512)
 #            TF_ENABLE_ONEDNN_OPTS=1  predict 7    export 7    model(x) nan
 #            TF_ENABLE_ONEDNN_OPTS=0  predict nan  export nan  model(x) nan
-# Relevance: NaN is how clients mark a missing measurement. A server on TensorFlow answers it with a plausible prediction on
-#            one node and with NaN on another, and converted models (ONNX Runtime) answer NaN.
+# Relevance: NaN is how clients mark a missing measurement. A server on TensorFlow answers it with a plausible
+#            prediction on one node and with NaN on another, and converted models (ONNX Runtime) answer NaN.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
 
 for setting in 1 0; do
-  run "$setting" << 'PYTHON'
+  run - "$setting" << 'PYTHON'
 import os
 import sys
 
@@ -27,7 +27,8 @@ import numpy as np
 import tensorflow as tf
 
 hidden = keras.layers.Dense(8, activation="relu")
-model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(7))])
+answer = keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(7))
+model = keras.Sequential([keras.Input((4,)), hidden, answer])
 row = np.array([[1, float("nan"), 3, 4]], "float32")
 model.export("exported", verbose=False)
 exported = tf.saved_model.load("exported")

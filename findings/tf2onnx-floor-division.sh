@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# After conversion by tf2onnx, integer // and % of negative numbers truncate, where Keras rounds towards minus infinity.
+# After conversion by tf2onnx, integer // and % of negative numbers truncate, where Keras rounds towards minus
+# infinity.
 #
 # Guess:     `//` and `%` mean in the ONNX model what they mean in Keras, numpy and Python, or tf2onnx refuses them.
-# Fact:      ONNX Runtime answers -7 // 3 with -2 (Keras: -3) and -7 % 3 with -1 (Keras: 2). Positive integers and floats are
-#            right, so a comparison on the usual test rows does not see it.
+# Fact:      ONNX Runtime answers -7 // 3 with -2 (Keras: -3) and -7 % 3 with -1 (Keras: 2). Positive integers and
+#            floats are right, so a comparison on the usual test rows does not see it.
 # Versions:  keras 3.15.1, tensorflow-cpu 2.21.0, tf2onnx 1.17.0, onnx 1.23.2, onnxruntime 1.31.1
 # Output:    (2026-11-28; // 3 and % 3)
 #            int32    -7: Keras -3 and 2, ONNX Runtime -2 and -1
@@ -15,7 +16,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6 tf2onnx==1.17.0 onnx==1.23.2 onnxruntime==1.31.1
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import subprocess
 import sys
 
@@ -28,8 +29,8 @@ def answers(dtype):
     number = keras.Input((1,), dtype=dtype, name="number")
     model = keras.Model(number, {"quotient": number // 3, "remainder": number % 3})
     model.export("exported", verbose=False)
-    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", "exported", "--output", "m.onnx", "--opset", "18"]
-    subprocess.run(command, check=True, capture_output=True)
+    tool = [sys.executable, "-m", "tf2onnx.convert"]
+    subprocess.run([*tool, "--saved-model", "exported", "--output", "m.onnx", "--opset", "18"], check=True)
     session = onnxruntime.InferenceSession("m.onnx")
     rows = np.array([[-7], [7]], dtype)
     right = model.predict(rows, verbose=0)

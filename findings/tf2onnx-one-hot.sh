@@ -10,13 +10,13 @@
 #             3: Keras [0, 0, 0], ONNX Runtime [0, 0, 0]
 #            -1: Keras [0, 0, 0], ONNX Runtime [0, 0, 1]
 #            -3: Keras [0, 0, 0], ONNX Runtime [1, 0, 0]
-# Relevance: pandas and many feature pipelines code a missing category as -1, which Keras's row of zeros handles well. After
-#            the conversion, "missing" is a vote for one category.
+# Relevance: pandas and many feature pipelines code a missing category as -1, which Keras's row of zeros handles well.
+#            After the conversion, "missing" is a vote for one category.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6 tf2onnx==1.17.0 onnx==1.23.2 onnxruntime==1.31.1
 
-run << 'PYTHON'
+run - << 'PYTHON'
 import subprocess
 import sys
 
@@ -27,8 +27,8 @@ import onnxruntime
 category = keras.Input((), dtype="int32", name="category")
 model = keras.Model(category, keras.ops.one_hot(category, 3))
 model.export("exported", verbose=False)
-command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", "exported", "--output", "m.onnx", "--opset", "18"]
-subprocess.run(command, check=True, capture_output=True)
+tool = [sys.executable, "-m", "tf2onnx.convert"]
+subprocess.run([*tool, "--saved-model", "exported", "--output", "m.onnx", "--opset", "18"], check=True)
 
 rows = np.array([0, 3, -1, -3], "int32")
 right = model.predict(rows, verbose=0).astype(int).tolist()

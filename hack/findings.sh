@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the scripts of findings/, or those that the arguments name, and fails if one of them fails.
 set -uo pipefail
-cd "$(dirname "$0")/../findings"
+cd "$(dirname "$0")/../findings" || exit
 failed=()
 
 if [ $# -eq 0 ]; then
