@@ -12,7 +12,7 @@
 #            kubernetes.aio     deployments    application/json-patch+json
 #            kubernetes.aio     kerasmodels    application/merge-patch+json
 # Relevance: scripts that scale, pause or update models patch a custom resource. The call that works for Deployments
-#            gets an error about the patch's format from the API server.
+#            does not work for a model.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install kubernetes==37.0.2 aiohttp==3.14.5

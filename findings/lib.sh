@@ -11,7 +11,6 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit
 
-
 install() {
   local package
   for package in "$@"; do

@@ -10,7 +10,7 @@
 #            TF_ENABLE_ONEDNN_OPTS=1  predict 7    export 7    model(x) nan
 #            TF_ENABLE_ONEDNN_OPTS=0  predict nan  export nan  model(x) nan
 # Relevance: NaN is how clients mark a missing measurement. A server on TensorFlow answers it with a plausible
-#            prediction on one node and with NaN on another, and converted models (ONNX Runtime) answer NaN.
+#            prediction, and the answer depends on the node's CPU or on a variable in the pod.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 install keras==3.15.1 tensorflow-cpu==2.21.0 numpy==2.4.6
