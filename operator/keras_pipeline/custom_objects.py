@@ -7,6 +7,7 @@ so that a model file cannot cause any other import.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,20 @@ from keras_pipeline.errors import PrepareError
 
 # Names listed in a message: a model may consist of custom layers only.
 MAX_NAMES = 10
+# Packages, and names under which libraries register their classes. A ConfigMap cannot carry a library.
+LIBRARIES = {
+    "Addons": "tensorflow-addons",
+    "keras_cv": "keras-cv",
+    "keras_hub": "keras-hub",
+    "keras_nlp": "keras-nlp",
+    "keras_rs": "keras-rs",
+    "kecam": "keras-cv-attention-models",
+    "tensorflow_addons": "tensorflow-addons",
+    "tensorflow_hub": "tensorflow-hub",
+    "tensorflow_probability": "tensorflow-probability",
+    "tf_keras": "tf-keras",
+    "transformers": "transformers",
+}
 
 
 def reject_custom_objects(required: Mapping[str, str]) -> None:
@@ -29,10 +44,17 @@ def reject_custom_objects(required: Mapping[str, str]) -> None:
     Raises:
         PrepareError: MODEL_UNSUPPORTED, with the names and their layers.
     """
-    if required:
-        cause = f"the model needs classes or functions that are not part of Keras: {_listed(required)}"
-        remedy = "put it into a ConfigMap as Python files, and set spec.source.customObjects.configMapRef"
-        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{cause}. The model file does not contain their code: {remedy}")
+    if not required:
+        return
+    cause = f"the model needs classes or functions that are not part of Keras: {_listed(required)}"
+    remedy = "put it into a ConfigMap as Python files, and set spec.source.customObjects.configMapRef"
+    if libraries := sorted({library for name in required if (library := _library(name))}):
+        named = " and ".join(libraries)
+        remedy = (
+            f"rebuild the model from layers of Keras, or install {named} in an image that is based on the pipeline "
+            f"image, and import {named} in a file of spec.source.customObjects"
+        )
+    raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{cause}. The model file does not contain their code: {remedy}")
 
 
 def load_custom_objects(folder: Path, required: Mapping[str, str]) -> dict[str, Any]:
@@ -67,6 +89,12 @@ def load_custom_objects(folder: Path, required: Mapping[str, str]) -> dict[str, 
         names = ", ".join(file.name for file in files[:MAX_NAMES])
         raise _invalid_code(f"({names}) does not define {_listed(missing)}, which the model needs: add the code")
     return defined
+
+
+def _library(name: str) -> str | None:
+    """The library that defines a class or function; None if it is the user's own code, or unknown."""
+    package = re.split(r"[.>]", name, maxsplit=1)[0]
+    return LIBRARIES.get(package)
 
 
 def _imported(file: Path) -> ModuleType:
