@@ -44,8 +44,8 @@ IGNORED: dict[str, tuple[str, ...]] = {
     "Discretization": ("trainable",),
     "MultiHeadAttention": ("query_shape", "key_shape", "value_shape"),
     # A separable convolution has depthwise and pointwise kernels. Keras 2 also writes the arguments of its base class.
-    **{name: ("kernel_initializer", "kernel_regularizer", "kernel_constraint") for name in SEPARABLE},
-    **{name: ("trainable", "noise_shape") for name in SPATIAL_DROPOUTS},
+    **dict.fromkeys(SEPARABLE, ("kernel_initializer", "kernel_regularizer", "kernel_constraint")),
+    **dict.fromkeys(SPATIAL_DROPOUTS, ("trainable", "noise_shape")),
     **{f"Random{kind}": ("rng_type",) for kind in RANDOM},
 }
 # Layers whose build method has other arguments than in Keras 2. The first call builds them.
@@ -247,6 +247,8 @@ def _modernize(part: dict[str, Any]) -> None:
     for key, default in DEFAULTS.get(name, {}).items():
         if config.get(key) == default:
             config.pop(key, None)
+    if name == "LeakyReLU" and "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
     if name == "RandomCrop":
         # Without training, Keras 2 resizes to the size of the crop, and Keras 3 does nothing.
         part["class_name"] = "Resizing"
