@@ -1,4 +1,4 @@
-"""Rewrites the configuration of a legacy file, so that Keras 3 loads it: a pure function on decoded JSON.
+"""Rewrites the configuration of a legacy file, so that Keras 3 loads it. It works on decoded JSON, without Keras.
 
 Keras 3 reads the weights of Keras 2 correctly, but it rejects arguments, modules and names that Keras 2 wrote into the
 configuration. Most of them have no effect on inference. A setting that has one is translated, or rejected by name:
@@ -7,7 +7,6 @@ nothing is dropped in silence. Measured with all layers of Keras 2 (tests/integr
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -62,33 +61,28 @@ NESTED = (*MODELS, "Sequential")
 LAYER_KEYS = ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells")
 
 
-def modernized(config: dict[str, Any], keras_version: str, file_format: Literal["keras", "h5"]) -> dict[str, Any]:
-    """The configuration as Keras 3 reads it; the same object if it needs no change.
+def modernize(config: dict[str, Any], keras_version: str, file_format: Literal["keras", "h5"]) -> bool:
+    """Rewrite a configuration to the form that Keras 3 reads, if it is a legacy one. Returns whether it is.
 
     Args:
-        config: the configuration in the file. It is not changed.
+        config: the decoded configuration. It is changed in place: a copy of the largest allowed one needs a gigabyte.
         keras_version: version that saved the file; empty if unknown, as in old `.h5` files.
         file_format: of the file. Keras reads the configuration of a `.h5` file by other rules.
 
     Raises:
         PrepareError: MODEL_UNSUPPORTED, with the layer and the setting that Keras 3 does not have.
-        RecursionError: the configuration nests too deeply.
     """
-    old = _major(keras_version) < FIRST_SUPPORTED_MAJOR
-    if not old and file_format == "keras":
-        return config
-    text = json.dumps(config)
-    result: dict[str, Any] = json.loads(text)
+    old = _major(keras_version) < FIRST_SUPPORTED_MAJOR if keras_version else file_format == "h5"
     if old:
-        for part in _parts(result):
+        for part in _parts(config):
             _modernize_graph(part)
-        _add_input_layers(result)
-        for part in _parts(result):
+        _add_input_layers(config)
+        for part in _parts(config):
             _modernize(part)
-        _rename_layers(result)
+        _rename_layers(config)
     if file_format == "h5":
-        _add_modules(result)
-    return config if json.dumps(result) == text else result
+        _add_modules(config)
+    return old or file_format == "h5"
 
 
 def _major(version: str) -> int:

@@ -23,7 +23,7 @@ import h5py
 from keras_api.reasons import Reason
 from keras_pipeline.errors import SAVE_AGAIN, PrepareError, unreadable_file, unsafe_file
 from keras_pipeline.file_kind import HDF5, ZIP, identify
-from keras_pipeline.legacy_config import modernized
+from keras_pipeline.legacy_config import modernize
 from keras_pipeline.weights import Weights, read_weights
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
@@ -50,7 +50,7 @@ class ModelFile:
         keras_version: version that saved the model; empty if the file does not contain it.
         config: the model's configuration, in the form that Keras 3 loads.
         weights: number and size of the stored weights.
-        rewritten: whether `config` differs from the configuration in the file, which then does not load as it is.
+        rewritten: whether `config` was rewritten, so that Keras must not read it from the file.
     """
 
     format: Literal["keras", "h5"]
@@ -222,11 +222,8 @@ def _model_file(
     file_format: Literal["keras", "h5"], keras_version: object, config: dict[str, Any], weights: Weights
 ) -> ModelFile:
     version = keras_version[:32] if isinstance(keras_version, str) else ""
-    try:
-        new = modernized(config, version, file_format)
-    except RecursionError as error:
-        raise unreadable_file(f"its configuration nests too deeply: {SAVE_AGAIN}") from error
-    return ModelFile(file_format, version, new, weights, rewritten=new is not config)
+    rewritten = modernize(config, version, file_format)
+    return ModelFile(file_format, version, config, weights, rewritten)
 
 
 @contextmanager

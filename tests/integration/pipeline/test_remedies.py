@@ -426,17 +426,23 @@ class Classifier(keras.Model):
 
 
 def test_a_subclassed_model_is_prepared_once_it_declares_its_inputs(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
     code = tmp_path / "code"
     code.mkdir()
     (code / "own_classifier.py").write_text(SUBCLASSED)
+
+    def prepare_with_code(model) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [*sys.path])  # as in a new process
+            patch.delitem(sys.modules, "own_classifier", raising=False)
+            file = saved(model, tmp_path / "model.keras")
+            return prepare(file, tmp_path / "bundle", custom_objects=code).parameters
+
     definitions = {"__name__": "own_classifier"}
     exec(SUBCLASSED, definitions)
     model = definitions["Classifier"]()
     model(np.zeros((1, 4)))
     with pytest.raises(PrepareError, match=r"keras\.Model\(inputs, model\(inputs\)\)"):
-        prepare(saved(model, tmp_path / "wrong.keras"), tmp_path / "bundle", custom_objects=code)
+        prepare_with_code(model)
+    sys.modules.pop("own_classifier", None)
     inputs = keras.Input((4,), name="x")
-    monkeypatch.delitem(sys.modules, "own_classifier")
-    right = saved(keras.Model(inputs, model(inputs)), tmp_path / "right.keras")
-    assert prepare(right, tmp_path / "bundle", custom_objects=code).parameters == 10
+    assert prepare_with_code(keras.Model(inputs, model(inputs))) == 10
