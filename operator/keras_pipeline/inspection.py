@@ -60,10 +60,8 @@ REJECTED_PARTS = (
     *("testing", "trainers", "utils", "visualization", "wrappers"),
 )
 REJECTED_MODULES = tuple(f"{root}.{part}" for root in ("keras", "keras.src") for part in REJECTED_PARTS)
-ALLOWED_IN_REJECTED = {"FeatureSpace"}  # a layer, although in keras.utils
-# The models of keras.applications contain layers of their own (ConvNeXt: LayerScale). In keras.src, Keras loads classes
-# only, and only those with weights or a configuration: not the functions beside them, which download weights.
-CLASSES_IN_REJECTED = "keras.src.applications."
+# Layers in these parts: of ConvNeXt, of InceptionResNetV2, and FeatureSpace. Functions beside them download weights.
+ALLOWED_IN_REJECTED = {"CustomScaleLayer", "FeatureSpace", "LayerScale", "StochasticDepth"}
 ALLOWED_BUILTINS = {"function", "slice", "tuple", "set", "list", "dict", "int", "float", "str", "bool", "type"}
 
 HALF_PRECISION = ("float16", "bfloat16")
@@ -178,7 +176,7 @@ def _reject_unsafe(part: Part) -> None:
     if root == "builtins":
         unsafe = part.class_name not in ALLOWED_BUILTINS
     elif root == "keras":
-        unsafe = str(module).startswith(REJECTED_MODULES) and not _is_layer_in_rejected(part)
+        unsafe = str(module).startswith(REJECTED_MODULES) and part.class_name not in ALLOWED_IN_REJECTED
     else:
         unsafe = root in sys.stdlib_module_names
     if unsafe:
@@ -186,14 +184,6 @@ def _reject_unsafe(part: Part) -> None:
             f"layer {part.layer!r} refers to {_full_name(part)!r}, which is not part of a model",
             remedy="find out who created the file",
         )
-
-
-def _is_layer_in_rejected(part: Part) -> bool:
-    """Whether a part is a layer, although it is in a module of Keras that has functions to be rejected."""
-    module = str(part.content.get("module"))
-    return part.class_name in ALLOWED_IN_REJECTED or (
-        part.class_name != "function" and module.startswith(CLASSES_IN_REJECTED)
-    )
 
 
 def _reject_stateful(part: Part) -> None:

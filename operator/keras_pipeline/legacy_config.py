@@ -163,7 +163,7 @@ def _modernize_graph(part: dict[str, Any]) -> None:
         if layer.get("class_name") in NESTED and (
             first["class_name"] == "InputLayer" or "batch_input_shape" in arguments
         ):
-            built.add(layer.get("name"))
+            built.add(str(layer.get("name")))
     for layer in layers:
         for node in _nodes(layer["inbound_nodes"]):
             if isinstance(node, list) and _is_reference(node) and node[0] in built and node[1] > 0:
@@ -272,8 +272,7 @@ def _rename_layers(root: Any) -> None:
     Keras 3 rejects slashes. It also adds operations for masks to the graph, and those named concatenate would have the
     name of a layer. Outputs keep this name, because it is part of the model's interface.
     """
-    names = {node["config"].get("name") for node in _parts(root)}
-    names = {name for name in names if isinstance(name, str)}
+    names = {name for node in _parts(root) if isinstance(name := node["config"].get("name"), str)}
     outputs = {
         node[0]
         for part in _parts(root)

@@ -95,8 +95,8 @@ def load_model(
     if not getattr(model, "inputs", None):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            "the model does not declare its inputs: call it on a keras.Input, and save "
-            "keras.Model(inputs, model(inputs))",
+            "the model does not declare its inputs: add a keras.Input to a Sequential model, or call another model on "
+            "one and save keras.Model(inputs, model(inputs))",
         )
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs)  # adds the names and structure of a graph
