@@ -192,7 +192,7 @@ def _reject_stateful(part: Part) -> None:
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
             f"layer {part.layer!r} has stateful=True: its output depends on the requests before. Build the model with "
-            f"stateful=False, copy the weights of each layer (set_weights){_AGAIN}",
+            f"stateful=False, {LOAD_WEIGHTS}",
         )
 
 

@@ -226,6 +226,8 @@ def _modernize(part: dict[str, Any]) -> None:
             part["module"] = UNEXPORTED[name]
         elif module.startswith("tf_keras."):
             part["module"] = module.removeprefix("tf_")
+    if part.get("registered_name", "") is None:
+        del part["registered_name"]  # so that Keras looks for the class in the custom objects, as in a `.h5` file
     if name != "InputLayer":
         config.pop("batch_input_shape", None)  # the input layer of the model has it too
     if name in REBUILT:

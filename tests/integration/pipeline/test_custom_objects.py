@@ -108,7 +108,11 @@ INVALID = {
     ),
     "a file that fails": (
         {**FILES, "own_plain.py": f"{PLAIN}\nimport acme_tools\n"},
-        ["own_plain.py, line 11", "ModuleNotFoundError: No module named 'acme_tools'"],
+        [
+            "own_plain.py, line 11",
+            "ModuleNotFoundError: No module named 'acme_tools'",
+            "install its library in an image",
+        ],
     ),
     "a file with a syntax error": (
         {**FILES, "own_plain.py": "class Shifted(:"},

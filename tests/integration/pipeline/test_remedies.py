@@ -35,6 +35,8 @@ class Case:
 
     reason = Reason.MODEL_UNSUPPORTED
     words: tuple[str, ...] = ()
+    runtime = "auto"
+    """The runtime that the request for the wrong file names."""
     answers = ""
     """Name of the answers of Keras 2 that the result must give."""
 
@@ -258,7 +260,7 @@ class SparseInput(Case):
 
 
 class Stateful(Case):
-    words = ("layer 'memory'", "stateful=True", "stateful=False", "set_weights")
+    words = ("layer 'memory'", "stateful=True", "stateful=False", "model.load_weights")
 
     def wrong(self, folder):
         return keras.Sequential(
@@ -272,8 +274,7 @@ class Stateful(Case):
             if "stateful" in layer["config"]:
                 layer["config"]["stateful"] = False
         new = keras.Sequential.from_config(config)
-        for layer, source in zip(new.layers, old.layers, strict=True):
-            layer.set_weights(source.get_weights()[: len(layer.get_weights())])
+        new.load_weights(wrong)
         x = np.random.default_rng(0).standard_normal((4, 6, 3)).astype("float32")
         np.testing.assert_allclose(new(x), old(x), rtol=1e-6)
         return new
@@ -356,6 +357,18 @@ class NewerKeras(Case):
         return model
 
 
+class RuntimeWithoutFallback(Case):
+    reason, words = Reason.CONVERSION_FAILED, ("onnxruntime: ", "set spec.serving.runtime to auto")
+    runtime = "onnxruntime"
+
+    def wrong(self, folder):
+        vector = layers.TextVectorization(output_sequence_length=4, vocabulary=["cat", "dog"])
+        return keras.Sequential([keras.Input((1,), dtype="string", name="x"), vector, layers.Embedding(9, 2)])
+
+    def remedy(self, folder, wrong):
+        return wrong
+
+
 CASES = [case for base in Case.__subclasses__() for case in (base, *base.__subclasses__())]
 
 
@@ -366,7 +379,7 @@ def test_the_remedy_in_the_message_helps(case, prepare_model, tmp_path):
     if not isinstance(wrong, Path):
         wrong = saved(wrong, tmp_path / "wrong.keras")
     with pytest.raises(PrepareError) as rejection:
-        prepare_model(wrong.read_bytes(), wrong.suffix)
+        prepare_model(wrong.read_bytes(), wrong.suffix, runtime=case.runtime)
     assert rejection.value.reason == case.reason, rejection.value.message
     assert [word for word in case.words if word not in rejection.value.message] == [], rejection.value.message
     right = case.remedy(tmp_path, wrong)
@@ -375,7 +388,8 @@ def test_the_remedy_in_the_message_helps(case, prepare_model, tmp_path):
             with np.load(OLDER / f"{case.answers}.npz") as arrays:
                 np.testing.assert_allclose(case.ask(right, arrays["x0"]), arrays["y0"], rtol=1e-5, atol=1e-6)
         right = saved(right, tmp_path / "right.keras")
-    prepare_model(right.read_bytes(), right.suffix, runtime="tensorflow")
+    runtime = "tensorflow" if case.runtime == "auto" else "auto"  # TensorFlow takes the least time
+    prepare_model(right.read_bytes(), right.suffix, runtime=runtime)
 
 
 LOCALLY_CONNECTED = """
@@ -398,9 +412,11 @@ class LocallyConnected1D(keras.layers.Layer):
 """
 
 
-def test_code_in_a_config_map_replaces_a_class_that_keras_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])  # the import of custom objects appends to it
-    wrong = older("removed.h5", tmp_path)
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_code_in_a_config_map_replaces_a_class_that_keras_removed(suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # as in a new process
+    monkeypatch.delitem(sys.modules, "locally_connected", raising=False)
+    wrong = older(f"removed.{suffix}", tmp_path)
     with pytest.raises(PrepareError, match=r"'LocallyConnected1D', .* spec.source.customObjects"):
         prepare(wrong, tmp_path / "bundle")
     code = tmp_path / "code"
@@ -409,6 +425,7 @@ def test_code_in_a_config_map_replaces_a_class_that_keras_removed(tmp_path, monk
     prepare(wrong, tmp_path / "bundle", custom_objects=code)
     with np.load(tmp_path / "bundle/golden.npz") as golden:
         assert golden["output:local"].shape[1:] == (3, 2)
+    sys.modules.pop("locally_connected")
 
 
 SUBCLASSED = """
