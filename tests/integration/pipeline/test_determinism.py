@@ -28,6 +28,13 @@ class Sampling(layers.Layer):
         return mean + ops.exp(log_variance / 2) * keras.random.normal(ops.shape(mean), seed=self.seed_generator)
 
 
+class Doubled(layers.Layer):
+    """Draws nothing."""
+
+    def call(self, x):
+        return 2 * x
+
+
 class Unseeded(layers.Layer):
     """Draws with the global seed."""
 
@@ -37,7 +44,7 @@ class Unseeded(layers.Layer):
 
 def autoencoder(*, always: bool, nested: bool = False) -> keras.Model:
     x = keras.Input((4,), name="x")
-    y = layers.GaussianNoise(0.5, name="noise")(layers.Dropout(0.5, name="drop")(x))
+    y = layers.GaussianNoise(0.5, name="noise")(layers.Dropout(0.5, name="drop")(Doubled(name="double")(x)))
     mean, log_variance = layers.Dense(2, name="mean")(y), layers.Dense(2, name="log_variance")(y)
     z = Sampling(always=always, name="sample")([mean, log_variance])
     encoder = keras.Model(x, z, name="encoder")
