@@ -2,12 +2,13 @@
 
 Keras 3 reads the weights of Keras 2 correctly, but it rejects arguments, modules and names that Keras 2 wrote into the
 configuration. Most of them have no effect on inference. A setting that has one is translated, or rejected by name:
-nothing is dropped in silence. Measured with all layers of Keras 2 (tests/integration/pipeline/keras2).
+nothing is dropped in silence. Measured with all layers of Keras 2 (tests/integration/pipeline/older_keras).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -232,6 +233,16 @@ def _modernize(part: dict[str, Any]) -> None:
         config.pop("batch_input_shape", None)  # the input layer of the model has it too
     if name in REBUILT:
         part.pop("build_config", None)
+    if name == "RandomCrop":
+        # Without training, Keras 2 resizes to the size of the crop, and Keras 3 does nothing.
+        part["class_name"] = "Resizing"
+        config.pop("seed", None)
+        config["crop_to_aspect_ratio"] = True
+    _modernize_arguments(name, config)
+
+
+def _modernize_arguments(name: str, config: dict[str, Any]) -> None:
+    """Rewrite the arguments of a layer, by the class that it has in Keras 2."""
     if name in RECURRENT and config.get("time_major"):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
@@ -245,11 +256,6 @@ def _modernize(part: dict[str, Any]) -> None:
             config.pop(key, None)
     if name == "LeakyReLU" and "alpha" in config:
         config["negative_slope"] = config.pop("alpha")
-    if name == "RandomCrop":
-        # Without training, Keras 2 resizes to the size of the crop, and Keras 3 does nothing.
-        part["class_name"] = "Resizing"
-        config.pop("seed", None)
-        config["crop_to_aspect_ratio"] = True
     if name == "GRU":
         config.setdefault("reset_after", False)  # the default of the versions that do not write it
     axis = config.get("axis")
@@ -283,10 +289,12 @@ def _rename_layers(root: Any) -> None:
     }
     ambiguous = {name for name in names if re.fullmatch(r"concatenate(_\d+)?", name)} - outputs
     new_names: dict[str, str] = {}
+    taken: Counter[str] = Counter()  # each candidate is tried once, however many names become the same
     for name in sorted(name for name in names if "/" in name or name in ambiguous):
-        new = name.replace("/", "_") + ("_layer" if name in ambiguous else "")
+        new = base = name.replace("/", "_") + ("_layer" if name in ambiguous else "")
         while new in names:
-            new += "_"
+            taken[base] += 1
+            new = f"{base}_{taken[base]}"
         names.add(new)
         new_names[name] = new
     if not new_names:
@@ -311,10 +319,7 @@ def _add_modules(root: Any) -> None:
     function of that name in keras.layers, and does not find the layers within wrappers, all but the last in silence.
     """
     for node in _nodes(root):
-        if not isinstance(node, dict):
-            continue
-        held = [node.get(key) for key in LAYER_KEYS]
-        for value in held:
+        for value in (node.get(key) for key in LAYER_KEYS) if isinstance(node, dict) else ():
             for layer in value if isinstance(value, list) else [value]:
                 if isinstance(layer, dict) and "class_name" in layer and "module" not in layer:
                     _add_module(layer)

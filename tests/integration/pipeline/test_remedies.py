@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import sys
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -19,69 +15,8 @@ from keras_api.reasons import Reason
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.prepare import prepare
 
-OLDER = Path(__file__).parent / "older_keras"
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    keras.utils.set_random_seed(1)
-
-
-class Case:
-    """A wrong file, and the file after the remedy. `words` of the message name the culprit and the remedy.
-
-    A method of a case returns a Keras model, or the path of a file.
-    """
-
-    reason = Reason.MODEL_UNSUPPORTED
-    words: tuple[str, ...] = ()
-    runtime = "auto"
-    """The runtime that the request for the wrong file names."""
-    answers = ""
-    """Name of the answers of Keras 2 that the result must give."""
-
-    def wrong(self, folder: Path):
-        raise NotImplementedError
-
-    def remedy(self, folder: Path, wrong: Path):
-        raise NotImplementedError
-
-    def ask(self, model, x):
-        return model(x, training=False)
-
-
-def dense(name="y", units=2, **options):
-    return keras.Sequential([keras.Input((4,), name="x"), layers.Dense(units, name=name, **options)])
-
-
-def older(name: str, folder: Path) -> Path:
-    path = folder / name
-    path.write_bytes(gzip.decompress((OLDER / f"{name}.gz").read_bytes()))
-    return path
-
-
-def saved(model, path: Path) -> Path:
-    model.save(path)
-    return path
-
-
-def edited(path: Path, edit=lambda config: None, weights=None, version=None) -> Path:
-    """The archive with another configuration, other weights or another version."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    config, metadata = json.loads(members["config.json"]), json.loads(members["metadata.json"])
-    edit(config)
-    metadata["keras_version"] = version or metadata["keras_version"]
-    members |= {"config.json": json.dumps(config).encode(), "metadata.json": json.dumps(metadata).encode()}
-    if weights:
-        buffer = io.BytesIO(members["model.weights.h5"])
-        with h5py.File(buffer, "r+") as file:
-            weights(file)
-        members["model.weights.h5"] = buffer.getvalue()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
+sys.path.append(str(Path(__file__).parent))
+from remedies import Case, cases, check, dense, edited, saved
 
 
 class LegacyFileWithAnotherSuffix(Case):
@@ -280,83 +215,6 @@ class Stateful(Case):
         return new
 
 
-class StatefulOfKeras2(Case):
-    words, answers = ("layer 'lstm'", "stateful=False"), "stateful"
-
-    def wrong(self, folder):
-        return older("stateful.h5", folder)
-
-    def remedy(self, folder, wrong):
-        x = keras.Input((5, 3), name="x")
-        model = keras.Model(x, layers.Dense(2, name="y")(layers.LSTM(2, name="lstm")(x)))
-        model.load_weights(wrong)
-        return model
-
-
-class OperationOfKeras2(Case):
-    words, answers = ("'tf.math.multiply'", "keras.ops", "model.load_weights"), "operation"
-
-    def wrong(self, folder):
-        return older("operation.keras", folder)
-
-    def remedy(self, folder, wrong):
-        x = keras.Input((4,), name="x")
-        model = keras.Model(x, layers.Dense(2, name="y")(ops.relu(x * 2.0)[:, 1:]))
-        model.load_weights(wrong)
-        return model
-
-
-class OperationOfKeras2InLegacyFile(OperationOfKeras2):
-    def wrong(self, folder):
-        return older("operation.h5", folder)
-
-
-class TimeFirst(Case):
-    words, answers = ("layer 'y'", "time_major=True", "(batch, steps, features)", "model.load_weights"), "time_major"
-
-    def wrong(self, folder):
-        return older("time_major.h5", folder)
-
-    def remedy(self, folder, wrong):
-        x = keras.Input((5, 3), name="x")
-        model = keras.Model(x, layers.LSTM(2, return_sequences=True, name="y")(x))
-        model.load_weights(wrong)
-        return model
-
-    def ask(self, model, x):
-        return np.swapaxes(model(np.swapaxes(x, 0, 1), training=False), 0, 1)
-
-
-class QuantizedByOlderKeras(Case):
-    words = ("Keras 3.12.0 quantised the weights of layer 'hidden'", "call model.quantize", "not quantised")
-
-    def wrong(self, folder):
-        return older("int4.keras", folder)
-
-    def remedy(self, folder, wrong):
-        path = saved(
-            keras.Sequential([keras.Input((8,), name="x"), layers.Dense(4, name="hidden")]), folder / "float.keras"
-        )
-        model = keras.saving.load_model(path)
-        model.layers[0].quantize("int4")
-        return model
-
-
-class NewerKeras(Case):
-    words = ("saved by Keras 99.1.0", "new_argument", "model.load_weights", "or upgrade the operator")
-
-    def wrong(self, folder):
-        path = saved(dense(), folder / "m.keras")
-        return edited(
-            path, lambda config: config["config"]["layers"][1]["config"].update(new_argument=1), version="99.1.0"
-        )
-
-    def remedy(self, folder, wrong):
-        model = dense()
-        model.load_weights(wrong)
-        return model
-
-
 class RuntimeWithoutFallback(Case):
     reason, words = Reason.CONVERSION_FAILED, ("onnxruntime: ", "set spec.serving.runtime to auto")
     runtime = "onnxruntime"
@@ -369,63 +227,9 @@ class RuntimeWithoutFallback(Case):
         return wrong
 
 
-CASES = [case for base in Case.__subclasses__() for case in (base, *base.__subclasses__())]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", cases(globals()), ids=lambda case: case.__name__)
 def test_the_remedy_in_the_message_helps(case, prepare_model, tmp_path):
-    case = case()
-    wrong = case.wrong(tmp_path)
-    if not isinstance(wrong, Path):
-        wrong = saved(wrong, tmp_path / "wrong.keras")
-    with pytest.raises(PrepareError) as rejection:
-        prepare_model(wrong.read_bytes(), wrong.suffix, runtime=case.runtime)
-    assert rejection.value.reason == case.reason, rejection.value.message
-    assert [word for word in case.words if word not in rejection.value.message] == [], rejection.value.message
-    right = case.remedy(tmp_path, wrong)
-    if not isinstance(right, Path):
-        if case.answers:
-            with np.load(OLDER / f"{case.answers}.npz") as arrays:
-                np.testing.assert_allclose(case.ask(right, arrays["x0"]), arrays["y0"], rtol=1e-5, atol=1e-6)
-        right = saved(right, tmp_path / "right.keras")
-    runtime = "tensorflow" if case.runtime == "auto" else "auto"  # TensorFlow takes the least time
-    prepare_model(right.read_bytes(), right.suffix, runtime=runtime)
-
-
-LOCALLY_CONNECTED = """
-import keras
-
-class LocallyConnected1D(keras.layers.Layer):
-    def __init__(self, filters, kernel_size, name=None, **_):
-        super().__init__(name=name)
-        self.filters, self.size = filters, kernel_size[0]
-
-    def build(self, shape):
-        steps = shape[1] - self.size + 1
-        self.kernel = self.add_weight(shape=(steps, self.size * shape[2], self.filters), name="kernel")
-        self.bias = self.add_weight(shape=(steps, self.filters), name="bias")
-        self.steps = steps
-
-    def call(self, x):
-        parts = [keras.ops.reshape(x[:, i : i + self.size], (-1, self.kernel.shape[1])) for i in range(self.steps)]
-        return keras.ops.einsum("bsi,sio->bso", keras.ops.stack(parts, axis=1), self.kernel) + self.bias
-"""
-
-
-@pytest.mark.parametrize("suffix", ["h5", "keras"])
-def test_code_in_a_config_map_replaces_a_class_that_keras_removed(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])  # as in a new process
-    monkeypatch.delitem(sys.modules, "locally_connected", raising=False)
-    wrong = older(f"removed.{suffix}", tmp_path)
-    with pytest.raises(PrepareError, match=r"'LocallyConnected1D', .* spec.source.customObjects"):
-        prepare(wrong, tmp_path / "bundle")
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "locally_connected.py").write_text(LOCALLY_CONNECTED)
-    prepare(wrong, tmp_path / "bundle", custom_objects=code)
-    with np.load(tmp_path / "bundle/golden.npz") as golden:
-        assert golden["output:local"].shape[1:] == (3, 2)
-    sys.modules.pop("locally_connected")
+    check(case(), prepare_model, tmp_path)
 
 
 SUBCLASSED = """

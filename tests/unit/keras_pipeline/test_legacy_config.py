@@ -132,10 +132,18 @@ def test_slashes_in_names_are_replaced_everywhere_without_collisions():
         outputs=[["a_b", 0, 0], ["a/b", 0, 0]],
     )
     config = modern(model)["config"]
-    assert [part["name"] for part in config["layers"]] == ["x", "a_b_", "a_b"]
-    assert [part["config"]["name"] for part in config["layers"]] == ["x", "a_b_", "a_b"]
-    assert config["layers"][2]["inbound_nodes"] == [[["a_b_", 0, 0, {}]]]
-    assert config["output_layers"] == [["a_b", 0, 0], ["a_b_", 0, 0]]
+    assert [part["name"] for part in config["layers"]] == ["x", "a_b_1", "a_b"]
+    assert [part["config"]["name"] for part in config["layers"]] == ["x", "a_b_1", "a_b"]
+    assert config["layers"][2]["inbound_nodes"] == [[["a_b_1", 0, 0, {}]]]
+    assert config["output_layers"] == [["a_b", 0, 0], ["a_b_1", 0, 0]]
+
+
+def test_many_names_that_become_the_same_stay_short():
+    names = [f"{index:010b}".replace("0", "/").replace("1", "_") for index in range(1 << 10)]
+    layers = modern(sequential(*(layer("Dense", name) for name in names)))["config"]["layers"]
+    new_names = {part["config"]["name"] for part in layers}
+    assert len(new_names) == len(names)
+    assert max(map(len, new_names)) < 16
 
 
 @pytest.mark.parametrize(("output", "name"), [("y", "concatenate_1_layer"), ("concatenate_1", "concatenate_1")])
