@@ -56,9 +56,11 @@ REJECTED_CLASSES = {
 }
 # Parts of Keras that load, fetch, write or configure. The layers of a model never refer to them.
 REJECTED_PARTS = (
-    *("applications", "backend.config", "callbacks", "config", "datasets", "distribution", "export", "saving"),
-    *("testing", "trainers", "utils", "visualization", "wrappers"),
+    *("applications", "backend.config", "callbacks", "config", "datasets", "distribution", "export", "preprocessing"),
+    *("saving", "testing", "trainers", "utils", "visualization", "wrappers"),
 )
+# Functions of this kind in other parts.
+REJECTED_FUNCTIONS = {"clear_session", "load_model", "model_from_json", "save_model"}
 REJECTED_MODULES = tuple(f"{root}.{part}" for root in ("keras", "keras.src") for part in REJECTED_PARTS)
 # Layers in these parts: of ConvNeXt, of InceptionResNetV2, and FeatureSpace. Functions beside them download weights.
 ALLOWED_IN_REJECTED = {"CustomScaleLayer", "FeatureSpace", "LayerScale", "StochasticDepth"}
@@ -176,7 +178,11 @@ def _reject_unsafe(part: Part) -> None:
     if root == "builtins":
         unsafe = part.class_name not in ALLOWED_BUILTINS
     elif root == "keras":
-        unsafe = str(module).startswith(REJECTED_MODULES) and part.class_name not in ALLOWED_IN_REJECTED
+        full_name = _full_name(part)  # Keras joins module and name, so that a name may contain a part of the module
+        name = full_name.rpartition(".")[2]
+        unsafe = name in REJECTED_FUNCTIONS or (
+            full_name.startswith(REJECTED_MODULES) and name not in ALLOWED_IN_REJECTED
+        )
     else:
         unsafe = root in sys.stdlib_module_names
     if unsafe:

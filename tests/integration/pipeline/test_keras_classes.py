@@ -111,6 +111,15 @@ def test_activations_and_operations_pass_the_inspection():
                 assert refusal(part(module.__name__, name, function=True)) == ""
 
 
+def test_functions_that_the_safe_mode_of_keras_refuses_do_not_pass_the_inspection():
+    """Therefore no error of the safe mode has to be recognised by its message."""
+    assert len(serialization_lib.NON_MODELING_APIS) > 20
+    for api in serialization_lib.NON_MODELING_APIS:
+        module, _, name = api.rpartition(".")
+        for function in (True, False):
+            assert "find out who created the file" in refusal(part(module, name, function)), api
+
+
 @pytest.mark.parametrize("module", DOWNLOADING)
 def test_functions_that_download_do_not_pass_the_inspection(module):
     names = [name for name, value in vars(importlib.import_module(module)).items() if python.isfunction(value)]

@@ -289,6 +289,14 @@ UNSAFE = {
         keras_file(sequential(layer("x", "ConvNeXtTiny", module="keras.src.applications.convnext"))),
         "'keras.src.applications.convnext.ConvNeXtTiny'",
     ),
+    "a download whose module is a part of its name": (
+        keras_file(sequential(layer("x", "utils.get_file", module="keras"))),
+        "'keras.utils.get_file'",
+    ),
+    "a loader of models": (
+        keras_file(sequential(layer("x", "load_model", module="keras.models"))),
+        "'keras.models.load",
+    ),
     "a logger": (
         keras_file(sequential(layer("x", "CSVLogger", module="keras.callbacks"))),
         "'keras.callbacks.CSVLogger'",
