@@ -35,6 +35,12 @@ def load_error(error: Exception, file: ModelFile, properties: ModelProperties) -
         rebuild += ", or upgrade the operator"
     if unknown := _unknown_class(file):
         layer, name = unknown
+        if file.format == "h5" and _is_operation(name):
+            return PrepareError(
+                Reason.MODEL_UNSUPPORTED,
+                f"layer {layer!r} is the operation {name!r} of keras.ops, which Keras does not restore from a .h5 "
+                "file: save the model with model.save('name.keras') and upload that file",
+            )
         return PrepareError(
             Reason.MODEL_UNSUPPORTED,
             f"layer {layer!r} needs the class {name!r}, which {this} does not have{origin}. If it is your own class, "
@@ -89,6 +95,12 @@ def _unknown_class(file: ModelFile) -> tuple[str, str] | None:
             if not known and part.class_name not in keras.saving.get_custom_objects():
                 return part.layer, part.class_name
     return None
+
+
+def _is_operation(name: str) -> bool:
+    """Whether keras.ops has an operation of this class."""
+    modules = [module for path, module in sys.modules.items() if path.startswith("keras.src.ops.")]
+    return any(isinstance(getattr(module, name, None), type) for module in modules)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

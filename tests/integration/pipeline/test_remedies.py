@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.ops.numpy import Floor
 
 from keras_api.reasons import Reason
 from keras_pipeline.errors import PrepareError
@@ -179,6 +180,20 @@ class HugeOutput(Case):
 
     def remedy(self, folder, wrong):
         return self.model(8)
+
+
+class OperationInLegacyFile(Case):
+    words = ("layer 'floor'", "operation 'Floor' of keras.ops", "model.save('name.keras')")
+
+    def model(self):
+        x = keras.Input((4,), name="x")
+        return keras.Model(x, layers.Dense(2, name="y")(Floor(name="floor")(x)))
+
+    def wrong(self, folder):
+        return saved(self.model(), folder / "m.h5")
+
+    def remedy(self, folder, wrong):
+        return self.model()
 
 
 class SparseInput(Case):
