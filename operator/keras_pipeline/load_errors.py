@@ -15,6 +15,7 @@ import keras
 from keras_api.reasons import Reason
 from keras_pipeline.errors import LOAD_WEIGHTS, SAVE_AGAIN, PrepareError, first_lines
 from keras_pipeline.inspection import ModelProperties, parts
+from keras_pipeline.legacy_config import FIRST_SUPPORTED_MAJOR
 from keras_pipeline.model_file import ModelFile
 
 # The functions of Keras that read weights into a model that is built already, by module.
@@ -33,6 +34,9 @@ def load_error(error: Exception, file: ModelFile, properties: ModelProperties) -
     rebuild = f"build the model with {this}, {LOAD_WEIGHTS}"
     if _numbers(saved_by) > _numbers(keras.__version__):
         rebuild += ", or upgrade the operator"
+    if file.format == "h5" and _numbers(saved_by) >= (FIRST_SUPPORTED_MAJOR,):
+        # Keras does not restore every model of a .h5 file: it takes an addition of two tensors for the layer Add.
+        rebuild = f"save the model with model.save('name.keras') instead, or {rebuild}"
     if unknown := _unknown_class(file):
         layer, name = unknown
         if file.format == "h5" and _is_operation(name):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import keras
 import pytest
 from keras.src import api_export
+from keras.src.applications import convnext
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.saving import serialization_lib
 from keras.src.saving.keras_saveable import KerasSaveable
 
@@ -126,3 +128,13 @@ def test_functions_that_download_do_not_pass_the_inspection(module):
     for name in [*names, "load_data"]:
         for function in (True, False):
             assert "find out who created the file" in refusal(part(module, name, function)), name
+
+
+def test_a_model_with_layers_of_applications_is_prepared(prepare_model):
+    x = keras.Input((32, 32, 3), name="photo")
+    features = convnext.ConvNeXt(
+        *([1, 1, 1, 1], [8, 8, 8, 8]), drop_path_rate=0.1, weights=None, include_top=False, input_shape=(32, 32, 3)
+    )(x)
+    scaled = CustomScaleLayer(0.5, name="scaled")([features, features])
+    prepared = prepare_model(keras.Model(x, keras.layers.GlobalAveragePooling2D(name="pooled")(scaled)))
+    assert prepared.output_names == ["pooled"]

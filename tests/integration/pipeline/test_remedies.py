@@ -196,6 +196,16 @@ class OperationInLegacyFile(Case):
         return self.model()
 
 
+class AdditionInLegacyFile(OperationInLegacyFile):
+    """Keras writes an addition of two tensors with the name of the layer Add, and cannot call this layer."""
+
+    words = ("cannot load the model", "save the model with model.save('name.keras') instead")
+
+    def model(self):
+        x = keras.Input((4,), name="x")
+        return keras.Model(x, layers.Dense(4)(x) + x)
+
+
 class SparseInput(Case):
     words = ("input 'bag'", "make it dense")
 
