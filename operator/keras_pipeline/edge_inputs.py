@@ -58,7 +58,8 @@ def edges(synthetic: SyntheticInputs, inputs: list[Tensor], ordinary: Arrays, gu
         for kind, values in _values(tensor.dtype, count, bounds):
             changed = _mixed(array, values, random)
             if tensor.dtype.startswith("float") and kind == LARGE:
-                changed = (array * HALF_OVERFLOW).astype(array.dtype)
+                info = np.finfo(array.dtype)
+                changed = np.clip(array.astype(np.float64) * HALF_OVERFLOW, info.min, info.max).astype(array.dtype)
             found.append(Edge({**ordinary, tensor.name: changed}, f"{kind} in input {tensor.name!r}", kind == LARGE))
     return found
 

@@ -55,19 +55,25 @@ def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) 
         PrepareError: MODEL_UNSUPPORTED, if it accepts none of them.
     """
     first_error = ""
+    found: tuple[Sizes, int] | None = None
     for guess in range(synthetic.guesses):
-        for sizes in candidates(model.inputs):
+        for sizes in candidates(model.inputs) if found is None else found[:1]:
             batch = synthetic.batch(rows, sizes, guess)
             try:
                 # The exported graph is traced once for all sizes; `predict`, the reference, rejects some more of them.
-                if has_answers(model.run_exported(batch)) and has_answers(model.run(batch)):
-                    return _guessed(synthetic, sizes, guess)
+                if has_answers(model.run_exported(batch)) and has_answers(answers := model.run(batch)):
+                    if not has_nan(answers):
+                        return _guessed(synthetic, sizes, guess)
+                    found = found or (sizes, guess)
+                    break
                 error = "the answer is empty, or only NaN"
             except KerasRunError as failure:
                 error = str(failure)
             if not first_error:
                 remedy = row_limit(model, batch) or NEEDS_ROWS
                 first_error = f"Keras cannot run the model on inputs of shape {describe_shapes(batch)}: {error}{remedy}"
+    if found is not None:
+        return _guessed(synthetic, *found)
     raise PrepareError(Reason.MODEL_UNSUPPORTED, first_error)
 
 
@@ -106,6 +112,11 @@ def has_answers(outputs: Arrays) -> bool:
     return all(array.size for array in outputs.values()) and any(
         array.dtype.kind != "f" or not np.isnan(array).all() for array in outputs.values()
     )
+
+
+def has_nan(outputs: Arrays) -> bool:
+    """Whether a value is NaN."""
+    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in outputs.values())
 
 
 def affordable(rows: int, one: Arrays) -> int:

@@ -11,8 +11,8 @@ import tf2onnx
 from tf2onnx import optimizer, tf_loader, tfonnx
 
 from keras_pipeline.converters.base import Export, RuntimeFiles
-from keras_pipeline.converters.onnx_rewrites import REWRITES as REWRITES
 from keras_pipeline.errors import ConversionError, first_lines
+from keras_pipeline.onnx_rewrites import REWRITES as REWRITES
 from keras_pipeline.saved_model import SIGNATURE
 
 OPSET = 18

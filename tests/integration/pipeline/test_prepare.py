@@ -23,6 +23,7 @@ from keras_api.work_folder import WorkFolder
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.prepare import prepare
 from keras_pipeline.validation import ValidationFile
+from keras_runtimes import golden
 
 
 @pytest.fixture(autouse=True)
@@ -108,9 +109,9 @@ REJECTED = {
     ),
     "diverged weights": (diverged, Reason.MODEL_UNSUPPORTED, ["NaN", "'y'", "diverge"]),
     "a state that outlives a request": (
-        lambda: keras.Sequential([keras.Input(batch_shape=(4, 10, 3)), layers.LSTM(4, stateful=True)]),
+        lambda: keras.Sequential([keras.Input(batch_shape=(4, 10, 3)), layers.LSTM(4, stateful=True, name="memory")]),
         Reason.MODEL_UNSUPPORTED,
-        ["[7, 10, 3]"],
+        ["'memory'", "stateful=True", "stateful=False"],
     ),
     "sparse inputs": (
         lambda: keras.Sequential([keras.Input((4,), sparse=True, name="bag"), layers.Dense(2)]),
@@ -252,6 +253,20 @@ def test_a_model_that_keras_runs_differently_in_a_graph_is_rejected(prepare_mode
     with pytest.raises(PrepareError, match=r"than the exported model: .* set a fixed shape for 'ids'") as failure:
         prepare_model(keras.Model(ids, tags))
     assert failure.value.reason == Reason.MODEL_UNSUPPORTED
+
+
+def test_a_bundle_that_fails_the_warm_up_of_a_server_is_not_kept(prepare_model, monkeypatch):
+    write_golden = golden.write_golden
+
+    def write_others(bundle, inputs, outputs):
+        write_golden(bundle, inputs, {name: array + 1 for name, array in outputs.items()})
+
+    monkeypatch.setattr(golden, "write_golden", write_others)
+    work = prepare_model.source(dense())
+    with pytest.raises(PrepareError, match="fails a server's warm-up: output 'y' differs") as failure:
+        prepare_model.run(work)
+    assert failure.value.reason == Reason.PARITY_FAILED
+    assert names_in(work.path) == ["source"]
 
 
 def test_large_inputs_are_compared_on_few_rows(prepare_model):

@@ -20,7 +20,7 @@ def test_each_runtime_that_a_resource_may_name_is_registered() -> None:
 
 
 def test_each_runtime_has_a_converter_of_the_same_name() -> None:
-    assert {path.stem for path in CONVERTERS.glob("*.py")} - {"__init__", "base", "onnx_rewrites"} == set(RUNTIMES)
+    assert {path.stem for path in CONVERTERS.glob("*.py")} - {"__init__", "base"} == set(RUNTIMES)
 
 
 def test_each_runtime_has_the_memory_of_its_server() -> None:
