@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays
-from keras_pipeline.errors import first_lines
+from keras_pipeline.errors import PrepareError, first_lines
 from parity import product, registry
 from parity.comparison import attempt, cause, differences
 from parity.model import Case
@@ -133,19 +133,27 @@ def _prepare(case: Case, folder: Path, result: Result) -> product.Prepared:
         ways.append(lambda *tensors: Apply(case.name)(*tensors))
     causes = []
     for way, function in enumerate(ways):
-        try:
-            (folder / str(way)).mkdir()
-            prepared = _save_and_load(case, function, folder / str(way) / "model.keras")
-            prepared.export  # noqa: B018
-        except Exception as error:  # Keras may raise any
+        file = folder / str(way) / "model.keras"
+        file.parent.mkdir()
+        if error := attempt(lambda function=function, file=file: _save(case, function, file)):  # Keras may raise any
             causes.append(cause(error))
-        else:
-            result.in_custom_layer = way == 1
-            return prepared
+            continue
+        try:
+            prepared = product.Prepared.load(file, {"Apply": Apply})
+        except PrepareError as error:
+            causes.append(cause(error))
+            continue
+        exported = attempt(lambda prepared=prepared: prepared.export)
+        if isinstance(exported, Exception):
+            causes.append(cause(exported))
+            continue
+        result.in_custom_layer = way == 1
+        return prepared
     raise RefusedError(causes[-1])
 
 
-def _save_and_load(case: Case, function: Callable[..., Any], file: Path) -> product.Prepared:
+def _save(case: Case, function: Callable[..., Any], file: Path) -> None:
+    """Make the model, and save it."""
     tensors = [keras.Input(spec.shape, dtype=spec.dtype, name=f"x{index}") for index, spec in enumerate(case.inputs)]
     outputs = keras.tree.flatten(function(*tensors))
     # An Identity per output gives each a name, and keeps an output that is an input apart from it.
@@ -153,7 +161,6 @@ def _save_and_load(case: Case, function: Callable[..., Any], file: Path) -> prod
     model = keras.Model(tensors, outputs)
     _set_weights(model)
     model.save(file)
-    return product.Prepared.load(file, {"Apply": Apply})
 
 
 def _policy(tensor: Any) -> str:

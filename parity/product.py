@@ -56,9 +56,15 @@ class Prepared:
 
     @classmethod
     def load(cls, file: Path, custom_objects: dict[str, Any]) -> Prepared:
-        """Load a model file as the prepare step does."""
-        properties = inspect(read_model_file(file))
-        return cls(load_model(file, properties.keras_version, custom_objects), file.parent, properties.half_precision)
+        """Load a model file as the prepare step does.
+
+        Raises:
+            PrepareError: the prepare step rejects the model.
+        """
+        content = read_model_file(file)
+        properties = inspect(content)
+        model = load_model(file, content, properties, custom_objects)
+        return cls(model, file.parent, properties.half_precision)
 
     @cached_property
     def export(self) -> Export:
