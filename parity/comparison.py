@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 def cause(error: Exception) -> str:
     """The cause within a message of Keras or of a runtime, without the folders of this run."""
-    text = error.message if isinstance(getattr(error, "message", None), str) else str(error)
+    message = getattr(error, "message", None)  # of TensorFlow's errors
+    text = message if isinstance(message, str) else str(error)
     # TensorFlow begins with the places in the code that built the graph; Keras ends with the arguments of the call.
     text = re.split(r'\n\s*File "[^\n]*\n', text)[-1].partition("[[{{")[0].partition("Arguments received by")[0]
     text = text.rsplit("Error encountered:", 1)[-1].rsplit("Exception encountered when calling", 1)[-1]
@@ -58,7 +60,7 @@ def differences(
     """
     found: dict[str, Difference] = {}
     for probe, arrays, want in zip(probes, inputs, expected, strict=True):
-        difference = _difference(probe, arrays, want, attempt(lambda arrays=arrays: run(arrays)), tolerance)
+        difference = _difference(probe, arrays, want, attempt(partial(run, arrays)), tolerance)
         if difference is None:
             continue
         if probe.kind in found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
     names = [tensor.name for tensor in prepared.model.inputs]
     inputs: list[Arrays] = [dict(zip(names, probe.inputs, strict=True)) for probe in probes]
     expected = [
-        attempt(lambda arrays=arrays, probe=probe: prepared.predict(arrays, relaxed=probe.relaxed))
+        attempt(partial(prepared.predict, arrays, relaxed=probe.relaxed))
         for probe, arrays in zip(probes, inputs, strict=True)
     ]
     answers = next((each for each in expected if isinstance(each, dict)), None)
@@ -84,14 +86,14 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         raise RefusedError("an output has no batch axis")
     tolerance = prepared.tolerance
 
-    tensorflow = attempt(lambda: prepared.open("tensorflow", answers))
+    tensorflow = attempt(partial(prepared.open, "tensorflow", answers))
     if isinstance(tensorflow, Exception):
         raise RefusedError(f"TensorFlow cannot serve it: {cause(tensorflow)}")
     result.tensorflow_operations = [each for each in prepared.tensorflow_operations if each not in PLUMBING]
     result.rewrites = [each for each in result.tensorflow_operations if each in product.REWRITES]
     result.tensorflow = differences(tensorflow.run, probes, inputs, expected, tolerance)[:MAX_DIFFERENCES]
 
-    onnx = attempt(lambda: prepared.open("onnxruntime", answers))
+    onnx = attempt(partial(prepared.open, "onnxruntime", answers))
     result.onnx_operations = [each for each in prepared.onnx_operations if each not in PLUMBING]
     if isinstance(onnx, Exception):
         result.verdict, result.cause = Verdict.TENSORFLOW, cause(onnx)
@@ -103,13 +105,19 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
     if not result.wrong:
         result.verdict = equal
         return
-    checked = attempt(lambda: prepared.check(onnx))
+    checked = attempt(partial(prepared.check, onnx))
     if isinstance(checked, Exception):
         result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(checked)}"
         return
-    inside = [index for index, arrays in enumerate(inputs) if product.accepts(checked.inputs, arrays)]
-    chosen = [[each[index] for index in inside] for each in (probes, inputs, expected)]
-    wrong = [each for each in differences(onnx.run, *chosen, tolerance) if each.accepted]
+    inside = [product.accepts(checked.inputs, arrays) for arrays in inputs]
+    found = differences(
+        onnx.run,
+        list(compress(probes, inside)),
+        list(compress(inputs, inside)),
+        list(compress(expected, inside)),
+        tolerance,
+    )
+    wrong = [each for each in found if each.accepted]
     if not wrong:
         result.verdict = equal
         result.cause = f"the server accepts only the sizes {', '.join(map(_limits, checked.inputs))}"
@@ -135,7 +143,7 @@ def _prepare(case: Case, folder: Path, result: Result) -> product.Prepared:
     for way, function in enumerate(ways):
         file = folder / str(way) / "model.keras"
         file.parent.mkdir()
-        if error := attempt(lambda function=function, file=file: _save(case, function, file)):  # Keras may raise any
+        if error := attempt(partial(_save, case, function, file)):  # Keras may raise any
             causes.append(cause(error))
             continue
         try:
@@ -143,7 +151,7 @@ def _prepare(case: Case, folder: Path, result: Result) -> product.Prepared:
         except PrepareError as error:
             causes.append(cause(error))
             continue
-        exported = attempt(lambda prepared=prepared: prepared.export)
+        exported = attempt(partial(getattr, prepared, "export"))
         if isinstance(exported, Exception):
             causes.append(cause(exported))
             continue
