@@ -35,7 +35,9 @@ def cause(error: Exception) -> str:
     message = getattr(error, "message", None)  # of TensorFlow's errors
     text = message if isinstance(message, str) else str(error)
     # TensorFlow begins with the places in the code that built the graph; Keras ends with the arguments of the call.
-    text = re.split(r'\n\s*File "[^\n]*\n', text)[-1].partition("[[{{")[0].partition("Arguments received by")[0]
+    text = re.split(r'\n\s*File "[^\n]*\n', text)[-1]
+    for end in ("[[{{", " for '{{node", "Arguments received by"):
+        text = text.partition(end)[0]
     text = text.rsplit("Error encountered:", 1)[-1].rsplit("Exception encountered when calling", 1)[-1]
     text = re.sub(r"^ \w+\.call\(\)\.", "", re.sub(r"\x1b\[[0-9;]*m", "", text))
     text = re.sub(r"Load model from \S+ failed: ?", "", text)

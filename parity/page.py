@@ -105,7 +105,9 @@ def _reason(result: Result) -> str:
         return ", ".join(f"`{name}`" for name in result.rewrites)
     if result.verdict is Verdict.DETECTED:
         return "answers differ"
-    return _text(result.cause)
+    if result.verdict in {Verdict.TENSORFLOW, Verdict.REJECTED, Verdict.FAILED}:
+        return f"`{_text(result.cause)}`"  # a message of a library
+    return result.cause
 
 
 def _variants(variants: Sequence[str], total: int) -> str:

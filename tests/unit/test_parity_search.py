@@ -124,6 +124,6 @@ def test_the_page_groups_variants_and_shows_wrong_answers():
     ]
     lines = page.page(found, {"layers.Layer": "the base class"}, {"keras": "3.15.1"}).splitlines()
     assert "| `layers.Dense` | equal | `default`; `no bias` |  |" in lines
-    assert "| `layers.Dense` | TensorFlow only | `float8` | it has no operation Cast |" in lines
+    assert "| `layers.Dense` | TensorFlow only | `float8` | `it has no operation Cast` |" in lines
     assert "| `ops.add [int32]` | huge | `int32[1] [7]` | `y0[0] = 1 / 2 3` | `4` |" in lines
     assert "| `layers.Layer` | the base class |" in lines
