@@ -106,6 +106,8 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         result.verdict = equal
         return
     checked = attempt(partial(prepared.check, onnx))
+    if isinstance(checked, PrepareError):
+        raise RefusedError(f"the prepare step rejects it: {cause(checked)}")
     if isinstance(checked, Exception):
         result.verdict, result.cause = Verdict.DETECTED, f"the prepare step finds it: {cause(checked)}"
         return
