@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="regular expression for names of cases")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, default one per core")
-    parser.add_argument("--seconds", type=float, default=120.0, help="time limit of a case")
+    parser.add_argument("--seconds", type=float, default=300.0, help="time limit of a case")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file for the results")
     parser.add_argument("--resume", action="store_true", help="keep the results of an interrupted run")
     options = parser.parse_args()
