@@ -41,6 +41,7 @@ These inputs are not part of the search:
 
 - Numbers below 1.2e-38 in float32, the smallest normal one. TensorFlow takes them as zero, and ONNX Runtime does not.
 - Integer divisions by zero. TensorFlow rejects them with an error.
+- Empty sequences for attention. ONNX Runtime ends its process.
 - Floating-point numbers that are cast to an integer type which cannot hold them. The result depends on the processor.
 """
 
