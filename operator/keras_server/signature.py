@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from keras_api.manifest import ModelSummary, Tensor
 from keras_runtimes.arrays import NUMPY_DTYPES, Arrays
-from keras_server.errors import InvalidRequestError
+from keras_server.errors import InferenceError, InvalidRequestError
 
 ANY_SIZE = -1
 
@@ -23,6 +25,11 @@ class Signature:
     def of(cls, summary: ModelSummary) -> Signature:
         """The signature that a manifest declares."""
         return cls({tensor.name: tensor for tensor in summary.inputs}, {t.name: t for t in summary.outputs})
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a request chooses its number of rows: an input has a free first axis."""
+        return any(tensor.shape[:1] == [ANY_SIZE] for tensor in self.inputs.values())
 
     def input(self, name: str) -> Tensor:
         """The input of that name.
@@ -50,6 +57,22 @@ def describe(tensors: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{tensor.name!r} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors.values())
 
 
+def row_example(tensor: Tensor) -> str:
+    """What a row looks like, for people: ``a row of 'x' has shape [28, 28, 1] and looks like [[[0.0], ...], ...]``."""
+    shape = list(tensor.shape[1:])
+    zero = "text" if tensor.dtype == "string" else NUMPY_DTYPES[tensor.dtype].type(0).item()
+    example = msgspec.json.encode(zero).decode()
+    for size in reversed(shape):
+        example = f"[{', '.join([example] * size if size in (1, 2) else [example, '...'])}]"
+    return f"a row of {tensor.name!r} has shape {shape} and looks like {example}"
+
+
+def shape_error(tensor: Tensor, shape: Sequence[int]) -> str:
+    """What is wrong with the shape of an input, for people; if its number of axes is, with the form of a row."""
+    form = "" if len(shape) == len(tensor.shape) else f"; {row_example(tensor)}"
+    return f"input {tensor.name!r} has shape {list(shape)}; the model takes {list(tensor.shape)}{form}"
+
+
 def check_inputs(signature: Signature, arrays: Arrays, *, max_rows: int) -> int:
     """Check that arrays fit the model's inputs.
 
@@ -70,9 +93,8 @@ def check_inputs(signature: Signature, arrays: Arrays, *, max_rows: int) -> int:
         if array.dtype != NUMPY_DTYPES[tensor.dtype]:
             raise InvalidRequestError(f"input {name!r} is {array.dtype}; the model takes {tensor.dtype}")
         if not fits(array.shape, tensor.shape):
-            raise InvalidRequestError(
-                f"input {name!r} has shape {list(array.shape)}; the model takes {list(tensor.shape)}"
-            )
+            raise InvalidRequestError(shape_error(tensor, array.shape))
+        _check_sizes(tensor, array.shape)
         if tensor.shape and tensor.shape[0] == ANY_SIZE:
             rows[name] = array.shape[0]
     if len(set(rows.values())) > 1:
@@ -84,6 +106,38 @@ def check_inputs(signature: Signature, arrays: Arrays, *, max_rows: int) -> int:
             f"{count} rows in one request; the server takes 1 to {max_rows} (its option --max-rows)"
         )
     return count
+
+
+def check_outputs(signature: Signature, arrays: Arrays, *, rows: int, runtime: str) -> None:
+    """Check that the outputs of a run have the shapes that the manifest declares, and as many rows as the inputs.
+
+    Raises:
+        InferenceError: naming the first output that differs.
+    """
+    expected_rows = [rows] if signature.has_rows else [ANY_SIZE]
+    for name, tensor in signature.outputs.items():
+        shape = arrays[name].shape
+        expected = expected_rows + tensor.shape[1:] if tensor.shape[:1] == [ANY_SIZE] else tensor.shape
+        if not fits(shape, expected):
+            remedy = "set spec.serving.runtime: tensorflow" if runtime != "tensorflow" else "send inputs of other sizes"
+            raise InferenceError(
+                f"output {name!r} has shape {list(shape)}, not {list(expected)}: the runtime {runtime} does not compute "
+                f"what Keras computes for inputs of these sizes; {remedy}"
+            )
+
+
+def _check_sizes(tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Check the sizes of the free axes. An empty axis besides the batch is an error: runtimes answer it differently."""
+    for axis, size in enumerate(shape):
+        if tensor.shape[axis] != ANY_SIZE:
+            continue
+        least = max(tensor.min_shape[axis] if tensor.min_shape else 0, 1 if axis else 0)
+        most = tensor.max_shape[axis] if tensor.max_shape else ANY_SIZE
+        if size < least or (most != ANY_SIZE and size > most):
+            accepted = f"{least} or more" if most == ANY_SIZE else f"{least} to {most}"
+            raise InvalidRequestError(
+                f"input {tensor.name!r} has size {size} in axis {axis} (shape {list(shape)}); the model takes {accepted}"
+            )
 
 
 def fits(shape: tuple[int, ...], declared: list[int]) -> bool:
