@@ -121,8 +121,8 @@ def check_outputs(signature: Signature, arrays: Arrays, *, rows: int, runtime: s
         if not fits(shape, expected):
             remedy = "set spec.serving.runtime: tensorflow" if runtime != "tensorflow" else "send inputs of other sizes"
             raise InferenceError(
-                f"output {name!r} has shape {list(shape)}, not {list(expected)}: the runtime {runtime} does not compute "
-                f"what Keras computes for inputs of these sizes; {remedy}"
+                f"output {name!r} has shape {list(shape)}, not {list(expected)}: the runtime {runtime} does not "
+                f"compute what Keras computes for inputs of these sizes; {remedy}"
             )
 
 
@@ -136,7 +136,8 @@ def _check_sizes(tensor: Tensor, shape: tuple[int, ...]) -> None:
         if size < least or (most != ANY_SIZE and size > most):
             accepted = f"{least} or more" if most == ANY_SIZE else f"{least} to {most}"
             raise InvalidRequestError(
-                f"input {tensor.name!r} has size {size} in axis {axis} (shape {list(shape)}); the model takes {accepted}"
+                f"input {tensor.name!r} has size {size} in axis {axis} of its shape {list(shape)}; "
+                f"the model takes {accepted}"
             )
 
 

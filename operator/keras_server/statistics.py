@@ -1,7 +1,7 @@
 """Counts and durations of inference requests since the server started, for the statistics page.
 
-`keras_server.metrics` has histograms for Prometheus; this module has the sums by number of rows that Triton's clients ask
-for.
+`keras_server.metrics` has histograms for Prometheus; this module has the sums by number of rows that Triton's clients
+ask for.
 """
 
 from __future__ import annotations

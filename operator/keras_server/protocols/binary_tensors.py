@@ -17,7 +17,8 @@ def read_numbers(data: memoryview, dtype: np.dtype[Any]) -> Array:
     """The numbers in binary data whose length fits the type, as an array of one axis."""
     if dtype == np.bool_:
         # Any byte but 0 and 1 is an invalid bool in memory.
-        return np.frombuffer(data, np.uint8) != 0
+        truths: Array = np.frombuffer(data, np.uint8) != 0
+        return truths
     array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
     # The JSON in front may have any length, and runtimes expect aligned memory.
     return array if array.flags.aligned else array.copy()

@@ -49,7 +49,7 @@ def begins_with(raw: msgspec.Raw, characters: bytes) -> bool:
 
 def is_given(raw: msgspec.Raw | msgspec.UnsetType) -> TypeGuard[msgspec.Raw]:
     """Whether an optional value is in the request: null means absent."""
-    return isinstance(raw, msgspec.Raw) and memoryview(raw) != b"null"
+    return isinstance(raw, msgspec.Raw) and memoryview(raw)[:5].tobytes() != b"null"
 
 
 def parse(raw: msgspec.Raw, tensor: Tensor, depth: int, *, base64_allowed: bool = False) -> Array:
