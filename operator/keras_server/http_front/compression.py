@@ -21,7 +21,7 @@ LEVEL = 1
 PROBE_BYTES = 16 * 1024
 """Length of the probe. Compressing it takes 0.2 ms for JSON, and 0.4 ms for binary tensors."""
 
-_WORTHWHILE = 0.9
+_WORTHWHILE = 0.75
 """A response is sent as it is if its probe does not become smaller than this share of its size."""
 
 # Window size of zlib, which also selects the format.

@@ -130,7 +130,7 @@ def test_a_body_whose_chunks_are_invalid_is_answered_at_once(serving: Serving, p
 
 
 def test_a_request_in_front_of_an_invalid_one_is_answered(serving: Serving) -> None:
-    first = f"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    first = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", serving("classifier").port), timeout=30) as connection:
         connection.sendall(first)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
