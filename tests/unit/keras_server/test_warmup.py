@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from keras_api.manifest import ModelSummary, Parity, Tensor
 from keras_runtimes.golden import Golden
@@ -92,6 +93,16 @@ def test_a_model_of_fixed_batch_size_is_run_in_that_size() -> None:
     warm_up(runtime, model(2), GOLDEN)
 
     assert runtime.rows == [2]
+
+
+def test_rows_that_depend_on_each_other_are_run_alone() -> None:
+    runtime = Doubling(wrong_above=2)
+
+    warm_up(runtime, replace(model(-1), rows_independent=False), GOLDEN)
+
+    assert runtime.rows == [1, 1]
+    with pytest.raises(GoldenMismatchError):
+        warm_up(Doubling(wrong_above=1), replace(model(-1), rows_independent=False), GOLDEN)
 
 
 def test_a_fault_that_shows_in_large_batches_only_is_found() -> None:
