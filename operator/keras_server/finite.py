@@ -27,14 +27,15 @@ def check_finite(arrays: Arrays) -> None:
 def is_finite(array: Array) -> bool:
     """Whether an array of a float type has neither NaN nor an infinity.
 
-    Measured on one core of an AMD EPYC processor: 0.6 us for 4 float32 numbers, 0.9 us for 784, and 38 us for a MiB.
-    `np.isfinite(array.sum())` takes 1.5 us and 58 us, and overflows; `min` and `max` take 3.2 us and 35 us. A small
-    request takes 200 us, and one with a MiB of binary float32 2.4 ms before inference. For float16, numpy's `isfinite`
-    takes 540 us for a MiB; the exponents as integers take 72 us.
+    Measured on one core of an AMD EPYC processor: 1.3 us for 4 float32 numbers, 1.5 us for 784, and 32 us for a MiB.
+    That is 0.3 % of the CPU time of a small request, and 2.5 % of one with a MiB of binary float32 for a trivial model.
+    Faster ways have faults: a sum overflows and takes 59 us for a MiB, `min` with `max` takes 3.2 us and 35 us, and a
+    dot product (0.6 us, 30 us) starts the threads of BLAS. For float16, `np.isfinite` takes 540 us for a MiB; the
+    exponents as integers take 72 us.
     """
     if array.dtype == np.float16:
-        return not np.any((array.view(np.uint16) & _FLOAT16_EXPONENT) == _FLOAT16_EXPONENT)
-    return int(np.count_nonzero(np.isfinite(array))) == array.size
+        return not bool(np.any((array.view(np.uint16) & _FLOAT16_EXPONENT) == _FLOAT16_EXPONENT))
+    return bool(np.isfinite(array).all())
 
 
 def _first(array: Array) -> str:
