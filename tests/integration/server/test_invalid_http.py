@@ -126,7 +126,11 @@ def test_a_request_that_is_not_valid_http_is_answered_in_json(
 )
 def test_a_body_whose_chunks_are_invalid_is_answered_at_once(serving: Serving, parts: tuple[bytes, ...]) -> None:
     """And not only when the body had to have arrived, after a minute."""
-    is_error(exchange(serving("classifier"), *parts), 400, "the body cannot be read")
+    server = serving("classifier")
+
+    is_error(exchange(server, *parts), 400, "the body cannot be read")
+
+    assert not [record for record in server.log if "exception" in record]
 
 
 def test_a_request_in_front_of_an_invalid_one_is_answered(serving: Serving) -> None:
