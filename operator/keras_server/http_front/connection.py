@@ -20,8 +20,8 @@ from keras_server.http_front.responses import error_response
 
 MAX_LINE_BYTES = 8 * 1024
 """Maximum length of the request line: the method and the URL."""
-MAX_HEADER_BYTES = 16 * 1024
-"""Maximum length of one header. aiohttp reports the limit that was exceeded, so it differs from that of the line."""
+MAX_HEADER_BYTES = 8 * 1024 - 2
+"""Maximum length of one header. It differs from that of the line, because aiohttp reports only which limit it was."""
 MAX_HEADERS = 128
 
 log = logging.getLogger(__name__)

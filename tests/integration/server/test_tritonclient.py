@@ -212,6 +212,31 @@ def test_bfloat16_is_read_as_the_same_number(serving: Serving, model: str) -> No
     np.testing.assert_array_equal(result, numbers.astype(result.dtype))
 
 
+@pytest.mark.parametrize(
+    ("datatype", "dtype", "binary"),
+    [("FP32", np.float32, True), ("FP32", np.float32, False), ("BF16", ml_dtypes.bfloat16, True)],
+)
+def test_nan_is_rejected_in_every_form(serving: Serving, datatype: str, dtype: Any, binary: bool) -> None:
+    item = triton.InferInput("x", [1, 2], datatype)
+    item.set_data_from_numpy(np.array([[1, np.nan]], dtype), binary_data=binary)
+
+    with client_of(serving("copy")) as client, pytest.raises(InferenceServerException) as caught:
+        client.infer("copy", [item])
+
+    assert "input 'x' has NaN in row 0 at [1]" in caught.value.message()
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_nan_comes_back_if_it_is_accepted(start: Callable[..., Any], binary: bool) -> None:
+    item = triton.InferInput("x", [1, 3], "FP32")
+    item.set_data_from_numpy(np.array([[1, np.nan, np.inf]], np.float32), binary_data=binary)
+
+    with client_of(start("copy", "--non-finite", "pass").listening().ready()) as client:
+        result = client.infer("copy", [item]).as_numpy("y")  # the client asks for binary tensors
+
+    np.testing.assert_array_equal(result, np.array([[1, np.nan, np.inf]], np.float32))
+
+
 def _other(dtype: str) -> triton.InferInput:
     array = array_of(dtype)
     item = triton.InferInput(f"in_{dtype}", list(array.shape), np_to_triton_dtype(array.dtype))
