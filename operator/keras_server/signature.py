@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,6 +14,34 @@ from keras_runtimes.arrays import NUMPY_DTYPES, Arrays
 from keras_server.errors import InferenceError, InvalidRequestError
 
 ANY_SIZE = -1
+
+
+class Limit(NamedTuple):
+    """The sizes that the model accepts for a free axis of an input.
+
+    Attributes:
+        axis: its number.
+        least: smallest size.
+        most: largest size; -1 for no limit.
+    """
+
+    axis: int
+    least: int
+    most: int
+
+    def check(self, tensor: Tensor, shape: Sequence[int]) -> None:
+        """Check the shape of an input.
+
+        Raises:
+            InvalidRequestError: naming the input, the axis and the accepted sizes.
+        """
+        size = shape[self.axis]
+        if size < self.least or (self.most != ANY_SIZE and size > self.most):
+            accepted = f"{self.least} or more" if self.most == ANY_SIZE else f"{self.least} to {self.most}"
+            raise InvalidRequestError(
+                f"input {tensor.name!r} has size {size} in axis {self.axis} of its shape {list(shape)}; "
+                f"the model takes {accepted}"
+            )
 
 
 @dataclass(frozen=True)
@@ -26,10 +56,15 @@ class Signature:
         """The signature that a manifest declares."""
         return cls({tensor.name: tensor for tensor in summary.inputs}, {t.name: t for t in summary.outputs})
 
-    @property
+    @cached_property
     def has_rows(self) -> bool:
         """Whether a request chooses its number of rows: an input has a free first axis."""
         return any(tensor.shape[:1] == [ANY_SIZE] for tensor in self.inputs.values())
+
+    @cached_property
+    def limits(self) -> Mapping[str, Sequence[Limit]]:
+        """The limits of the free axes of each input."""
+        return {name: tuple(_limits(tensor)) for name, tensor in self.inputs.items()}
 
     def input(self, name: str) -> Tensor:
         """The input of that name.
@@ -94,7 +129,8 @@ def check_inputs(signature: Signature, arrays: Arrays, *, max_rows: int) -> int:
             raise InvalidRequestError(f"input {name!r} is {array.dtype}; the model takes {tensor.dtype}")
         if not fits(array.shape, tensor.shape):
             raise InvalidRequestError(shape_error(tensor, array.shape))
-        _check_sizes(tensor, array.shape)
+        for limit in signature.limits[name]:
+            limit.check(tensor, array.shape)
         if tensor.shape and tensor.shape[0] == ANY_SIZE:
             rows[name] = array.shape[0]
     if len(set(rows.values())) > 1:
@@ -114,35 +150,33 @@ def check_outputs(signature: Signature, arrays: Arrays, *, rows: int, runtime: s
     Raises:
         InferenceError: naming the first output that differs.
     """
-    expected_rows = [rows] if signature.has_rows else [ANY_SIZE]
     for name, tensor in signature.outputs.items():
-        shape = arrays[name].shape
-        expected = expected_rows + tensor.shape[1:] if tensor.shape[:1] == [ANY_SIZE] else tensor.shape
+        shape, expected = arrays[name].shape, tensor.shape
+        if signature.has_rows and expected and expected[0] == ANY_SIZE:
+            expected = [rows, *expected[1:]]
         if not fits(shape, expected):
             remedy = "set spec.serving.runtime: tensorflow" if runtime != "tensorflow" else "send inputs of other sizes"
             raise InferenceError(
-                f"output {name!r} has shape {list(shape)}, not {list(expected)}: the runtime {runtime} does not "
+                f"output {name!r} has shape {list(shape)}, not {expected}: the runtime {runtime} does not "
                 f"compute what Keras computes for inputs of these sizes; {remedy}"
             )
 
 
-def _check_sizes(tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Check the sizes of the free axes. An empty axis besides the batch is an error: runtimes answer it differently."""
-    for axis, size in enumerate(shape):
-        if tensor.shape[axis] != ANY_SIZE:
-            continue
-        least = max(tensor.min_shape[axis] if tensor.min_shape else 0, 1 if axis else 0)
-        most = tensor.max_shape[axis] if tensor.max_shape else ANY_SIZE
-        if size < least or (most != ANY_SIZE and size > most):
-            accepted = f"{least} or more" if most == ANY_SIZE else f"{least} to {most}"
-            raise InvalidRequestError(
-                f"input {tensor.name!r} has size {size} in axis {axis} of its shape {list(shape)}; "
-                f"the model takes {accepted}"
-            )
-
-
-def fits(shape: tuple[int, ...], declared: list[int]) -> bool:
+def fits(shape: tuple[int, ...], declared: Sequence[int]) -> bool:
     """Whether a shape is one that a declared shape allows; -1 there means any size."""
-    return len(shape) == len(declared) and all(
-        expected in (ANY_SIZE, size) for size, expected in zip(shape, declared, strict=True)
-    )
+    if len(shape) != len(declared):
+        return False
+    for size, expected in zip(shape, declared, strict=True):  # noqa: SIM110 - a generator takes three times as long
+        if expected not in (size, ANY_SIZE):
+            return False
+    return True
+
+
+def _limits(tensor: Tensor) -> Iterator[Limit]:
+    for axis, size in enumerate(tensor.shape):
+        if size == ANY_SIZE:
+            # Runtimes answer an empty axis differently. An empty batch has an error of its own.
+            least = max(tensor.min_shape[axis] if tensor.min_shape else 0, 1 if axis else 0)
+            most = tensor.max_shape[axis] if tensor.max_shape else ANY_SIZE
+            if least > 0 or most != ANY_SIZE:
+                yield Limit(axis, least, most)
