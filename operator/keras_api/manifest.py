@@ -23,6 +23,9 @@ MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 MANIFEST_VERSION: Final = 1
 
+ANY_SIZE: Final = -1
+"""Size of an axis that may have any size."""
+
 Dtype = Literal[
     "bool",
     "int8",

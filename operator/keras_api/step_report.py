@@ -97,12 +97,12 @@ def _shortenings(report: StepReport) -> Iterator[StepReport]:
     if report.model is not None:
         model = report.model
         rejected = [replace(each, reason=each.reason[:200]) for each in model.rejected_runtimes[:3]]
-        model = replace(model, rejected_runtimes=rejected)
+        model = replace(model, rejected_runtimes=rejected, warnings=[each[:200] for each in model.warnings[:3]])
         yield replace(report, model=model)
         for count in (16, 8, 4, 1):
             model = replace(model, inputs=model.inputs[:count], outputs=model.outputs[:count])
             yield replace(report, model=model)
-        model = replace(model, rejected_runtimes=[], metrics={})
+        model = replace(model, rejected_runtimes=[], warnings=[], metrics={})
         yield replace(report, model=model)
         # Names, shapes and the version come from the user's file and may have any length.
         yield replace(report, model=replace(model, inputs=[], outputs=[], keras_version=model.keras_version[:32]))

@@ -16,8 +16,8 @@ def rows_of(arrays: Arrays) -> int:
     return int(next(iter(arrays.values())).shape[0])
 
 
-def take(arrays: Arrays, start: int, stop: int) -> Arrays:
-    """Rows from start to stop of each array."""
+def take(arrays: Arrays, start: int, stop: int | None) -> Arrays:
+    """Rows from start to stop, or to the end, of each array."""
     return {name: array[start:stop] for name, array in arrays.items()}
 
 

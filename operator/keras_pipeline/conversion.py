@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from keras_pipeline.converters.base import Export
 from keras_pipeline.errors import ConversionError, ParityError, PrepareError, first_lines
 from keras_pipeline.inspection import ModelProperties
 from keras_pipeline.loading import LoadedModel
-from keras_pipeline.parity import ReferenceCase, check_parity
+from keras_pipeline.parity import check_parity
+from keras_pipeline.reference_cases import References
 from keras_pipeline.runtimes import Runtime, open_runtime
 from keras_runtimes.base import ConvertedModel
 from keras_runtimes.registry import RUNTIMES
-from keras_runtimes.tolerance import FULL_PRECISION, HALF_PRECISION
+from keras_runtimes.tolerance import Tolerance
 
 AUTO = "auto"
 
@@ -40,6 +41,7 @@ class Converted:
         path: its file or folder.
         input_bindings: its names of inputs, where they are not the model's.
         rejected_runtimes: the other runtimes that were tried.
+        warnings: inputs for which it answers otherwise than Keras, which overflows there.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Converted:
     path: Path
     input_bindings: dict[str, str] = field(default_factory=dict)
     rejected_runtimes: list[RejectedRuntime] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def entry(self) -> str:
@@ -62,13 +65,13 @@ class Converter:
         self,
         model: LoadedModel,
         properties: ModelProperties,
-        cases: Sequence[ReferenceCase],
+        references: References,
+        tolerance: Tolerance,
         scratch: Path,
         progress: Callable[[str], None],
     ) -> None:
-        self._model, self._properties, self._cases, self._scratch = model, properties, cases, scratch
-        self._progress = progress
-        self._tolerance = HALF_PRECISION if properties.half_precision else FULL_PRECISION
+        self._model, self._properties, self._references, self._scratch = model, properties, references, scratch
+        self._tolerance, self._progress = tolerance, progress
 
     def convert(self, requested: str, bundle: Path) -> Converted:
         """Try the runtimes that the spec allows, and move the files of the chosen one into the bundle.
@@ -99,14 +102,12 @@ class Converter:
         if not good:
             reason = list(failed.values())[-1].reason
             reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
-            fallback = (
-                "" if "tensorflow" in failed else ": set spec.serving.runtime to auto, to fall back to TensorFlow"
-            )
+            fallback = "" if requested == AUTO else ": set spec.serving.runtime to auto, which tries every runtime"
             raise PrepareError(reason, f"{reasons}{self._hint()}{fallback}")
         taken, slower = self._fastest(good)
         taken.path.rename(bundle / taken.entry)
         rejected = [RejectedRuntime(runtime=name, reason=str(error)) for name, error in failed.items()]
-        return replace(taken, rejected_runtimes=[*rejected, *slower])
+        return replace(taken, rejected_runtimes=[*rejected, *slower], warnings=self._overflows(taken))
 
     def _hint(self) -> str:
         """The remedy where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
@@ -127,15 +128,27 @@ class Converter:
         info = RUNTIMES[name]
         path, bindings = converters.convert(name, export, self._scratch / info.entry)
         self._progress(f"comparing {name} with Keras")
-        runtime = open_runtime(info, ConvertedModel(path, self._model.inputs, self._model.outputs, bindings))
-        return Converted(name, runtime, check_parity(runtime, self._cases, self._tolerance), path, bindings)
+        runtime = open_runtime(info, ConvertedModel(path, self._model.inputs, self._references.outputs, bindings))
+        return Converted(name, runtime, check_parity(runtime, self._references.cases, self._tolerance), path, bindings)
+
+    def _overflows(self, converted: Converted) -> list[str]:
+        """Where a model in half precision overflows in Keras, and not in a runtime that computes in float32."""
+        if not self._properties.half_precision:
+            return []
+        warnings = []
+        for case in self._references.overflow_cases:
+            try:
+                check_parity(converted.runtime, [case], self._tolerance)
+            except ParityError as error:
+                warnings.append(f"{converted.name} does not overflow in half precision where Keras does: {error}")
+        return warnings
 
     def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
         """The fastest, and the others with their times; one alone is not measured."""
         if len(good) == 1:
             return good[0], []
         self._progress("measuring")
-        inputs = self._cases[0].inputs
+        inputs = self._references.cases[0].inputs
         times = {converted.name: _milliseconds(converted.runtime, inputs) for converted in good}
         first, *others = sorted(good, key=lambda converted: times[converted.name])
         return first, [

@@ -18,7 +18,6 @@ def configure() -> None:
     os.environ.update(
         KERAS_BACKEND="tensorflow",
         TF_CPP_MIN_LOG_LEVEL="3",
-        TF_ENABLE_ONEDNN_OPTS="0",  # the reference is plain arithmetic, and TensorFlow logs nothing about it at start
         OMP_NUM_THREADS=str(threads),
     )
     environment.configure(threads)

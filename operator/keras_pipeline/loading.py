@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -26,14 +26,26 @@ from keras_pipeline.inspection import MAX_ROW_VALUES
 FIRST_SUPPORTED_MAJOR = 3
 
 
+class KerasRunError(Exception):
+    """Keras fails on inputs, which may be the fault of the inputs; the text gives the cause."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
-    """A loaded Keras model, as a function of named tensors."""
+    """A loaded Keras model, as a function of named tensors.
+
+    Attributes:
+        keras: the model.
+        inputs: its inputs.
+        output_names: names of its outputs, in its own order.
+        parameters: number of its weights.
+    """
 
     keras: Any
     inputs: list[Tensor]
-    outputs: list[Tensor]
+    output_names: list[str]
     parameters: int
+    _graphs: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def free_inputs(self) -> list[str]:
@@ -43,30 +55,57 @@ class LoadedModel:
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Run inference on TensorFlow tensors in the order of `inputs`. Returns the output tensors by name."""
         answers = self.keras(keras.tree.pack_sequence_as(self.keras.input, list(tensors)), training=False)
+        # Neither the protocols nor numpy have bfloat16; float32 represents its values exactly.
         return {
-            output.name: tf.cast(answer, output.dtype) if answer.dtype == tf.bfloat16 else answer
-            for output, answer in zip(self.outputs, keras.tree.flatten(answers), strict=True)
+            name: tf.cast(answer, "float32") if answer.dtype == tf.bfloat16 else answer
+            for name, answer in zip(self.output_names, keras.tree.flatten(answers), strict=True)
         }
 
     def run(self, arrays: Arrays) -> Arrays:
         """Run inference on named arrays. Its outputs are the reference for every converted model.
 
+        The model runs as in `keras.Model.predict`: in a graph whose number of rows is free and whose other sizes are
+        those of the arrays.
+
         Raises:
-            PrepareError: MODEL_UNSUPPORTED, if Keras fails on the inputs.
+            KerasRunError: Keras fails on the inputs.
             MemoryError: the inputs need more memory than is available.
         """
+        shapes = tuple((None, *arrays[tensor.name].shape[1:]) for tensor in self.inputs)
+        return self._run(lambda: self._graph(shapes), arrays)
+
+    def run_exported(self, arrays: Arrays) -> Arrays:
+        """The same in the graph that is exported, whose sizes are free where those of the model's inputs are."""
+        shapes = tuple(tuple(None if size < 0 else size for size in tensor.shape) for tensor in self.inputs)
+        return self._run(lambda: self._graph(shapes), arrays)
+
+    def run_eagerly(self, arrays: Arrays) -> Arrays:
+        """The same as a call of the model does it, operation by operation."""
+        return self._run(lambda: self, arrays)
+
+    def _graph(self, shapes: tuple[tuple[int | None, ...], ...]) -> Any:
+        if shapes not in self._graphs:
+            signature = [tf.TensorSpec(shape, t.dtype) for shape, t in zip(shapes, self.inputs, strict=True)]
+            self._graphs[shapes] = tf.function(self.__call__).get_concrete_function(*signature)
+        return self._graphs[shapes]
+
+    def _run(self, function: Callable[[], Any], arrays: Arrays) -> Arrays:
+        tensors = [tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs]
         try:
-            answers = self(*(tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs))
+            return {name: to_numpy(answer) for name, answer in function()(*tensors).items()}
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_lines(error)) from error
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-            raise PrepareError(
-                Reason.MODEL_UNSUPPORTED,
-                f"Keras cannot run the model on inputs of shape {shapes}: {first_lines(error)}. "
-                "A model must accept any number of rows",
-            ) from error
-        return {name: to_numpy(answer) for name, answer in answers.items()}
+        except MemoryError:
+            raise
+        except Exception as error:  # layers may raise any
+            raise KerasRunError(_cause(error)) from error
+
+
+def _cause(error: Exception) -> str:
+    """The cause within an error of a graph, which begins with the places in the code that built the graph."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    *_, last = re.split(r'\n\s*File "[^\n]*\n', text)
+    return first_lines(last.partition("[[{{")[0].partition("Arguments received by")[0].strip() or text)
 
 
 def load_model(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> LoadedModel:
@@ -94,10 +133,11 @@ def load_model(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> 
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs)  # adds the names and structure of a graph
     _reject_huge_tensors(model)
-    inputs = [_tensor(tensor.name, tensor, "input") for tensor in model.inputs]
-    names = _output_names(model, [tensor.name for tensor in inputs])
-    outputs = [_tensor(name, tensor, "output") for name, tensor in zip(names, model.outputs, strict=True)]
-    return LoadedModel(model, inputs, outputs, model.count_params())
+    for tensor in model.outputs:
+        if tensor.sparse or getattr(tensor, "ragged", False):
+            raise _not_dense("output", tensor.name)
+    inputs = [_input(tensor) for tensor in model.inputs]
+    return LoadedModel(model, inputs, _output_names(model, [tensor.name for tensor in inputs]), model.count_params())
 
 
 def _reject_huge_tensors(model: Any) -> None:
@@ -119,31 +159,42 @@ def _reject_huge_tensors(model: Any) -> None:
 def _output_names(model: Any, input_names: list[str]) -> list[str]:
     made = model.output
     names = sorted(map(str, made)) if isinstance(made, dict) else list(model.output_names)
-    # A nested structure, two outputs of one layer, or an input that is also an output.
-    if len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
+    # A nested structure, two outputs of one layer, an input that is also an output, or a key without a name.
+    if "" in names or len(names) != len(model.outputs) or len({*names, *input_names}) != len(names) + len(input_names):
         return [f"output_{index}" for index in range(len(model.outputs))]
     return names
 
 
-def _tensor(name: str, tensor: Any, role: str) -> Tensor:
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if role == "output" and dtype == "bfloat16":
-        dtype = "float32"  # neither the protocols nor numpy have bfloat16; float32 represents its values exactly
+def _input(tensor: Any) -> Tensor:
+    name, dtype = tensor.name, keras.backend.standardize_dtype(tensor.dtype)
+    if tensor.sparse or getattr(tensor, "ragged", False):
+        raise _not_dense("input", name)
+    if not tensor.shape:
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED, f"input {name!r} has no batch axis: add one and save the model again"
+        )
+    # The first axis is the batch, which has any size although the model may be built with a fixed one.
+    shape = [-1, *(-1 if size is None else size for size in tensor.shape[1:])]
+    return Tensor(name=name, dtype=supported_dtype("input", name, dtype), shape=shape)
+
+
+def _not_dense(role: str, name: str) -> PrepareError:
+    return PrepareError(
+        Reason.MODEL_UNSUPPORTED, f"{role} {name!r} is sparse or ragged: make it dense and save the model again"
+    )
+
+
+def supported_dtype(role: str, name: str, dtype: str) -> Dtype:
+    """The element type of an input or output.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED, if no inference protocol has it.
+    """
     if dtype not in get_args(Dtype):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has type {dtype}, which no inference protocol supports"
         )
-    if tensor.sparse or getattr(tensor, "ragged", False):
-        raise PrepareError(
-            Reason.MODEL_UNSUPPORTED, f"{role} {name!r} is sparse or ragged: make it dense and save the model again"
-        )
-    if not tensor.shape:
-        raise PrepareError(
-            Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has no batch axis: add one and save the model again"
-        )
-    # The first axis is the batch, which has any size although the model may be built with a fixed one.
-    shape = [-1, *(-1 if size is None else size for size in tensor.shape[1:])]
-    return Tensor(name=name, dtype=cast(Dtype, dtype), shape=shape)
+    return cast(Dtype, dtype)
 
 
 def _load_error(error: Exception, saved_by: str) -> PrepareError:

@@ -23,6 +23,7 @@ def prepare(
     runtime: str = "auto",
     validation: ValidationFile | None = None,
     custom_objects: Path | None = None,
+    rows_independent: bool = True,
     source: SourceRecord | None = None,
     revision: str = "",
     progress: Callable[[str], None] = lambda _: None,
@@ -38,6 +39,7 @@ def prepare(
         runtime: name of a runtime, or auto: the fastest whose outputs agree with those of Keras.
         validation: rows that the model must pass; they also replace the synthetic inputs of the comparison with Keras.
         custom_objects: folder with the code of the model's custom layers and functions.
+        rows_independent: whether the answer for a row must not depend on the other rows of a request.
         source: origin of the file, for the manifest. Default: the file itself.
         revision: name of the revision, for the manifest. Default: the first digits of the file's digest.
         progress: called with a line of text at the start of each stage.
@@ -59,8 +61,10 @@ def prepare(
     from keras_pipeline.conversion import Converter
     from keras_pipeline.loading import load_model
     from keras_pipeline.manifest_writer import write_manifest
-    from keras_pipeline.reference_cases import golden_case, reference_cases, run_in_batches
+    from keras_pipeline.reference_cases import references, run_in_batches
+    from keras_pipeline.serving_check import check_serving
     from keras_runtimes.golden import write_golden
+    from keras_runtimes.tolerance import tolerance_of
 
     definitions = {}
     if custom_objects is not None:
@@ -75,32 +79,37 @@ def prepare(
 
     with _partial_folder(output) as (bundle, scratch):
         progress("computing reference outputs with Keras")
-        cases = reference_cases(model, rows)
-        converted = Converter(model, properties, cases, scratch, progress).convert(runtime, bundle)
+        tolerance = tolerance_of(half_precision=properties.half_precision)
+        reference = references(model, rows, tolerance, rows_independent=rows_independent)
+        converted = Converter(model, properties, reference, tolerance, scratch, progress).convert(runtime, bundle)
 
         metrics: dict[str, str] = {}
         if validation is not None and rows is not None:
             progress(f"computing metrics on {len(rows.labels)} rows")
-            outputs = run_in_batches(converted.runtime, rows.inputs)
+            outputs = run_in_batches(converted.runtime, rows.inputs, rows_independent=rows_independent)
             metrics = compute_metrics(rows.labels, outputs, validation.require)
 
         progress("writing the bundle")
-        example = golden_case(model, rows)
-        write_golden(bundle, example.inputs, example.expected)
+        write_golden(bundle, reference.golden.inputs, reference.golden.expected or {})
         summary = ModelSummary(
             digest=source.digest,
             size_bytes=source.size_bytes,
             keras_version=properties.keras_version,
             parameters=model.parameters,
-            inputs=model.inputs,
-            outputs=model.outputs,
+            inputs=reference.inputs,
+            outputs=reference.outputs,
             runtime=converted.name,
             parity=converted.parity,
+            half_precision=properties.half_precision,
+            rows_independent=rows_independent,
+            warnings=[*reference.warnings, *converted.warnings],
             metrics=metrics,
             rejected_runtimes=converted.rejected_runtimes,
         )
         revision = revision or source.digest.removeprefix("sha256:")[:REVISION_LENGTH]
         write_manifest(bundle, revision, source, summary, converted.entry, converted.input_bindings)
+        progress("checking the bundle as a server does")
+        check_serving(bundle)
         bundle.rename(output)
     progress(f"prepared for {converted.name}")
     return summary

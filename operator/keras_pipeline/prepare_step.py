@@ -48,6 +48,7 @@ def run(
         runtime=request.runtime,
         validation=validation,
         custom_objects=custom_objects,
+        rows_independent=request.rows_independent,
         source=source,
         revision=request.revision,
         progress=progress,

@@ -1,82 +1,187 @@
 """The inputs on which a converted model is compared with Keras, and the outputs of Keras for them.
 
-The inputs are the user's validation rows, or synthetic inputs if there are none.
+The inputs are the user's validation rows, or synthetic inputs if there are none, and batches with values at the edges
+of the domains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_api.manifest import ANY_SIZE, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
+from keras_pipeline.consistency import call_differs, check_rows_independent, first_difference
+from keras_pipeline.edge_inputs import EDGE_ROWS, edges
 from keras_pipeline.errors import PrepareError
-from keras_pipeline.loading import LoadedModel
+from keras_pipeline.input_sizes import AcceptedSizes, Sizes, accepted_sizes, other_sizes
+from keras_pipeline.input_source import (
+    NEEDS_ROWS,
+    InputSource,
+    affordable,
+    describe_shapes,
+    has_answers,
+    row_limit,
+    synthetic_source,
+    validation_source,
+)
+from keras_pipeline.loading import KerasRunError, LoadedModel, supported_dtype
 from keras_pipeline.parity import ReferenceCase
 from keras_pipeline.runtimes import Runtime
 from keras_pipeline.synthetic_inputs import SyntheticInputs
 from keras_pipeline.validation import ValidationSet
+from keras_runtimes.arrays import Array
+from keras_runtimes.tolerance import Tolerance
 
 # One row and an odd number of rows, because a conversion may fix the batch size it was made with; then more rows for
 # the argmax agreement.
 BATCHES = (1, 7, 24)
-STRETCH = 1.5  # factor of a second length of free axes, for the same reason
 METRIC_BATCH = 32
 GOLDEN_ROWS = 8
-# Keras keeps the outputs of all layers for a batch: 24 images of 224 x 224 take over 2 GiB. Where memory decides on the
-# batch size, a batch has at most this many values.
-MAX_BATCH_VALUES = 1 << 20
 
 
-def reference_cases(model: LoadedModel, validation: ValidationSet | None) -> list[ReferenceCase]:
-    """Cases of several batch sizes, and of several lengths if the model has free axes.
+@dataclass(frozen=True)
+class References:
+    """What Keras answers.
+
+    Attributes:
+        inputs: the model's inputs, with the sizes that it accepts.
+        outputs: the model's outputs, as Keras answers them: what it declares for a lookup is not what that returns.
+        cases: for the comparison with a runtime.
+        overflow_cases: inputs beyond the range of half precision, where a difference is a warning.
+        golden: the golden rows of the bundle.
+        warnings: where Keras differs from itself.
+    """
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    cases: list[ReferenceCase]
+    overflow_cases: list[ReferenceCase]
+    golden: ReferenceCase
+    warnings: list[str] = field(default_factory=list)
+
+
+def references(
+    model: LoadedModel, validation: ValidationSet | None, tolerance: Tolerance, *, rows_independent: bool = True
+) -> References:
+    """Run Keras on inputs of several batch sizes, of several sizes of free axes, and at the edges of the domains.
+
+    Args:
+        model: the model.
+        validation: the user's rows, which replace the synthetic inputs.
+        tolerance: how much answers may differ that should be equal.
+        rows_independent: whether the answer for a row must not depend on other rows; otherwise every case has one row.
 
     Raises:
-        PrepareError: MODEL_UNSUPPORTED, if Keras cannot run the inputs or returns NaN.
+        PrepareError: MODEL_UNSUPPORTED, if Keras runs none of the inputs, returns only NaN, or differs from itself.
     """
+    _check_weights(model)
     synthetic = SyntheticInputs(model)
     if validation is None:
-        one = synthetic.batch(BATCHES[0])
-        batches = [one, synthetic.batch(BATCHES[1], STRETCH), synthetic.batch(_affordable(BATCHES[2], one))]
+        source = synthetic_source(model, synthetic, rows=BATCHES[1] if rows_independent else 1)
     else:
-        batches = list(_cyclic_batches(validation.inputs))
-        if model.free_inputs:
-            batches.append(synthetic.batch(BATCHES[1], STRETCH))
-    return [_reference_case(model, batch) for batch in batches]
+        source = validation_source(model, validation)
+    accepted = _accepted_sizes(model, source, tolerance)
+    batches = list(_ordinary_batches(model, source, accepted))
+    if not rows_independent:
+        batches = [row for batch in batches for row in _single_rows(batch)]
+    cases = [_run_ordinary(model, batch, validated=validation is not None) for batch in batches]
+    if not any(has_answers(case.expected) for case in cases if case.expected):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"Keras itself returns only NaN for inputs of shape {describe_shapes(cases[0].inputs)}{NEEDS_ROWS}",
+        )
+    if rows_independent:
+        check_rows_independent(model, cases[1].inputs, cases[1].expected or {}, tolerance)
+    edge_rows = take(source.batch(affordable(EDGE_ROWS, batches[0]), source.sizes), 0, None if rows_independent else 1)
+    at_edges = [
+        (edge.overflows_half, _run_edge(model, edge.inputs, edge.kind))
+        for edge in edges(synthetic, model.inputs, edge_rows, source.guess)
+    ]
+    warning = call_differs(model, cases[0].inputs, cases[0].expected or {}, tolerance)
+    return References(
+        inputs=[accepted.limit(tensor) for tensor in model.inputs],
+        outputs=_outputs(model, cases),
+        cases=[*cases, *(case for overflows, case in at_edges if not overflows)],
+        overflow_cases=[case for overflows, case in at_edges if overflows and case.expected is not None],
+        golden=_golden(model, source, rows_independent=rows_independent),
+        warnings=[warning] if warning else [],
+    )
 
 
-def golden_case(model: LoadedModel, validation: ValidationSet | None) -> ReferenceCase:
-    """The golden rows of the bundle."""
-    if validation is None:
-        synthetic = SyntheticInputs(model)
-        return _reference_case(model, synthetic.batch(_affordable(GOLDEN_ROWS, synthetic.batch(1))))
-    rows = _affordable(GOLDEN_ROWS, take(validation.inputs, 0, 1))
-    return _reference_case(model, take(validation.inputs, 0, rows))
-
-
-def run_in_batches(runtime: Runtime, inputs: Arrays) -> Arrays:
+def run_in_batches(runtime: Runtime, inputs: Arrays, *, rows_independent: bool = True) -> Arrays:
     """The outputs of a runtime for any number of rows, in bounded memory."""
-    size = _affordable(METRIC_BATCH, take(inputs, 0, 1))
+    size = affordable(METRIC_BATCH, take(inputs, 0, 1)) if rows_independent else 1
     return concatenate([runtime.run(take(inputs, start, start + size)) for start in range(0, rows_of(inputs), size)])
 
 
-def _cyclic_batches(inputs: Arrays) -> Iterator[Arrays]:
-    """Batches of a validation set; after its last row a short set starts again."""
-    start = 0
-    for size in (BATCHES[0], BATCHES[1], _affordable(BATCHES[2], take(inputs, 0, 1))):
-        places = np.arange(start, start + size) % rows_of(inputs)
-        yield {name: array[places] for name, array in inputs.items()}
-        start += size
+def _accepted_sizes(model: LoadedModel, source: InputSource, tolerance: Tolerance) -> AcceptedSizes:
+    """The sizes for which the exported graph answers like `predict`.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED, if it does so for no size.
+    """
+    if not model.free_inputs:
+        return AcceptedSizes.unlimited()
+
+    def difference(sizes: Sizes) -> str | None:
+        batch = source.batch(2, sizes)
+        try:
+            return first_difference(model.run(batch), model.run_exported(batch), tolerance)
+        except KerasRunError as error:
+            return str(error)
+
+    def runs(sizes: Sizes) -> bool:
+        try:
+            return has_answers(model.run_exported(source.batch(1, sizes)))
+        except KerasRunError:
+            return False
+
+    if found := difference(source.sizes):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"Keras answers model.predict(x) otherwise than the exported model: {found}. A layer (TimeDistributed, for "
+            f"example) needs sizes that the model leaves free: set a fixed shape for {_names(model.free_inputs)}, and "
+            "save the model again",
+        )
+    # The exported graph is traced once, whereas `predict` traces each size: it is asked about the ends only, at first.
+    accepted = accepted_sizes(model.inputs, source.sizes, runs)
+    if any(difference(sizes) for sizes in accepted.ends(source.sizes)):
+        accepted = accepted_sizes(model.inputs, source.sizes, lambda sizes: runs(sizes) and not difference(sizes))
+    return accepted
 
 
-def _affordable(rows: int, one: Arrays) -> int:
-    """The number of rows like the given one that fit into MAX_BATCH_VALUES: at least 1, at most `rows`."""
-    return max(1, min(rows, MAX_BATCH_VALUES // max(1, sum(array.size for array in one.values()))))
+def _ordinary_batches(model: LoadedModel, source: InputSource, accepted: AcceptedSizes) -> Iterator[Arrays]:
+    good = source.sizes
+    one = source.batch(BATCHES[0], good)
+    yield one
+    second = (
+        next((sizes for sizes in other_sizes(good) if accepted.contains(sizes)), good) if model.free_inputs else good
+    )
+    yield source.batch(BATCHES[1], second)
+    yield source.batch(affordable(BATCHES[2], one), good)
+    if model.free_inputs:
+        for sizes in accepted.ends(good):
+            yield source.batch(BATCHES[0], sizes)
 
 
-def _reference_case(model: LoadedModel, inputs: Arrays) -> ReferenceCase:
-    expected = model.run(inputs)
+def _single_rows(batch: Arrays) -> list[Arrays]:
+    return [take(batch, row, row + 1) for row in range(min(rows_of(batch), GOLDEN_ROWS))]
+
+
+def _run_ordinary(model: LoadedModel, inputs: Arrays, *, validated: bool) -> ReferenceCase:
+    try:
+        expected = model.run(inputs)
+    except KerasRunError as error:
+        whose = " of spec.validation.data" if validated else ""
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"Keras cannot run the model on rows{whose} of shape {describe_shapes(inputs)}: {error}"
+            f"{row_limit(model, inputs) or ('' if validated else NEEDS_ROWS)}",
+        ) from error
     for name, array in expected.items():
         if array.shape[:1] != (rows_of(inputs),):
             raise PrepareError(
@@ -84,16 +189,61 @@ def _reference_case(model: LoadedModel, inputs: Arrays) -> ReferenceCase:
                 f"output {name!r} has shape {list(array.shape)} for {rows_of(inputs)} rows: "
                 "its first axis must be the batch",
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise PrepareError(
-                Reason.MODEL_UNSUPPORTED,
-                f"Keras itself returns NaN or infinity in output {name!r}: {_cause_of_nan(model)}",
-            )
     return ReferenceCase(inputs, expected)
 
 
-def _cause_of_nan(model: LoadedModel) -> str:
+def _run_edge(model: LoadedModel, inputs: Arrays, kind: str) -> ReferenceCase:
+    try:
+        return ReferenceCase(inputs, model.run(inputs), kind)
+    except KerasRunError:
+        return ReferenceCase(inputs, None, kind)
+
+
+def _golden(model: LoadedModel, source: InputSource, *, rows_independent: bool) -> ReferenceCase:
+    rows = affordable(GOLDEN_ROWS, source.golden(1))
+    inputs = source.golden(rows)
+    parts = [inputs] if rows_independent else _single_rows(inputs)
+    return ReferenceCase(inputs, concatenate([model.run(part) for part in parts]))
+
+
+def _outputs(model: LoadedModel, cases: list[ReferenceCase]) -> list[Tensor]:
+    """Names, types and shapes of the answers. An axis is fixed where all answers, and Keras, agree on its size."""
+    return [
+        _output(name, declared.shape, [case.expected[name] for case in cases if case.expected])
+        for name, declared in zip(model.output_names, model.keras.outputs, strict=True)
+    ]
+
+
+def _output(name: str, declared: tuple[int | None, ...], answers: list[Array]) -> Tensor:
+    ranks = {answer.ndim for answer in answers}
+    if len(ranks) > 1:
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"output {name!r} has {' or '.join(map(str, sorted(ranks)))} axes: it must have one form",
+        )
+    dtype = "string" if answers[0].dtype.kind == "U" else answers[0].dtype.name
+    shape = [ANY_SIZE]
+    for axis in range(1, answers[0].ndim):
+        sizes = {answer.shape[axis] for answer in answers}
+        free = len(declared) == answers[0].ndim and declared[axis] is None
+        shape.append(ANY_SIZE if free or len(sizes) > 1 else sizes.pop())
+    return Tensor(name=name, dtype=supported_dtype("output", name, dtype), shape=shape)
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _check_weights(model: LoadedModel) -> None:
+    """See that no weight is NaN or infinite.
+
+    Raises:
+        PrepareError: MODEL_UNSUPPORTED, naming the weight.
+    """
     for weight in model.keras.weights:
         if weight.dtype.startswith(("float", "bfloat")) and not np.isfinite(weight.numpy().astype(np.float32)).all():
-            return f"its weight {weight.path!r} contains NaN or infinity (did the training diverge?)"
-    return "if the model needs inputs of a certain range, provide rows in spec.validation.data"
+            raise PrepareError(
+                Reason.MODEL_UNSUPPORTED,
+                f"the weight {weight.path!r} of the model contains NaN or infinity (did the training diverge?): "
+                "train it again, with a smaller learning rate for example",
+            )

@@ -17,14 +17,16 @@ import numpy as np
 
 from keras_api.manifest import Tensor
 from keras_pipeline.arrays import Arrays
+from keras_pipeline.input_sizes import Shape, Sizes, shape_of
 from keras_pipeline.loading import LoadedModel
 from keras_runtimes.arrays import Array
 
 SEED = 20_240
 WORDS = [f"word{index}" for index in range(100)]
 DEFAULT_IDS = 10
-# Sizes of a free axis: of an image, and of any other input (a sequence).
-FREE_SIDE, FREE_LENGTH = 64, 32
+UNKNOWN_WORD = "not-in-it"
+
+EMBEDDINGS = {"Embedding", "ReversibleEmbedding"}
 
 # Layers and operations whose output has values of the same kind as their input.
 TRANSPARENT = {
@@ -34,8 +36,6 @@ TRANSPARENT = {
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness"),
     *("Dropout", "SpatialDropout1D", "GaussianNoise"),
 }
-
-Shape = tuple[int, ...]
 
 
 class Domain(Protocol):
@@ -71,14 +71,15 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Ids:
-    """Integers below count. Sequences end in zeros, like padded sequences."""
+    """Integers from `first` to below `count`. Sequences end in zeros, like padded sequences, if zero is an id."""
 
     count: int
+    first: int = 0
 
     def sample(self, random: np.random.Generator, shape: Shape) -> Array:
         """See Domain."""
-        ids = random.integers(0, max(1, self.count), shape)
-        if len(shape) == 2 and shape[1] > 1:
+        ids = random.integers(self.first, max(self.first + 1, self.count), shape)
+        if self.first == 0 and len(shape) == 2 and shape[1] > 1:
             ids[ids == 0] = min(1, self.count - 1)  # zero inside a sequence would be padding
             lengths = random.integers(1, shape[1] + 1, shape[0])
             ids[np.arange(shape[1]) >= lengths[:, None]] = 0
@@ -109,30 +110,63 @@ class Sentences:
 
 
 class SyntheticInputs:
-    """Generates inputs for a model."""
+    """Generates inputs for a model.
+
+    The likely values of an input may be rejected by the model all the same, so there are several guesses; the first one
+    that the model accepts counts.
+    """
 
     def __init__(self, model: LoadedModel) -> None:
         self._inputs = model.inputs
-        self._domains = {
-            tensor.name: _domain(model.keras, keras_tensor, tensor)
+        self.domains = {
+            tensor.name: _guesses(model.keras, keras_tensor, tensor)
             for tensor, keras_tensor in zip(model.inputs, model.keras.inputs, strict=True)
         }
+        """The guesses for each input, the most likely one first."""
 
-    def batch(self, rows: int, stretch: float = 1.0) -> Arrays:
+    @property
+    def guesses(self) -> int:
+        """Number of guesses."""
+        return max(len(domains) for domains in self.domains.values())
+
+    def batch(self, rows: int, sizes: Sizes, guess: int = 0) -> Arrays:
         """Input arrays by name.
 
         Args:
             rows: size of the batch axis.
-            stretch: factor for the size of free axes.
+            sizes: sizes of free axes.
+            guess: which guess of the values.
         """
         random = np.random.default_rng([SEED, rows])
-        return {tensor.name: self._sample(tensor, random, rows, stretch) for tensor in self._inputs}
+        return {
+            tensor.name: self._sample(tensor, random, shape_of(tensor, rows, sizes), guess) for tensor in self._inputs
+        }
 
-    def _sample(self, tensor: Tensor, random: np.random.Generator, rows: int, stretch: float) -> Array:
-        free = FREE_SIDE if len(tensor.shape) >= 4 else FREE_LENGTH
-        shape = (rows, *(int(free * stretch) if size < 0 else size for size in tensor.shape[1:]))
-        values = self._domains[tensor.name].sample(random, shape)
+    def domain(self, tensor: Tensor, guess: int) -> Domain:
+        """The values of an input in a guess."""
+        domains = self.domains[tensor.name]
+        return domains[min(guess, len(domains) - 1)]
+
+    def _sample(self, tensor: Tensor, random: np.random.Generator, shape: Shape, guess: int) -> Array:
+        values = self.domain(tensor, guess).sample(random, shape)
         return values.astype(np.str_ if tensor.dtype == "string" else tensor.dtype)
+
+
+def _guesses(model: Any, keras_tensor: Any, tensor: Tensor) -> list[Domain]:
+    first = _domain(model, keras_tensor, tensor)
+    layers = model._flatten_layers()
+    if tensor.dtype == "string":
+        words = [str(word) for layer in layers if hasattr(layer, "get_vocabulary") for word in layer.get_vocabulary()]
+        return [first, *([Choice(np.array(words))] if words else [])]
+    if tensor.dtype == "bool":
+        return [first]
+    # Ids may reach an embedding or a table by arithmetic, and some models count them from one.
+    tables = [layer.input_dim for layer in layers if type(layer).__name__ in EMBEDDINGS]
+    count = min(tables, default=DEFAULT_IDS)
+    ids = [Ids(count), Ids(count, first=1), Ids(2), Ids(2, first=1), Ids(1)]
+    if tensor.dtype.startswith("float"):
+        return [first, Uniform(0.0, 1.0), Uniform(1.0, 2.0), *ids]
+    return [first, *(domain for domain in ids if domain != first)]
 
 
 def _domain(model: Any, keras_tensor: Any, tensor: Tensor) -> Domain:
@@ -172,17 +206,20 @@ def _domains(model: Any, tensor: Any) -> Iterator[Domain]:
 def _layer_domain(layer: Any, tensor: Any) -> Domain | None:
     """The values that a layer accepts; None if unknown. A new kind of layer is one more case here."""
     match type(layer).__name__:
-        case "Embedding" | "ReversibleEmbedding":
+        case name if name in EMBEDDINGS:
             return Ids(layer.input_dim)
         case "CategoryEncoding":
             return Ids(layer.num_tokens)
+        case "OneHot":
+            return Ids(layer.num_classes)
         case "TextVectorization":
             return Sentences([word for word in layer.get_vocabulary() if word] or WORDS)
         case "StringLookup":
-            return Choice(np.array([*map(str, layer.get_vocabulary()), "not-in-it"]))
+            words = [str(word) for word in layer.get_vocabulary()]
+            return Choice(np.array([*words, UNKNOWN_WORD] if layer.num_oov_indices else words))
         case "IntegerLookup":
             known = [int(value) for value in layer.get_vocabulary()]
-            return Choice(np.array([*known, max(known, default=0) + 1]))
+            return Choice(np.array([*known, max(known, default=0) + 1] if layer.num_oov_indices else known))
         case "Hashing" | "HashedCrossing":
             return Choice(np.array(WORDS)) if tensor.dtype == "string" else Ids(1000)
         case "Discretization":

@@ -20,7 +20,8 @@ from keras_runtimes.base import (
     check_names,
 )
 
-_ERRORS_ONLY = 3
+# An error is raised, too; its line on stderr would stand between the JSON lines of the log.
+_FATAL_ONLY = 4
 _UNKNOWN_OPERATION = re.compile(r"No Op registered for (\w+)|(\w+)\S* is not a registered function/op")
 # ONNX Runtime's names of element types, where they are not numpy's.
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -38,7 +39,7 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         # Idle threads would spin for the next operator and take the CPU from the event loop and from other pods.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from keras_runtimes.arrays import Array, Arrays
 from keras_runtimes.base import InvalidInputError, ModelRunError, Runtime
-from keras_server.bundle import Bundle
+from keras_runtimes.bundle import Bundle
+from keras_runtimes.warmup import warm_up
 from keras_server.errors import InferenceError, InvalidRequestError, NotReadyError
 from keras_server.signature import Signature, check_outputs
 from keras_server.statistics import Execution
-from keras_server.warmup import warm_up
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from keras_api.logs import fields
 from keras_api.step_report import StepFailure, StepReport
 from keras_api.termination import publish
 from keras_runtimes.base import InvalidInputError, ModelRunError
+from keras_runtimes.bundle import Bundle, BundleError, open_bundle
+from keras_runtimes.warmup import GoldenMismatchError
 from keras_server.admission import Admission
-from keras_server.bundle import Bundle, BundleError, open_bundle
 from keras_server.dataplane import DataPlane
 from keras_server.download import download
 from keras_server.health import Health, State
@@ -30,7 +31,6 @@ from keras_server.model import Model
 from keras_server.protocols import version_names
 from keras_server.settings import Settings
 from keras_server.statistics import Execution
-from keras_server.warmup import GoldenMismatchError
 from keras_store.errors import StepError
 
 # Seconds for the last answers to reach their clients, after they are computed.

@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from keras_api.manifest import ModelSummary, Tensor
+from keras_api.manifest import ANY_SIZE, ModelSummary, Tensor
 from keras_runtimes.arrays import NUMPY_DTYPES, Arrays
 from keras_server.errors import InferenceError, InvalidRequestError
-
-ANY_SIZE = -1
 
 
 class Limit(NamedTuple):

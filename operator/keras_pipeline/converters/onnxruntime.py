@@ -6,34 +6,20 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf2onnx
-from tf2onnx import optimizer, tf_loader, tfonnx, utils
-from tf2onnx.handler import tf_op
+from tf2onnx import optimizer, tf_loader, tfonnx
 
 from keras_pipeline.converters.base import Export, RuntimeFiles
 from keras_pipeline.errors import ConversionError, first_lines
+from keras_pipeline.onnx_rewrites import REWRITES as REWRITES
 from keras_pipeline.saved_model import SIGNATURE
 
 OPSET = 18
+_COMPILED = "_XlaMustCompile"
 # The only graph optimiser of tf2onnx that is required: without it loops are not valid ONNX. ONNX Runtime optimises the
 # graph itself, and all optimisers together double the memory of a conversion.
 OPTIMIZERS = {"remove_identity": optimizer.identity_optimizer.IdentityOptimizer}
-
-
-@tf_op("Erfc")
-class Erfc:
-    """Converts Erfc, which ONNX lacks, to 1 - Erf. TensorFlow's optimiser makes Erfc from exact GELU."""
-
-    @classmethod
-    def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
-        """Rewrite the node. tf2onnx requires this name."""
-        shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
-        ctx.remove_node(node.name)
-        erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
-        one = ctx.make_const(utils.make_name("one"), np.array(1.0, dtype=utils.map_onnx_to_numpy_type(dtype)))
-        ctx.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, shapes=[shape], dtypes=[dtype])
 
 
 def convert(export: Export, file: Path) -> RuntimeFiles:
@@ -59,6 +45,7 @@ def convert(export: Export, file: Path) -> RuntimeFiles:
             return_initialized_tables=True,
             return_tensors_to_rename=True,
         )
+        graph_def = _inline_compiled_functions(graph_def, inputs, outputs)
         names = {tensor: own_names.get(name, name) if tensor in inputs else name for tensor, name in names.items()}
         with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
             tf.import_graph_def(graph_def, name="")
@@ -78,3 +65,21 @@ def convert(export: Export, file: Path) -> RuntimeFiles:
     except Exception as error:  # tf2onnx may raise any
         raise ConversionError(f"tf2onnx: {type(error).__name__}: {first_lines(error)}") from error
     return RuntimeFiles(file, {})
+
+
+def _inline_compiled_functions(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
+    """The graph without calls of functions that XLA must compile, which no optimiser inlines otherwise.
+
+    Keras wraps a grouped convolution in such a function, because TensorFlow's own kernel refuses it on CPUs.
+    """
+    functions = graph_def.library.function
+    calls = [*graph_def.node, *(node for function in functions for node in function.node_def)]
+    compiled = [each for each in (*calls, *functions) if _COMPILED in each.attr]
+    if not compiled:
+        return graph_def
+    for each in compiled:
+        for attribute in (_COMPILED, "_noinline"):
+            each.attr.pop(attribute, None)
+    with tf.Graph().as_default():  # tf_optimize exports the default graph
+        tf.import_graph_def(graph_def, name="")
+        return tf_loader.tf_optimize(inputs, outputs, graph_def)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from keras_api.manifest import Tensor
+from keras_api.manifest import ANY_SIZE, Tensor
 from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
 from keras_server.dataplane import InferRequest, InferResponse
 from keras_server.errors import InvalidRequestError, NotReadyError
@@ -22,7 +22,7 @@ from keras_server.health import Health
 from keras_server.model import ModelInfo
 from keras_server.protocols import json_tensors, json_tokens
 from keras_server.protocols.base import Body, Exchange, Protocol
-from keras_server.signature import ANY_SIZE, Signature, describe
+from keras_server.signature import Signature, describe
 
 SIGNATURE_NAME = "serving_default"
 # Keras exports the same signature under the name "serve".

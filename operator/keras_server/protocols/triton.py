@@ -11,13 +11,12 @@ from typing import Any
 
 import msgspec
 
-from keras_api.manifest import Tensor
+from keras_api.manifest import ANY_SIZE, Tensor
 from keras_runtimes.registry import RUNTIMES
 from keras_server.dataplane import DataPlane
 from keras_server.errors import InvalidRequestError
 from keras_server.health import State
 from keras_server.model import ModelInfo
-from keras_server.signature import ANY_SIZE
 from keras_server.statistics import Batches, Duration
 
 EXTENSIONS = ("model_configuration", "statistics")

@@ -211,7 +211,7 @@ def test_the_manifest_shows_agreement_with_keras(case):
     parity = prepared.manifest.model.parity
     assert float(parity.max_abs_error) < (1e-3 if family.build is mixed_float16 else 1e-5)
     assert float(parity.agreement) == 1
-    assert parity.rows == 32
+    assert parity.rows >= 32  # and a row at each end of the accepted sizes
 
 
 def test_the_bundle_reproduces_its_golden_rows_without_keras(case):

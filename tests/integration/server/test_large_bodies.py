@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from keras_runtimes.bundle import open_bundle
 from keras_server.admission import Admission
-from keras_server.bundle import open_bundle
 from keras_server.dataplane import DataPlane
 from keras_server.health import Health, State
 from keras_server.http_front.app import HttpApp

@@ -67,9 +67,10 @@ def test_a_message_with_invalid_characters_is_reported():
         replace(MODEL, inputs=[Tensor(name="\x01" * 5_000, dtype="float32", shape=[-1])]),
         replace(MODEL, inputs=[Tensor(name="x", dtype="float32", shape=[-1] * 4_000)]),
         replace(MODEL, rejected_runtimes=[RejectedRuntime(runtime="onnxruntime", reason="no " * 5_000)]),
+        replace(MODEL, warnings=["differs " * 500] * 20),
         replace(MODEL, keras_version="3" * 5_000),
     ],
-    ids=["inputs", "kanji outputs", "long name", "many dimensions", "long reason", "long version"],
+    ids=["inputs", "kanji outputs", "long name", "many dimensions", "long reason", "long warnings", "long version"],
 )
 def test_a_model_with_a_long_summary_is_reported(model: ModelSummary):
     data = encode_report(prepared(model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_pipeline.errors import ParityError
+from keras_pipeline.errors import ConversionError, ParityError
 from keras_pipeline.parity import ReferenceCase, check_parity
 from keras_runtimes.tolerance import FULL_PRECISION, HALF_PRECISION
 
@@ -41,6 +41,9 @@ def verdict(want, got, tolerance=FULL_PRECISION):
         pytest.param(WANT, WANT, FULL_PRECISION, id="the same"),
         pytest.param(WANT, WANT + np.float32(1e-6), FULL_PRECISION, id="rounding"),
         pytest.param(WANT * 1000, WANT * 1000.5, FULL_PRECISION, id="within the relative bound"),
+        pytest.param(floats([5000, 0]), floats([5000, 0.01]), FULL_PRECISION, id="near zero in a map of a large scale"),
+        pytest.param(floats([-np.inf, 1]), floats([-np.inf, 1]), FULL_PRECISION, id="an infinity in place"),
+        pytest.param(floats([np.nan, 1]), floats([np.nan, 1]), FULL_PRECISION, id="NaN in place"),
         pytest.param(WANT, WANT * np.float32(1.008), HALF_PRECISION, id="half precision"),
         pytest.param(floats([0.500001, 0.5]), floats([0.5, 0.500001]), FULL_PRECISION, id="a tie falls the other way"),
         pytest.param(floats([3.0]), floats([3.0]), FULL_PRECISION, id="one number"),
@@ -58,6 +61,7 @@ def test_outputs_within_the_tolerance_pass(want, got, tolerance):
         pytest.param(WANT * np.float32(1.01), "more than rtol 0.001, atol 1e-05", id="right argmax, wrong values"),
         pytest.param(WANT[:, ::-1], "argmax agreement 0", id="swapped columns"),
         pytest.param(floats([0.1, np.nan], [0.8, 0.2]), "NaN or infinity", id="NaN"),
+        pytest.param(floats([0.1, np.inf], [0.8, 0.2]), "NaN or infinity", id="an infinity"),
         pytest.param(WANT.astype("float64"), "has type float64, not float32", id="another type"),
         pytest.param(WANT[:1], "has shape [1, 2], not [2, 2]", id="rows lost"),
         pytest.param(WANT[..., None], "has shape [2, 2, 1], not [2, 2]", id="another rank"),
@@ -103,3 +107,37 @@ def test_the_figures_are_the_largest_of_all_outputs_and_batches():
     )
     assert float(parity.max_abs_error) == pytest.approx(1e-6, rel=0.1)
     assert parity.rows == 4
+
+
+class Rejecting(FakeRuntime):
+    """A runtime that rejects inputs after the last answer."""
+
+    def run(self, arrays):
+        try:
+            return super().run(arrays)
+        except StopIteration:
+            raise ConversionError("out of range") from None
+
+
+def rejected_case():
+    return ReferenceCase({"x": np.zeros((2, 1), "float32")}, None, "-1 in input 'x'")
+
+
+def test_inputs_that_keras_rejects_must_be_rejected():
+    with pytest.raises(ParityError, match="answers inputs that Keras rejects in a batch of 2, with -1 in input 'x'"):
+        check_parity(FakeRuntime({"y": WANT}, {"y": WANT}), [*cases({"y": WANT}), rejected_case()], FULL_PRECISION)
+
+
+def test_a_runtime_that_rejects_what_keras_rejects_agrees():
+    runtime = Rejecting({"y": WANT})
+    assert check_parity(runtime, [*cases({"y": WANT}), rejected_case()], FULL_PRECISION).rows == 2
+
+
+def test_differences_at_the_edges_count_but_are_not_published():
+    edge = ReferenceCase({"x": np.zeros((2, 1), "float32")}, {"y": WANT * 1000}, "large numbers")
+    parity = check_parity(
+        FakeRuntime({"y": WANT}, {"y": WANT * 1000 + np.float32(0.01)}), [*cases({"y": WANT}), edge], FULL_PRECISION
+    )
+    assert float(parity.max_abs_error) == 0
+    with pytest.raises(ParityError, match="large numbers among the inputs"):
+        check_parity(FakeRuntime({"y": WANT}, {"y": WANT * 1010}), [*cases({"y": WANT}), edge], FULL_PRECISION)

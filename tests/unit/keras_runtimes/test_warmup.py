@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from keras_api.manifest import ModelSummary, Parity, Tensor
 from keras_runtimes.golden import Golden
-from keras_server.warmup import GoldenMismatchError, compare, warm_up
+from keras_runtimes.tolerance import FULL_PRECISION
+from keras_runtimes.warmup import GoldenMismatchError, check, warm_up
 
 Y = np.array([1.0, 2.0], np.float32)
 
@@ -27,7 +27,7 @@ Y = np.array([1.0, 2.0], np.float32)
     ],
 )
 def test_answers_within_tolerance_pass(given: Any, golden: Any) -> None:
-    compare({"y": given}, {"y": golden}, absolute=1e-5)
+    check({"y": given}, {"y": golden}, FULL_PRECISION)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,13 @@ def test_answers_within_tolerance_pass(given: Any, golden: Any) -> None:
         (np.array([1, 3]), np.array([1, 2]), "output 'y' differs"),
         (np.array([b"b"], dtype=object), np.array([b"a"], dtype=object), "output 'y' differs"),
         (Y.astype(np.float64), Y, "output 'y' is float64 [2]; the golden answer is float32 [2]"),
+        (np.array([np.inf, 2], np.float32), Y, "differs from the golden answer by up to inf"),
         (Y[:1], Y, "output 'y' is float32 [1]; the golden answer is float32 [2]"),
     ],
 )
 def test_answers_that_differ_are_named(given: Any, golden: Any, complaint: str) -> None:
     with pytest.raises(GoldenMismatchError) as caught:
-        compare({"y": given}, {"y": golden}, absolute=1e-5)
+        check({"y": given}, {"y": golden}, FULL_PRECISION)
 
     assert complaint in str(caught.value)
 
@@ -62,7 +63,7 @@ class Doubling:
         return {"y": x * 2 if len(x) < self._wrong_above else x}
 
 
-def model(*shape: int, max_abs_error: str = "0") -> ModelSummary:
+def model(*shape: int, max_abs_error: str = "0", **fields: Any) -> ModelSummary:
     tensor = Tensor(name="x", dtype="float32", shape=list(shape))
     return ModelSummary(
         digest="sha256:" + "0" * 64,
@@ -73,6 +74,7 @@ def model(*shape: int, max_abs_error: str = "0") -> ModelSummary:
         outputs=[Tensor(name="y", dtype="float32", shape=list(shape))],
         runtime="onnxruntime",
         parity=Parity(max_abs_error=max_abs_error, agreement="1", rows=1),
+        **fields,
     )
 
 
@@ -95,16 +97,6 @@ def test_a_model_of_fixed_batch_size_is_run_in_that_size() -> None:
     assert runtime.rows == [2]
 
 
-def test_rows_that_depend_on_each_other_are_run_alone() -> None:
-    runtime = Doubling(wrong_above=2)
-
-    warm_up(runtime, replace(model(-1), rows_independent=False), GOLDEN)
-
-    assert runtime.rows == [1, 1]
-    with pytest.raises(GoldenMismatchError):
-        warm_up(Doubling(wrong_above=1), replace(model(-1), rows_independent=False), GOLDEN)
-
-
 def test_a_fault_that_shows_in_large_batches_only_is_found() -> None:
     with pytest.raises(GoldenMismatchError):
         warm_up(Doubling(wrong_above=32), model(-1), GOLDEN)
@@ -116,3 +108,26 @@ def test_the_measured_difference_of_prepare_widens_the_tolerance() -> None:
     warm_up(Doubling(), model(-1, max_abs_error="0.01"), golden)
     with pytest.raises(GoldenMismatchError):
         warm_up(Doubling(), model(-1), golden)
+
+
+def test_half_precision_in_the_manifest_widens_the_tolerance() -> None:
+    golden = Golden({"x": Y}, {"y": Y * 2 * 1.005})
+
+    warm_up(Doubling(), model(-1, half_precision=True), golden)
+    with pytest.raises(GoldenMismatchError):
+        warm_up(Doubling(), model(-1), golden)
+
+
+def test_a_model_whose_rows_depend_on_each_other_gets_one_row_at_a_time() -> None:
+    runtime = Doubling(wrong_above=2)
+
+    warm_up(runtime, model(-1, rows_independent=False), GOLDEN)
+
+    assert runtime.rows == [1, 1]
+
+
+def test_a_wrong_row_among_several_is_found_when_rows_run_alone() -> None:
+    golden = Golden({"x": Y}, {"y": np.array([2.0, 5.0], np.float32)})
+
+    with pytest.raises(GoldenMismatchError, match="by up to 1"):
+        warm_up(Doubling(), model(-1, rows_independent=False), golden)
