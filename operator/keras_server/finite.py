@@ -7,7 +7,9 @@ import numpy as np
 from keras_runtimes.arrays import Array, Arrays
 from keras_server.errors import InvalidRequestError
 
+_FLOAT16_BYTES = 2
 _FLOAT16_EXPONENT = np.uint16(0x7C00)
+_MANY = 32 * 1024
 
 
 def check_finite(arrays: Arrays) -> None:
@@ -27,15 +29,17 @@ def check_finite(arrays: Arrays) -> None:
 def is_finite(array: Array) -> bool:
     """Whether an array of a float type has neither NaN nor an infinity.
 
-    Measured on one core of an AMD EPYC processor: 1.3 us for 4 float32 numbers, 1.5 us for 784, and 32 us for a MiB.
-    That is 0.3 % of the CPU time of a small request, and 2.5 % of one with a MiB of binary float32 for a trivial model.
-    Faster ways have faults: a sum overflows and takes 59 us for a MiB, `min` with `max` takes 3.2 us and 35 us, and a
-    dot product (0.6 us, 30 us) starts the threads of BLAS. For float16, `np.isfinite` takes 540 us for a MiB; the
-    exponents as integers take 72 us.
+    Measured on one core of an AMD EPYC processor: 0.6 us for 4 float32 numbers, 0.9 us for 784, and 32 us for a MiB. In a
+    busy server, with cold caches, that is 2 % of the CPU time of a small request, and 2.5 % of one with a MiB of binary
+    float32 for a trivial model. Other ways are not better: a sum overflows and takes 0.9 us and 57 us, `min` with `max`
+    takes 3.2 us and 35 us, and a dot product starts the threads of BLAS. For float16, `np.isfinite` takes 540 us for a
+    MiB; the exponents as integers take 72 us.
     """
-    if array.dtype == np.float16:
+    if array.itemsize == _FLOAT16_BYTES:
         return not bool(np.any((array.view(np.uint16) & _FLOAT16_EXPONENT) == _FLOAT16_EXPONENT))
-    return bool(np.isfinite(array).all())
+    finite = np.isfinite(array)
+    # `all` costs 0.7 us more for few numbers, and 6 us less for a MiB.
+    return bool(finite.all()) if finite.size > _MANY else int(np.count_nonzero(finite)) == finite.size
 
 
 def _first(array: Array) -> str:

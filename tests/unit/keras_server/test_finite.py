@@ -13,7 +13,7 @@ from keras_server.finite import check_finite, is_finite
 TYPES = ["float16", "float32", "float64"]
 
 
-@pytest.mark.parametrize("size", [0, 1, 5, 1000])
+@pytest.mark.parametrize("size", [0, 1, 5, 1000, 100_000])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_finite_numbers_pass(dtype: str, size: int) -> None:
     limits = np.finfo(dtype)
@@ -26,11 +26,12 @@ def test_finite_numbers_pass(dtype: str, size: int) -> None:
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_one_number_that_is_not_finite_is_found(dtype: str, value: float, position: int) -> None:
-    array = np.full(1000, np.finfo(dtype).max)
-    array[position] = value
+    few, many = (np.full(size, np.finfo(dtype).max, dtype) for size in (1000, 100_000))
+    few[position] = many[100 * position] = value
 
-    assert not is_finite(array)
-    assert not is_finite(array.reshape(10, 100).T)
+    assert not is_finite(few)
+    assert not is_finite(few.reshape(10, 100).T)
+    assert not is_finite(many)
 
 
 @pytest.mark.parametrize(
