@@ -29,11 +29,11 @@ def check_finite(arrays: Arrays) -> None:
 def is_finite(array: Array) -> bool:
     """Whether an array of a float type has neither NaN nor an infinity.
 
-    Measured on one core of an AMD EPYC processor: 0.6 us for 4 float32 numbers, 0.9 us for 784, and 32 us for a MiB. In a
-    busy server, with cold caches, that is 2 % of the CPU time of a small request, and 2.5 % of one with a MiB of binary
-    float32 for a trivial model. Other ways are not better: a sum overflows and takes 0.9 us and 57 us, `min` with `max`
-    takes 3.2 us and 35 us, and a dot product starts the threads of BLAS. For float16, `np.isfinite` takes 540 us for a
-    MiB; the exponents as integers take 72 us.
+    Measured on one core of an AMD EPYC processor: 0.6 us for 4 float32 numbers, 0.9 us for 784, and 32 us for a MiB. In
+    a busy server, with cold caches, that is 2 % of the CPU time of a small request, and 2.5 % of one with a MiB of
+    binary float32 for a trivial model. Other ways are not better: a sum overflows and takes 0.9 us and 57 us, `min`
+    with `max` takes 3.2 us and 35 us, and a dot product starts the threads of BLAS. For float16, `np.isfinite` takes
+    540 us for a MiB; the exponents as integers take 72 us.
     """
     if array.itemsize == _FLOAT16_BYTES:
         return not bool(np.any((array.view(np.uint16) & _FLOAT16_EXPONENT) == _FLOAT16_EXPONENT))
