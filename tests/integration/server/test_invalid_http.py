@@ -9,7 +9,11 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
+from aiohttp import web
+
+from keras_server.http_front.connection import Runner
 
 Serving = Callable[[str], Any]
 PREDICT = "/v1/models/classifier:predict"
@@ -172,3 +176,23 @@ def test_a_large_body_is_decompressed_too(serving: Serving) -> None:
     answer = exchange(serving("classifier"), post(gzip.compress(body), "Content-Encoding: gzip"))
 
     assert (answer.status, len(json.loads(answer.body)["predictions"])) == (200, 4001)
+
+
+async def test_an_error_that_the_application_does_not_catch_is_json_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: web.Request) -> web.Response:
+        raise ValueError("a secret")
+
+    application = web.Application()
+    application.router.add_get("/", fail)
+    runner = Runner(application, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        async with aiohttp.ClientSession() as client, client.get(url) as answer:
+            assert (answer.status, await answer.json()) == (500, {"error": "internal error; see the server's log"})
+            assert answer.headers["Connection"] == "close"
+    finally:
+        await runner.cleanup()
+
+    assert "a secret" in caplog.text
