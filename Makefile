@@ -6,7 +6,7 @@ PYTEST := .venv/bin/coverage run -m pytest
 WORKERS ?= 3
 SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-unit test-integration coverage test-e2e cluster cluster-down down images generate golden lock verify fmt bench
+.PHONY: help demo test test-unit test-integration coverage test-e2e cluster cluster-down down images generate golden lock verify fmt bench findings
 
 help: ## list all targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ fmt: .venv/ready ## format the code
 
 bench: .venv/ready ## run the benchmark of AREA (path or control-plane)
 	.venv/bin/python benchmarks/run.py
+
+findings: ## check that other software still behaves as findings/ describes (ONLY="NAME..." runs some of it)
+	@hack/findings.sh $(ONLY)
 
 .venv/ready: requirements/dev.txt hack/venv.sh
 	hack/venv.sh

@@ -18,7 +18,7 @@ check() { # check NAME COMMAND...
 
 shell_syntax() {
   local script
-  for script in hack/*.sh images/*.sh .ci/run; do bash -n "$script" || return 1; done
+  for script in hack/*.sh images/*.sh findings/*.sh .ci/run; do bash -n "$script" || return 1; done
 }
 
 check "locked dependencies are fresh" python hack/lock.py --check

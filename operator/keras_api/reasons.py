@@ -170,22 +170,22 @@ REASON_DOCS: dict[Reason, ReasonDoc] = {
     ),
     Reason.MODEL_UNSAFE: ReasonDoc(
         "The model was not loaded, because loading it could execute code from the file, read other files, or exhaust memory.",
-        "Replace the part that the message names (a Lambda layer: by a registered layer or keras.ops) and save the model again.",
+        "Replace the part that the message names (a Lambda layer: by a registered layer or keras.ops) and save the model again. If the message names a function that is not part of a model, find out who created the file.",
         is_terminal=True,
     ),
     Reason.MODEL_UNSUPPORTED: ReasonDoc(
-        "This version of the operator cannot serve the model: for example a custom layer without its code, a newer Keras, no inputs, or weights that are NaN.",
+        "This version of the operator cannot serve the model: for example a custom layer without its code, a layer that only Keras 2 or a newer Keras has, a stateful layer, no inputs, or weights that are NaN.",
         "Follow the message: it names the layer or version, and the remedy.",
         is_terminal=True,
     ),
     Reason.CONVERSION_FAILED: ReasonDoc(
         "No runtime that spec.serving.runtime allows can run the model.",
-        "Set spec.serving.runtime to auto, which falls back to TensorFlow.",
+        "If spec.serving.runtime names a runtime, set it to auto, which falls back to TensorFlow. If it is auto, follow the message: it contains the cause for each runtime.",
         is_terminal=True,
     ),
     Reason.PARITY_FAILED: ReasonDoc(
         "The outputs of the converted model differ from those of Keras by more than the tolerance.",
-        "Set spec.serving.runtime to auto or tensorflow. The message contains the figures.",
+        "If spec.serving.runtime is onnxruntime, set it to auto or tensorflow. Otherwise, follow the message: it contains the figures for each runtime.",
         is_terminal=True,
     ),
     Reason.VALIDATION_DATA_INVALID: ReasonDoc(

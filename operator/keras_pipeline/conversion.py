@@ -102,7 +102,11 @@ class Converter:
         if not good:
             reason = list(failed.values())[-1].reason
             reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
-            fallback = "" if requested == AUTO else ": set spec.serving.runtime to auto, which tries every runtime"
+            fallback = (
+                ": set spec.serving.runtime to auto, to fall back to TensorFlow"
+                if requested not in (AUTO, "tensorflow")
+                else ""
+            )
             raise PrepareError(reason, f"{reasons}{self._hint()}{fallback}")
         taken, slower = self._fastest(good)
         taken.path.rename(bundle / taken.entry)

@@ -7,8 +7,9 @@ so that a model file cannot cause any other import.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,20 @@ from keras_pipeline.errors import PrepareError
 
 # Names listed in a message: a model may consist of custom layers only.
 MAX_NAMES = 10
+# Packages, and names under which libraries register their classes. A ConfigMap cannot carry a library.
+LIBRARIES = {
+    "Addons": "tensorflow-addons",
+    "keras_cv": "keras-cv",
+    "keras_hub": "keras-hub",
+    "keras_nlp": "keras-nlp",
+    "keras_rs": "keras-rs",
+    "kecam": "keras-cv-attention-models",
+    "tensorflow_addons": "tensorflow-addons",
+    "tensorflow_hub": "tensorflow-hub",
+    "tensorflow_probability": "tensorflow-probability",
+    "tf_keras": "tf-keras",
+    "transformers": "transformers",
+}
 
 
 def reject_custom_objects(required: Mapping[str, str]) -> None:
@@ -29,10 +44,13 @@ def reject_custom_objects(required: Mapping[str, str]) -> None:
     Raises:
         PrepareError: MODEL_UNSUPPORTED, with the names and their layers.
     """
-    if required:
-        cause = f"the model needs classes or functions that are not part of Keras: {_listed(required)}"
-        remedy = "put it into a ConfigMap as Python files, and set spec.source.customObjects.configMapRef"
-        raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{cause}. The model file does not contain their code: {remedy}")
+    if not required:
+        return
+    cause = f"the model needs classes or functions that are not part of Keras: {_listed(required)}"
+    remedy = _library_remedy(required) or (
+        "put it into a ConfigMap as Python files, and set spec.source.customObjects.configMapRef"
+    )
+    raise PrepareError(Reason.MODEL_UNSUPPORTED, f"{cause}. The model file does not contain their code: {remedy}")
 
 
 def load_custom_objects(folder: Path, required: Mapping[str, str]) -> dict[str, Any]:
@@ -65,8 +83,21 @@ def load_custom_objects(folder: Path, required: Mapping[str, str]) -> dict[str, 
     missing = {name: layer for name, layer in required.items() if not {name, name.rpartition(".")[2]} & known}
     if missing:
         names = ", ".join(file.name for file in files[:MAX_NAMES])
-        raise _invalid_code(f"({names}) does not define {_listed(missing)}, which the model needs: add the code")
+        remedy = _library_remedy(missing) or "add the code"
+        raise _invalid_code(f"({names}) does not define {_listed(missing)}, which the model needs: {remedy}")
     return defined
+
+
+def _library_remedy(names: Iterable[str]) -> str:
+    """The remedy if a library defines one of the classes or functions; empty if all may be the user's own code."""
+    packages = {re.split(r"[.>]", name, maxsplit=1)[0] for name in names}
+    libraries = " and ".join(sorted({LIBRARIES[package] for package in packages if package in LIBRARIES}))
+    if not libraries:
+        return ""
+    return (
+        f"rebuild the model from layers of Keras, or install {libraries} in an image that is based on the pipeline "
+        f"image, and import {libraries} in a file of the ConfigMap of spec.source.customObjects"
+    )
 
 
 def _imported(file: Path) -> ModuleType:
@@ -74,6 +105,8 @@ def _imported(file: Path) -> ModuleType:
         return importlib.import_module(file.stem)
     except Exception as error:  # the user's code may raise any
         cause = f"{file.name}{_line(error, file)}: {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError):
+            cause += ". Add the module, or install its library in an image that is based on the pipeline image"
         raise _invalid_code(f"contains a file that cannot be imported: {cause}") from error
 
 

@@ -7,6 +7,9 @@ import re
 from keras_api.reasons import Reason
 
 SAVE_AGAIN = "save the model again with model.save('name.keras') and upload the complete file"
+# For a file whose weights are good, but whose configuration does not load. Keras reads weights by the order or the
+# classes of the layers, so the new model needs the same layers with weights.
+LOAD_WEIGHTS = "load the weights of this file into it (model.load_weights) and save it with model.save('name.keras')"
 
 
 class PrepareError(Exception):

@@ -9,39 +9,61 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_api.reasons import Reason
-from keras_pipeline.errors import SAVE_AGAIN, PrepareError, unreadable_file, unsafe_file
+from keras_pipeline.errors import LOAD_WEIGHTS, SAVE_AGAIN, PrepareError, unreadable_file, unsafe_file
 from keras_pipeline.model_file import ModelFile
 
 # Losses, metrics and the optimizer may be custom objects; they are never loaded (compile=False).
 TRAINING_KEYS = {"compile_config", "training_config"}
 
+_AGAIN = ", and save the model again"
+_OPERATION_OF_KERAS_2 = (
+    "is a TensorFlow operation in a model of Keras 2, which Keras 3 does not load: build the model with Keras 3, with "
+    f"keras.ops in place of the operation, {LOAD_WEIGHTS}"
+)
+_OPERATION_LAYER = Reason.MODEL_UNSUPPORTED, _OPERATION_OF_KERAS_2
 REJECTED_CLASSES = {
     "Lambda": (
         Reason.MODEL_UNSAFE,
-        "is a Lambda: it contains Python code that loading would execute. Use a built-in layer or keras.ops",
+        f"is a Lambda: it contains Python code that loading would execute. Use a built-in layer or keras.ops{_AGAIN}",
     ),
     "__lambda__": (
         Reason.MODEL_UNSAFE,
-        "contains a Python lambda that loading would execute. Use a built-in function",
+        f"contains a Python lambda that loading would execute. Use a built-in function{_AGAIN}",
     ),
     "TFSMLayer": (
         Reason.MODEL_UNSAFE,
-        "is a TFSMLayer: it executes another SavedModel from a path. Rebuild the model from Keras layers",
+        f"is a TFSMLayer: it executes another SavedModel from a path. Rebuild the model from Keras layers{_AGAIN}",
     ),
     "TorchModuleWrapper": (
         Reason.MODEL_UNSAFE,
-        "is a TorchModuleWrapper: it contains a pickle that loading would execute. Rebuild it from Keras layers",
+        f"is a TorchModuleWrapper: it contains a pickle that loading would run. Rebuild it from Keras layers{_AGAIN}",
     ),
-    "JaxLayer": (Reason.MODEL_UNSUPPORTED, "is a JaxLayer: it runs on JAX only. Rebuild it from Keras layers"),
-    "FlaxLayer": (Reason.MODEL_UNSUPPORTED, "is a FlaxLayer: it runs on JAX only. Rebuild it from Keras layers"),
+    "JaxLayer": (
+        Reason.MODEL_UNSUPPORTED,
+        f"is a JaxLayer: it runs on JAX only. Rebuild it from Keras layers{_AGAIN}",
+    ),
+    "FlaxLayer": (
+        Reason.MODEL_UNSUPPORTED,
+        f"is a FlaxLayer: it runs on JAX only. Rebuild it from Keras layers{_AGAIN}",
+    ),
+    # Keras 2 writes an operation on a Keras tensor, such as x + 1, as a layer of one of these classes.
+    "TFOpLambda": _OPERATION_LAYER,
+    "SlicingOpLambda": _OPERATION_LAYER,
+    "ClassMethod": _OPERATION_LAYER,
+    "InstanceMethod": _OPERATION_LAYER,
+    "InstanceProperty": _OPERATION_LAYER,
+    "TensorFlowOpLayer": _OPERATION_LAYER,
 }
 # Parts of Keras that load, fetch, write or configure. The layers of a model never refer to them.
 REJECTED_PARTS = (
-    *("applications", "backend.config", "callbacks", "config", "datasets", "distribution", "export", "saving"),
-    *("testing", "trainers", "utils", "visualization", "wrappers"),
+    *("applications", "backend.config", "callbacks", "config", "datasets", "distribution", "export", "preprocessing"),
+    *("saving", "testing", "trainers", "utils", "visualization", "wrappers"),
 )
+# Functions of this kind in other parts.
+REJECTED_FUNCTIONS = {"clear_session", "load_model", "model_from_json", "save_model"}
 REJECTED_MODULES = tuple(f"{root}.{part}" for root in ("keras", "keras.src") for part in REJECTED_PARTS)
-ALLOWED_IN_REJECTED = {"FeatureSpace"}  # a layer, although in keras.utils
+# Layers in these parts: of ConvNeXt, of InceptionResNetV2, and FeatureSpace. Functions beside them download weights.
+ALLOWED_IN_REJECTED = {"CustomScaleLayer", "FeatureSpace", "LayerScale", "StochasticDepth"}
 ALLOWED_BUILTINS = {"function", "slice", "tuple", "set", "list", "dict", "int", "float", "str", "bool", "type"}
 
 HALF_PRECISION = ("float16", "bfloat16")
@@ -74,7 +96,7 @@ class ModelProperties:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A serialised object in the configuration, and the layer that contains it."""
 
     layer: str
@@ -82,10 +104,12 @@ class _Part:
 
     @property
     def class_name(self) -> str:
+        """The class; `function` for a function."""
         return str(self.content["class_name"])
 
     @property
     def config(self) -> dict[str, Any]:
+        """The arguments; empty for a function."""
         config = self.content.get("config")
         return config if isinstance(config, dict) else {}
 
@@ -101,8 +125,9 @@ def inspect(file: ModelFile) -> ModelProperties:
     custom: dict[str, str] = {}
     half_precision = quantized = False
     declared = 0
-    for part in _parts(file.config):
+    for part in parts(file.config):
         _reject_unsafe(part)
+        _reject_stateful(part)
         if name := _custom_name(part):
             custom[name] = part.layer
         if "DTypePolicy" in part.class_name:
@@ -118,7 +143,7 @@ def inspect(file: ModelFile) -> ModelProperties:
     return ModelProperties(file.keras_version, file.weights.size_bytes, half_precision, quantized, custom)
 
 
-def _parts(config: dict[str, Any]) -> Iterator[_Part]:
+def parts(config: dict[str, Any]) -> Iterator[Part]:
     """All serialised objects with their layers. Not recursive, because a configuration may have any depth."""
     pending: list[tuple[str, Any]] = [("", config)]
     while pending:
@@ -130,18 +155,18 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
                 inner = node.get("config")
                 if isinstance(inner, dict) and isinstance(inner.get("name"), str):
                     layer = inner["name"]
-                yield _Part(layer, node)
+                yield Part(layer, node)
             pending.extend((layer, item) for key, item in reversed(node.items()) if key not in TRAINING_KEYS)
 
 
-def _reject_unsafe(part: _Part) -> None:
+def _reject_unsafe(part: Part) -> None:
     rejected = REJECTED_CLASSES.get(part.class_name)
     activation = part.config.get("activation")
     if isinstance(activation, dict) and activation.keys() == {"value"}:
         rejected = REJECTED_CLASSES["__lambda__"]  # Keras writes the byte code of an activation without a class
     if rejected:
         reason, text = rejected
-        raise PrepareError(reason, f"layer {part.layer!r} {text}, and save the model again")
+        raise PrepareError(reason, f"layer {part.layer!r} {text}")
     if isinstance(part.config.get("vocabulary"), str):
         raise PrepareError(
             Reason.MODEL_UNSAFE,
@@ -153,7 +178,11 @@ def _reject_unsafe(part: _Part) -> None:
     if root == "builtins":
         unsafe = part.class_name not in ALLOWED_BUILTINS
     elif root == "keras":
-        unsafe = str(module).startswith(REJECTED_MODULES) and part.class_name not in ALLOWED_IN_REJECTED
+        full_name = _full_name(part)  # Keras joins module and name, so that a name may contain a part of the module
+        name = full_name.rpartition(".")[2]
+        unsafe = name in REJECTED_FUNCTIONS or (
+            full_name.startswith(REJECTED_MODULES) and name not in ALLOWED_IN_REJECTED
+        )
     else:
         unsafe = root in sys.stdlib_module_names
     if unsafe:
@@ -163,9 +192,21 @@ def _reject_unsafe(part: _Part) -> None:
         )
 
 
-def _custom_name(part: _Part) -> str | None:
+def _reject_stateful(part: Part) -> None:
+    """Reject a recurrent layer that keeps its state from one call to the next: requests would change each other."""
+    if part.config.get("stateful") is True and not _custom_name(part):
+        raise PrepareError(
+            Reason.MODEL_UNSUPPORTED,
+            f"layer {part.layer!r} has stateful=True: its output depends on the requests before. Build the model with "
+            f"stateful=False, {LOAD_WEIGHTS}",
+        )
+
+
+def _custom_name(part: Part) -> str | None:
     """The name of a custom class or function; None for a part of Keras."""
     module, registered = part.content.get("module"), part.content.get("registered_name")
+    if ">" in part.class_name:  # the registered name, in a .h5 file
+        return part.class_name
     if isinstance(registered, str) and (">" in registered or module is None):
         return registered  # an object without a module was defined in a script or notebook
     if isinstance(module, str) and module.split(".")[0] not in {"keras", "builtins"}:
@@ -173,13 +214,13 @@ def _custom_name(part: _Part) -> str | None:
     return None
 
 
-def _full_name(part: _Part) -> str:
+def _full_name(part: Part) -> str:
     """Module and name of a class or function."""
     name = part.content.get("config") if part.class_name == "function" else part.class_name
     return f"{part.content.get('module')}.{name}"
 
 
-def _reject_huge_rows(part: _Part) -> None:
+def _reject_huge_rows(part: Part) -> None:
     shape = part.config.get("batch_shape") or part.config.get("batch_input_shape")
     if not isinstance(shape, list):
         return
@@ -191,7 +232,7 @@ def _reject_huge_rows(part: _Part) -> None:
         )
 
 
-def _least_weights(part: _Part) -> int:
+def _least_weights(part: Part) -> int:
     """The smallest number of weights of a layer with this configuration; 0 if unknown."""
 
     def size(key: str) -> int:
@@ -212,7 +253,7 @@ def _least_weights(part: _Part) -> int:
     return 0
 
 
-def _last_input_dimension(part: _Part) -> int:
+def _last_input_dimension(part: Part) -> int:
     build = part.content.get("build_config")
     shape = build.get("input_shape") if isinstance(build, dict) else None
     last = shape[-1] if isinstance(shape, list) and shape else None

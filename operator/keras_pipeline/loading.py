@@ -20,10 +20,12 @@ import tensorflow as tf
 from keras_api.manifest import Dtype, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, to_numpy
-from keras_pipeline.errors import SAVE_AGAIN, PrepareError, first_lines
-from keras_pipeline.inspection import MAX_ROW_VALUES
-
-FIRST_SUPPORTED_MAJOR = 3
+from keras_pipeline.errors import PrepareError, first_lines
+from keras_pipeline.inspection import MAX_ROW_VALUES, ModelProperties
+from keras_pipeline.legacy_config import HARD_SIGMOID
+from keras_pipeline.legacy_file import loadable
+from keras_pipeline.load_errors import load_error
+from keras_pipeline.model_file import ModelFile
 
 
 class KerasRunError(Exception):
@@ -108,27 +110,33 @@ def _cause(error: Exception) -> str:
     return first_lines(last.partition("[[{{")[0].partition("Arguments received by")[0].strip() or text)
 
 
-def load_model(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> LoadedModel:
+def load_model(
+    path: Path, file: ModelFile, properties: ModelProperties, custom_objects: Mapping[str, Any]
+) -> LoadedModel:
     """Load a model file that passed the inspection.
 
     Args:
         path: the file, ending in .keras or .h5.
-        saved_by: Keras version that saved the file, for error messages.
+        file: its content.
+        properties: the result of the inspection.
         custom_objects: the model's custom classes and functions, by name.
 
     Raises:
         PrepareError: MODEL_UNSUPPORTED, MODEL_UNSAFE or MODEL_UNREADABLE.
     """
-    try:
-        model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False, safe_mode=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # Keras may raise any
-        raise _load_error(error, saved_by) from error
+    definitions = {HARD_SIGMOID: _hard_sigmoid_of_keras_2, **custom_objects}
+    with loadable(path, file) as copy:
+        try:
+            model = keras.saving.load_model(copy, custom_objects=definitions, compile=False, safe_mode=True)
+        except MemoryError:
+            raise
+        except Exception as error:  # Keras may raise any
+            raise load_error(error, file, properties) from error
     if not getattr(model, "inputs", None):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
-            "the model does not declare its inputs: add a keras.Input and save the model again",
+            "the model does not declare its inputs: add a keras.Input to a Sequential model, or call another model on "
+            "one and save keras.Model(inputs, model(inputs))",
         )
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs)  # adds the names and structure of a graph
@@ -138,6 +146,10 @@ def load_model(path: Path, saved_by: str, custom_objects: Mapping[str, Any]) -> 
             raise _not_dense("output", tensor.name)
     inputs = [_input(tensor) for tensor in model.inputs]
     return LoadedModel(model, inputs, _output_names(model, [tensor.name for tensor in inputs]), model.count_params())
+
+
+def _hard_sigmoid_of_keras_2(x: Any) -> Any:
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 def _reject_huge_tensors(model: Any) -> None:
@@ -195,40 +207,3 @@ def supported_dtype(role: str, name: str, dtype: str) -> Dtype:
             Reason.MODEL_UNSUPPORTED, f"{role} {name!r} has type {dtype}, which no inference protocol supports"
         )
     return cast(Dtype, dtype)
-
-
-def _load_error(error: Exception, saved_by: str) -> PrepareError:
-    # Keras adds the configuration of all enclosing layers before the cause, and the object's configuration after it.
-    text = first_lines(str(error).rsplit("Exception encountered: ", 1)[-1].partition("Full object config:")[0])
-    if "Lambda" in text or "safe_mode" in text or "disallowed" in text:
-        return PrepareError(
-            Reason.MODEL_UNSAFE, f"Keras refuses to load the model: {text}: find out who created the file"
-        )
-    if unfit := re.search(r"could not be loaded\. Example error message for object <\w+ name=([^,>]+)", text):
-        return PrepareError(
-            Reason.MODEL_UNREADABLE,
-            f"the weights of layer {unfit[1]!r} are missing from the file, or do not have the shape in its "
-            f"configuration: {SAVE_AGAIN}",
-        )
-    if "Could not locate" in text or "Unknown " in text:
-        return PrepareError(
-            Reason.MODEL_UNSUPPORTED,
-            f"the model needs a class or function that Keras {keras.__version__} does not have{_age(saved_by)}: {text}",
-        )
-    return PrepareError(
-        Reason.MODEL_UNSUPPORTED,
-        f"Keras {keras.__version__} cannot load the model{_age(saved_by)}: {text}",
-    )
-
-
-def _age(saved_by: str) -> str:
-    def numbers(version: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-
-    if not saved_by:
-        return ""
-    if numbers(saved_by) > numbers(keras.__version__):
-        return f" (saved by the newer Keras {saved_by}: save it with {keras.__version__}, or upgrade the operator)"
-    if numbers(saved_by)[:1] < (FIRST_SUPPORTED_MAJOR,):
-        return f" (saved by the old Keras {saved_by}: load it with Keras 3 and save it again)"
-    return f" (saved by Keras {saved_by})"

@@ -23,6 +23,7 @@ import h5py
 from keras_api.reasons import Reason
 from keras_pipeline.errors import SAVE_AGAIN, PrepareError, unreadable_file, unsafe_file
 from keras_pipeline.file_kind import HDF5, ZIP, identify
+from keras_pipeline.legacy_config import modernize
 from keras_pipeline.weights import Weights, read_weights
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
@@ -47,14 +48,16 @@ class ModelFile:
     Attributes:
         format: "keras" (zip) or "h5" (legacy HDF5).
         keras_version: version that saved the model; empty if the file does not contain it.
-        config: the model's configuration, as Keras serialised it.
+        config: the model's configuration, in the form that Keras 3 loads.
         weights: number and size of the stored weights.
+        rewritten: whether `config` was rewritten, so that Keras must not read it from the file.
     """
 
     format: Literal["keras", "h5"]
     keras_version: str
     config: dict[str, Any]
     weights: Weights
+    rewritten: bool = False
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -62,7 +65,8 @@ def read_model_file(path: Path) -> ModelFile:
 
     Raises:
         PrepareError: MODEL_UNREADABLE if the file is not a complete Keras model, with its actual kind;
-            MODEL_UNSAFE if opening the file could exhaust memory or read other files.
+            MODEL_UNSAFE if opening the file could exhaust memory or read other files;
+            MODEL_UNSUPPORTED if it has a setting of Keras 2 that Keras 3 does not have, or weights that are NaN.
     """
     kind = identify(path)
     if kind == ZIP and path.suffix == ".keras":
@@ -92,12 +96,8 @@ def _read_zip(path: Path) -> ModelFile:
         if METADATA in members:
             metadata = _json_object(_read_member(archive, members[METADATA], MAX_METADATA_BYTES), METADATA)
         with _weights_file(path, archive, members[WEIGHTS]) as file, _open_hdf5(file, f"its {WEIGHTS}") as weights:
-            return ModelFile(
-                "keras",
-                _version(metadata.get("keras_version")),
-                config,
-                read_weights(weights, members[WEIGHTS].file_size),
-            )
+            counted = read_weights(weights, members[WEIGHTS].file_size)
+            return _model_file("keras", metadata.get("keras_version"), config, counted)
 
 
 def _checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -122,7 +122,7 @@ def _checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if assets > MAX_ASSETS_BYTES:
         raise unsafe_file(f"its assets would unpack to {assets:,} bytes, more than the {MAX_ASSETS_BYTES:,} allowed")
     if "saved_model.pb" in {name.rsplit("/", 1)[-1] for name in members}:
-        raise unreadable_file(f"it is a zipped SavedModel, not a Keras model: load the original model and {SAVE_AGAIN}")
+        raise unreadable_file(f"it is a zipped SavedModel, not a Keras model: {NO_MODEL}")
     if any(name.endswith("data.pkl") for name in members):
         raise unreadable_file(f"it is a PyTorch checkpoint, not a Keras model: {NO_MODEL}")
     if CONFIG not in members:
@@ -131,7 +131,7 @@ def _checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         other = next((name for name in members if name.startswith("model.weights.")), None)
         if other:
             raise PrepareError(
-                Reason.MODEL_UNSUPPORTED, f"the weights are stored as {other}: save the model with a single {WEIGHTS}"
+                Reason.MODEL_UNSUPPORTED, f"the weights are stored as {other}, not {WEIGHTS}: {SAVE_AGAIN}"
             )
         raise unreadable_file(f"the archive does not contain {WEIGHTS}: {SAVE_AGAIN}")
     foreign = [name for name in members if name not in {CONFIG, METADATA, WEIGHTS} and not name.startswith(ASSETS)]
@@ -215,7 +215,15 @@ def _read_hdf5(path: Path) -> ModelFile:
         version = hdf5.attrs.get("keras_version")
         version = version.decode("utf-8", "replace") if isinstance(version, bytes) else version
         weights = read_weights(hdf5, path.stat().st_size)
-        return ModelFile("h5", _version(version), _json_object(text, "model_config"), weights)
+        return _model_file("h5", version, _json_object(text, "model_config"), weights)
+
+
+def _model_file(
+    file_format: Literal["keras", "h5"], keras_version: object, config: dict[str, Any], weights: Weights
+) -> ModelFile:
+    version = keras_version[:32] if isinstance(keras_version, str) else ""
+    rewritten = modernize(config, version, file_format)
+    return ModelFile(file_format, version, config, weights, rewritten)
 
 
 @contextmanager
@@ -241,7 +249,3 @@ def _json_object(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise unreadable_file(f"its {name} does not describe a model (it is {json.dumps(value)[:40]}): {SAVE_AGAIN}")
     return value
-
-
-def _version(value: object) -> str:
-    return value[:32] if isinstance(value, str) else ""

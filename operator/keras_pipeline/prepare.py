@@ -52,7 +52,8 @@ def prepare(
         raise FileExistsError(f"{output} is not empty")
     source = source or _local_source(model_path)
     progress(f"reading {model_path.name} ({source.size_bytes:,} bytes)")
-    properties = inspect(read_model_file(model_path))
+    file = read_model_file(model_path)
+    properties = inspect(file)
     if custom_objects is None:
         reject_custom_objects(properties.custom_objects)
 
@@ -71,7 +72,7 @@ def prepare(
         progress("importing the custom objects")
         definitions = load_custom_objects(custom_objects, properties.custom_objects)
     progress("loading the model")
-    model = load_model(model_path, properties.keras_version, definitions)
+    model = load_model(model_path, file, properties, definitions)
     rows = None
     if validation is not None:
         progress("reading the validation data")

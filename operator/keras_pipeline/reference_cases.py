@@ -15,6 +15,7 @@ from keras_api.manifest import ANY_SIZE, Tensor
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, concatenate, rows_of, take
 from keras_pipeline.consistency import call_differs, check_rows_independent, first_difference
+from keras_pipeline.determinism import check_deterministic
 from keras_pipeline.edge_inputs import EDGE_ROWS, edges
 from keras_pipeline.errors import PrepareError
 from keras_pipeline.input_sizes import AcceptedSizes, Sizes, accepted_sizes, other_sizes
@@ -94,6 +95,7 @@ def references(
             Reason.MODEL_UNSUPPORTED,
             f"Keras itself returns only NaN for inputs of shape {describe_shapes(cases[0].inputs)}{NEEDS_ROWS}",
         )
+    check_deterministic(model.run, cases[0].inputs, model.keras)
     if rows_independent:
         check_rows_independent(model, cases[1].inputs, cases[1].expected or {}, tolerance)
     edge_rows = take(source.batch(affordable(EDGE_ROWS, batches[0]), source.sizes), 0, None if rows_independent else 1)

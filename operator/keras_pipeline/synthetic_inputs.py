@@ -195,7 +195,7 @@ def _domains(model: Any, tensor: Any) -> Iterator[Domain]:
                 places = [place for place, taken in enumerate(node.input_tensors) if taken is tensor]
                 if not places:
                     continue
-                if isinstance(layer, keras.Model):
+                if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):  # not a subclassed one
                     pending.extend((layer, layer.inputs[place]) for place in places)
                 elif domain := _layer_domain(layer, tensor):
                     yield domain

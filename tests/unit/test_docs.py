@@ -27,7 +27,10 @@ import metrics  # noqa: E402
 
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "hack/cluster/README.md")),
+        *(
+            ROOT / name
+            for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "hack/cluster/README.md", "findings/README.md")
+        ),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("charts/*/*.md"),
     ]

@@ -148,11 +148,17 @@ class Kube:
         return answer
 
 
-def wait_until(ready: Callable[[], Any], what: str, timeout: float = WAIT_SECONDS, interval: float = 0.05) -> Any:
+def wait_until(
+    ready: Callable[[], Any],
+    what: str,
+    timeout: float = WAIT_SECONDS,
+    interval: float = 0.05,
+    describe: Callable[[], str] = str,
+) -> Any:
     """The result of `ready`, once it is true.
 
     Raises:
-        AssertionError: the timeout is over; the text contains `what`.
+        AssertionError: the timeout is over; the text contains `what`, and the state that `describe` returns.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -160,5 +166,5 @@ def wait_until(ready: Callable[[], Any], what: str, timeout: float = WAIT_SECOND
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"timed out after {timeout:g} s waiting for {what}")
+            raise AssertionError(f"timed out after {timeout:g} s waiting for {what} {describe()}".rstrip())
         time.sleep(interval)

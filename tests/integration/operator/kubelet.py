@@ -43,6 +43,7 @@ class Kubelet:
         found: list[Object] = wait_until(
             lambda: (pods := self._pods(model, "server", revision)) and len(pods) == count and pods,
             f"{count} serving pods of {model} {revision}",
+            describe=lambda: self._describe(model),
         )
         return found
 
@@ -147,8 +148,24 @@ class Kubelet:
             ]
             return max(pods, key=lambda pod: int(pod["metadata"]["resourceVersion"]), default=None)
 
-        found: Object = wait_until(newest, f"a {component} pod of {model} {revision}")
+        found: Object = wait_until(
+            newest, f"a {component} pod of {model} {revision}", describe=lambda: self._describe(model)
+        )
         return found
+
+    def _describe(self, model: str) -> str:
+        """The status of a model, and of its Deployment and Jobs: why a pod is missing."""
+        found = {"kerasmodel": self._kube.get("kerasmodels", self._namespace, model)}
+        for plural in ("deployments", "jobs", "events"):
+            selector = "" if plural == "events" else f"keras-operator.dev/model={model}"
+            found[plural] = self._kube.list(plural, self._namespace, selector)
+        shown = {
+            "status": (found["kerasmodel"] or {}).get("status"),
+            "deployments": [each.get("status") for each in found["deployments"]],
+            "jobs": [each.get("status") for each in found["jobs"]],
+            "events": [each["message"] for each in found["events"] if model in each["involvedObject"]["name"]],
+        }
+        return f"while {msgspec.json.encode(shown).decode()}"
 
     def _pods(self, model: str, component: str, revision: str) -> list[Object]:
         selector = f"keras-operator.dev/model={model},app.kubernetes.io/component={component}"

@@ -35,7 +35,10 @@ from keras_api.step_report import encode_report  # noqa: E402
 from keras_api.work_folder import WorkFolder  # noqa: E402
 from keras_pipeline.__main__ import step_report  # noqa: E402
 from keras_pipeline.errors import PrepareError  # noqa: E402
+from keras_pipeline.inspection import ModelProperties  # noqa: E402
 from keras_pipeline.loading import load_model  # noqa: E402
+from keras_pipeline.model_file import ModelFile  # noqa: E402
+from keras_pipeline.weights import Weights  # noqa: E402
 
 # A warning within TensorFlow and tf2onnx.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
@@ -118,7 +121,7 @@ CASES: dict[str, Case] = {
     "a pickle": unreadable(lambda: wrong.pickled(CANARY), "a Python pickle", NO_MODEL),
     "an empty file": unreadable(given(b""), "it is an empty file", NO_MODEL),
     "a log": unreadable(given(b"epoch,loss\n1,0.5\n"), "a plain text file", NO_MODEL),
-    "a zipped SavedModel": unreadable(lambda: wrong.zipped(m__saved_model_pb=b""), "a zipped SavedModel", SAVE_AGAIN),
+    "a zipped SavedModel": unreadable(lambda: wrong.zipped(m__saved_model_pb=b""), "a zipped SavedModel", NO_MODEL),
     "a legacy file called .keras": unreadable(
         legacy, "an HDF5 file (the legacy format)", "its address must end in .h5"
     ),
@@ -219,18 +222,24 @@ CASES: dict[str, Case] = {
     ),
     "a layer of a newer Keras": unsupported(
         dense(metadata={"keras_version": "9.1.0"}, config=wrong.last_layer(class_name="Denser")),
-        "saved by the newer Keras 9.1.0: save it with 3.",
-        "Denser",
+        "layer 'y' needs the class 'Denser', which Keras 3.15.1 does not have (saved by Keras 9.1.0)",
+        "load the weights of this file into it (model.load_weights)",
+        "or upgrade the operator",
         late=True,
     ),
     "an option of a newer Keras": unsupported(
         dense(metadata={"keras_version": "9.1.0"}, config=wrong.last_layer_config(sparkle=1)),
-        "saved by the newer Keras 9.1.0: save it with 3.",
+        "Keras 3.15.1 cannot load the model (saved by Keras 9.1.0)",
         "sparkle",
+        "load the weights of this file into it (model.load_weights)",
+        "or upgrade the operator",
         late=True,
     ),
     "no inputs": unsupported(
         lambda: wrong.saved(wrong.unbuilt()), "does not declare its inputs", "add a keras.Input", late=True
+    ),
+    "a state that outlives a request": unsupported(
+        dense(config=wrong.last_layer_config(stateful=True)), "layer 'y' has stateful=True", "stateful=False"
     ),
     "JAX": unsupported(dense(config=wrong.last_layer(class_name="JaxLayer")), "layer 'y' is a JaxLayer", "Rebuild it"),
     "an operation that ONNX lacks, without fallback": Case(
@@ -460,8 +469,9 @@ def test_keras_does_not_run_code_that_the_inspection_would_miss(
     file = tmp_path / f"model{suffix}"
     file.write_bytes(make())
     CANARY.unlink(missing_ok=True)
+    unchecked = ModelFile("h5" if suffix == ".h5" else "keras", "3.15.1", {}, Weights(0, 0))
     with pytest.raises(PrepareError):
-        load_model(file, "3.15.1", {})
+        load_model(file, unchecked, ModelProperties("3.15.1", 0, False, False, {}), {})
     assert not CANARY.exists()
 
 

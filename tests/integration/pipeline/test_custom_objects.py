@@ -17,6 +17,7 @@ from keras_api.manifest import decode_manifest
 from keras_api.prepare_request import encode_request
 from keras_api.reasons import Reason
 from keras_api.step_report import StepFailure, decode_report
+from keras_pipeline.errors import PrepareError
 
 REGISTERED = """
 import keras
@@ -64,8 +65,11 @@ def model(code):
     return keras.Model(inputs, layers.Dense(3, activation=plain.steep, name="y")(hidden))
 
 
-def run(prepare_model, model, folder: Path) -> tuple[StepFailure | None, Path]:
-    """Prepare in a process of its own. Returns the failure, and the folder of the bundle."""
+def run(prepare_model, model, folder: Path, libraries: str = "") -> tuple[StepFailure | None, Path]:
+    """Prepare in a process of its own. Returns the failure, and the folder of the bundle.
+
+    `libraries` is a folder of packages that the image of the process has besides those of the pipeline.
+    """
     work = prepare_model.source(model)
     termination = work.path / "termination.log"
     subprocess.run(
@@ -73,7 +77,13 @@ def run(prepare_model, model, folder: Path) -> tuple[StepFailure | None, Path]:
             *(sys.executable, "-m", "keras_pipeline", "prepare", "--request", encode_request(prepare_model.request())),
             *("--work", work.path, "--custom-objects", folder),
         ],
-        env={**os.environ, "TERMINATION_MESSAGE_PATH": str(termination)},
+        env={
+            **os.environ,
+            "TERMINATION_MESSAGE_PATH": str(termination),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [*os.environ.get("PYTHONPATH", "").split(os.pathsep), libraries])
+            ),
+        },
         check=False,
         timeout=120,
     )
@@ -98,7 +108,11 @@ INVALID = {
     ),
     "a file that fails": (
         {**FILES, "own_plain.py": f"{PLAIN}\nimport acme_tools\n"},
-        ["own_plain.py, line 11", "ModuleNotFoundError: No module named 'acme_tools'"],
+        [
+            "own_plain.py, line 11",
+            "ModuleNotFoundError: No module named 'acme_tools'",
+            "install its library in an image",
+        ],
     ),
     "a file with a syntax error": (
         {**FILES, "own_plain.py": "class Shifted(:"},
@@ -116,3 +130,29 @@ def test_the_error_names_the_invalid_code(prepare_model, model, tmp_path, files,
     assert failure.reason == Reason.MODEL_UNSUPPORTED
     assert [word for word in words if word not in failure.message] == [], failure.message
     assert not (bundle / "manifest.json").exists()
+
+
+LIBRARY = """
+import keras
+
+@keras.saving.register_keras_serializable(package="keras_hub")
+class Tripled(keras.layers.Layer):
+    def call(self, x):
+        return 3.0 * x
+"""
+
+
+def test_a_library_in_the_image_is_imported_by_a_file_of_the_config_map(prepare_model, tmp_path, monkeypatch):
+    """The remedy for a model of keras-hub, with a package of that name."""
+    (tmp_path / "libraries/keras_hub").mkdir(parents=True)
+    (tmp_path / "libraries/keras_hub/__init__.py").write_text(LIBRARY)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/libraries.py").write_text("import keras_hub")
+    monkeypatch.syspath_prepend(tmp_path / "libraries")
+    tripled = importlib.import_module("keras_hub").Tripled
+    model = keras.Sequential([keras.Input((4,), name="x"), tripled(name="thrice")])
+    with pytest.raises(PrepareError, match=r"'keras_hub>Tripled' .* install keras-hub in an image"):
+        prepare_model(model)
+    failure, bundle = run(prepare_model, model, tmp_path / "code", libraries=str(tmp_path / "libraries"))
+    assert failure is None
+    assert (bundle / "manifest.json").exists()

@@ -109,9 +109,9 @@ REJECTED = {
     ),
     "diverged weights": (diverged, Reason.MODEL_UNSUPPORTED, ["NaN", "'y'", "diverge"]),
     "a state that outlives a request": (
-        lambda: keras.Sequential([keras.Input(batch_shape=(4, 10, 3)), layers.LSTM(4, stateful=True)]),
+        lambda: keras.Sequential([keras.Input(batch_shape=(4, 10, 3)), layers.LSTM(4, stateful=True, name="memory")]),
         Reason.MODEL_UNSUPPORTED,
-        ["[7, 10, 3]"],
+        ["'memory'", "stateful=True", "stateful=False"],
     ),
     "sparse inputs": (
         lambda: keras.Sequential([keras.Input((4,), sparse=True, name="bag"), layers.Dense(2)]),

@@ -281,6 +281,22 @@ UNSAFE = {
         keras_file(sequential(layer("x", "enable_unsafe_deserialization", module="keras.config"))),
         "'keras.config.enable_unsafe_deserialization'",
     ),
+    "a download of weights": (
+        keras_file(sequential(layer("x", "ResNet50", module="keras.applications"))),
+        "'keras.applications.ResNet50', which is not part of a model; find out who created the file",
+    ),
+    "a download of weights in the source": (
+        keras_file(sequential(layer("x", "ConvNeXtTiny", module="keras.src.applications.convnext"))),
+        "'keras.src.applications.convnext.ConvNeXtTiny'",
+    ),
+    "a download whose module is a part of its name": (
+        keras_file(sequential(layer("x", "utils.get_file", module="keras"))),
+        "'keras.utils.get_file'",
+    ),
+    "a loader of models": (
+        keras_file(sequential(layer("x", "load_model", module="keras.models"))),
+        "'keras.models.load",
+    ),
     "a logger": (
         keras_file(sequential(layer("x", "CSVLogger", module="keras.callbacks"))),
         "'keras.callbacks.CSVLogger'",
@@ -342,6 +358,19 @@ UNSUPPORTED = {
         "'acme.swoosh' (layer 'd')",
     ),
     "JAX": (layer("j", "JaxLayer"), "layer 'j' is a JaxLayer"),
+    "an operation of Keras 2": (
+        layer("tf.nn.relu", "TFOpLambda", module="tf_keras.src.layers.core.tf_op_layer"),
+        "layer 'tf.nn.relu' is a TensorFlow operation in a model of Keras 2",
+    ),
+    "a slice of Keras 2": (
+        layer("cut", "SlicingOpLambda"),
+        "layer 'cut' is a TensorFlow operation in a model of Keras 2",
+    ),
+    "a stateful layer": (layer("memory", "LSTM", {"stateful": True}), "layer 'memory' has stateful=True"),
+    "a stateful layer in a wrapper": (
+        layer("both", "Bidirectional", {"layer": layer("memory", "LSTM", {"stateful": True})}),
+        "layer 'memory' has stateful=True",
+    ),
 }
 
 
@@ -355,6 +384,25 @@ def test_the_error_names_a_part_that_keras_does_not_have(part, words, rejection)
 def test_the_error_names_a_custom_model_class(rejection):
     own = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Custom>Own"}
     assert "'Custom>Own' (the model itself)" in rejection(keras_file(own)).message
+
+
+def test_the_error_names_a_registered_class_in_a_legacy_file(rejection):
+    own = {"class_name": "acme>Doubled", "config": {"name": "twice"}}
+    assert "'acme>Doubled' (layer 'twice')" in rejection(legacy_file(sequential(own)), ".h5").message
+
+
+def test_an_argument_of_a_custom_layer_may_be_called_stateful(read):
+    own = layer("own", "Own", {"stateful": True}, module="acme", registered_name="acme>Own")
+    with pytest.raises(PrepareError, match=r"'acme>Own' \(layer 'own'\)"):
+        read(keras_file(sequential(own)))
+
+
+def test_a_library_is_not_to_be_put_into_a_config_map(rejection):
+    hub = layer("backbone", "GemmaBackbone", module="keras_hub.src.models", registered_name="keras_hub>GemmaBackbone")
+    message = rejection(keras_file(sequential(hub))).message
+    assert "'keras_hub>GemmaBackbone' (layer 'backbone')" in message
+    assert "install keras-hub in an image that is based on the pipeline image" in message
+    assert "put it into a ConfigMap" not in message
 
 
 def test_custom_losses_and_metrics_of_training_are_ignored(read):
