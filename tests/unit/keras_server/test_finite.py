@@ -34,6 +34,14 @@ def test_one_number_that_is_not_finite_is_found(dtype: str, value: float, positi
     assert not is_finite(many)
 
 
+def test_every_number_of_float16_is_known() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+
+    found = [is_finite(every[index : index + 1]) for index in range(len(every))]
+
+    np.testing.assert_array_equal(found, np.isfinite(every))
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
