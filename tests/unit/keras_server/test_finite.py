@@ -26,12 +26,21 @@ def test_finite_numbers_pass(dtype: str, size: int) -> None:
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_one_number_that_is_not_finite_is_found(dtype: str, value: float, position: int) -> None:
-    few, many = (np.full(size, np.finfo(dtype).max, dtype) for size in (1000, 100_000))
-    few[position] = many[100 * position] = value
+    for other in (1.0, np.finfo(dtype).max):
+        few, many = (np.full(size, other, dtype) for size in (1000, 100_000))
+        few[position] = many[100 * position] = value
 
-    assert not is_finite(few)
-    assert not is_finite(few.reshape(10, 100).T)
-    assert not is_finite(many)
+        assert not is_finite(few)
+        assert not is_finite(few.reshape(10, 100).T)
+        assert not is_finite(many)
+
+
+def test_every_number_of_float16_is_known() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+
+    found = [is_finite(every[index : index + 1]) for index in range(len(every))]
+
+    np.testing.assert_array_equal(found, np.isfinite(every))
 
 
 @pytest.mark.parametrize(
