@@ -16,11 +16,20 @@ import msgspec
 
 from keras_runtimes.arrays import Array, Arrays
 from keras_server.admission import Admission
-from keras_server.errors import ErrorCode, InferenceError, InternalError, ServerError, UnknownModelError
+from keras_server.errors import (
+    ErrorCode,
+    InferenceError,
+    InternalError,
+    InvalidRequestError,
+    ServerError,
+    UnknownModelError,
+)
+from keras_server.finite import check_finite
 from keras_server.health import Health
 from keras_server.metrics import Metrics
 from keras_server.model import Model, ModelInfo
 from keras_server.signature import check_inputs
+from keras_server.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +89,8 @@ class DataPlane:
         metrics: where requests are counted.
         max_rows: maximum number of rows of one request.
         version_names: the names of a revision that requests may use, besides the revision itself.
+        accept_non_finite: whether inputs may have NaN and infinities.
+        statistics: where requests are counted for the statistics page.
     """
 
     def __init__(
@@ -90,11 +101,15 @@ class DataPlane:
         metrics: Metrics,
         max_rows: int,
         version_names: Callable[[str], tuple[str, ...]],
+        accept_non_finite: bool = False,
+        statistics: Statistics | None = None,
     ) -> None:
-        self._health = health
+        self.health = health
+        self.statistics = statistics or Statistics()
         self._admission = admission
         self._metrics = metrics
         self._max_rows = max_rows
+        self._accept_non_finite = accept_non_finite
         self._version_names = version_names
         self._model: Model | None = None
         self._aliases: tuple[str, ...] = ()
@@ -103,6 +118,20 @@ class DataPlane:
     def info(self) -> ModelInfo | None:
         """The model that is served; None until its bundle has been opened."""
         return self._model.info if self._model else None
+
+    def require_info(self) -> ModelInfo:
+        """The model that is served.
+
+        Raises:
+            NotReadyError: the bundle has not been opened yet.
+        """
+        if self._model is None:
+            raise self.health.not_ready()
+        return self._model.info
+
+    def max_rows(self, model: ModelInfo) -> int:
+        """Maximum number of rows of one request."""
+        return self._max_rows if model.rows_independent else 1
 
     def serve(self, model: Model) -> None:
         """Set the model, once its bundle has been opened. Until then all requests for it fail with NOT_READY."""
@@ -147,11 +176,12 @@ class DataPlane:
         """
         begin = time.perf_counter()
         code: ErrorCode | None = None
+        model: Model | None = None
         try:
             model = self._find(name, version)
-            self._health.require_serving()
+            self.health.require_serving()
             with self._admission.admit(size):
-                yield Call(model, self._max_rows)
+                yield Call(self, model)
         except ServerError as error:
             code = error.code
             if isinstance(error, InferenceError):
@@ -165,16 +195,35 @@ class DataPlane:
             log.exception("an inference request failed unexpectedly")
             raise InternalError from error
         finally:
+            seconds = time.perf_counter() - begin
             self._metrics.observe_request(
-                front.protocol,
-                front.status(code),
-                time.perf_counter() - begin,
-                rejected=code is ErrorCode.OVERLOADED,
+                front.protocol, front.status(code), seconds, rejected=code is ErrorCode.OVERLOADED
             )
+            if model is not None:
+                self.statistics.observe_request(seconds, success=code is None)
+
+    def check(self, model: ModelInfo, inputs: Arrays) -> int:
+        """Check that arrays are a request that the model answers as Keras does.
+
+        Returns:
+            Their number of rows.
+
+        Raises:
+            InvalidRequestError: naming the input and the remedy.
+        """
+        rows = check_inputs(model.signature, inputs, max_rows=self._max_rows)
+        if rows > 1 and not model.rows_independent:
+            raise InvalidRequestError(
+                f"{rows} rows in one request; the answer of this model for a row depends on the other rows "
+                "(spec.serving.rowsIndependent: false): send one request for each row"
+            )
+        if not self._accept_non_finite:
+            check_finite(inputs)
+        return rows
 
     def _find(self, name: str, version: str | None) -> Model:
         if self._model is None:
-            raise self._health.not_ready()
+            raise self.health.not_ready()
         info = self._model.info
         if name != info.name:
             raise UnknownModelError(f"model {name!r} is not served here; this server serves {info.name!r}")
@@ -187,9 +236,9 @@ class DataPlane:
 class Call:
     """A request that has been admitted."""
 
-    def __init__(self, model: Model, max_rows: int) -> None:
+    def __init__(self, plane: DataPlane, model: Model) -> None:
+        self._plane = plane
         self._model = model
-        self._max_rows = max_rows
 
     @property
     def info(self) -> ModelInfo:
@@ -206,8 +255,11 @@ class Call:
         names = request.outputs or tuple(info.signature.outputs)
         for name in names:
             info.signature.output(name)
-        rows = check_inputs(info.signature, request.inputs, max_rows=self._max_rows)
+        begin = time.perf_counter()
+        rows = self._plane.check(info, request.inputs)
+        checked = time.perf_counter()
         outputs = await self._model.run(request.inputs, rows)
+        self._plane.statistics.observe_input(rows, checked - begin)
         return InferResponse(info.name, info.revision, {name: outputs[name] for name in names}, request.id)
 
 

@@ -13,6 +13,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     TIMEOUT = "timeout"
     TOO_LARGE = "too_large"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
     OVERLOADED = "overloaded"
     NOT_READY = "not_ready"
     INFERENCE_FAILED = "inference_failed"
@@ -54,6 +55,12 @@ class TooLargeError(ServerError):
         super().__init__(
             f"the body exceeds {max_bytes} bytes: send fewer rows, or increase the server's option --max-body-bytes"
         )
+
+
+class UnsupportedEncodingError(ServerError):
+    """The request's body has a content coding that this server does not have."""
+
+    code = ErrorCode.UNSUPPORTED_ENCODING
 
 
 class OverloadedError(ServerError):

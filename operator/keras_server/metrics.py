@@ -10,6 +10,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from keras_server.statistics import Execution
+
 # Small models answer within a millisecond, large ones take seconds.
 _SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -99,10 +101,10 @@ class Metrics:
         if rejected:
             self._rejected.inc()
 
-    def observe_inference(self, rows: int, seconds: float) -> None:
+    def observe_inference(self, execution: Execution) -> None:
         """Count one inference; may be called from any thread."""
-        self._batch_rows.observe(rows)
-        self._inference_seconds.observe(seconds)
+        self._batch_rows.observe(execution.rows)
+        self._inference_seconds.observe(execution.seconds)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an Accept header asks for, and that format's content type."""

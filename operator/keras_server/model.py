@@ -13,7 +13,8 @@ from keras_runtimes.base import InvalidInputError, ModelRunError, Runtime
 from keras_runtimes.bundle import Bundle
 from keras_runtimes.warmup import warm_up
 from keras_server.errors import InferenceError, InvalidRequestError, NotReadyError
-from keras_server.signature import Signature
+from keras_server.signature import Signature, check_outputs
+from keras_server.statistics import Execution
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,21 @@ class ModelInfo:
         revision: the version that is served.
         runtime: that runs the model.
         signature: inputs and outputs.
+        rows_independent: whether the answer for a row is the same whatever the other rows of a request are.
     """
 
     name: str
     revision: str
     runtime: str
     signature: Signature
+    rows_independent: bool = True
 
     @classmethod
     def of(cls, bundle: Bundle, name: str) -> ModelInfo:
         """The description in a bundle's manifest."""
         manifest = bundle.manifest
-        return cls(name, manifest.revision, manifest.model.runtime, Signature.of(manifest.model))
+        model = manifest.model
+        return cls(name, manifest.revision, model.runtime, Signature.of(model), model.rows_independent)
 
 
 class Model:
@@ -47,11 +51,11 @@ class Model:
         name: the name that requests use.
         workers: inferences that run at the same time.
         threads: threads of one inference.
-        observe: called after every inference with its number of rows and its seconds; from any thread.
+        observe: called after every inference; from any thread.
     """
 
     def __init__(
-        self, bundle: Bundle, *, name: str, workers: int, threads: int, observe: Callable[[int, float], None]
+        self, bundle: Bundle, *, name: str, workers: int, threads: int, observe: Callable[[Execution], None]
     ) -> None:
         self.info = ModelInfo.of(bundle, name)
         self._bundle = bundle
@@ -83,14 +87,15 @@ class Model:
 
         Raises:
             InvalidRequestError: the model rejects a value.
-            InferenceError: the runtime fails.
+            InferenceError: the runtime fails, or its outputs do not fit the signature.
             NotReadyError: `load` has not succeeded.
         """
         if self._runtime is None:
             raise NotReadyError(f"model {self.info.name!r} is not loaded")
-        return await asyncio.wrap_future(self._executor.submit(self._run, self._runtime, inputs, rows))
+        submitted = time.perf_counter()
+        return await asyncio.wrap_future(self._executor.submit(self._run, self._runtime, inputs, rows, submitted))
 
-    def _run(self, runtime: Runtime, inputs: Arrays, rows: int) -> dict[str, Array]:
+    def _run(self, runtime: Runtime, inputs: Arrays, rows: int, submitted: float) -> dict[str, Array]:
         begin = time.perf_counter()
         try:
             outputs = runtime.run(inputs)
@@ -98,5 +103,9 @@ class Model:
             raise InvalidRequestError(str(error)) from error
         except ModelRunError as error:
             raise InferenceError(str(error)) from error
-        self._observe(rows, time.perf_counter() - begin)
+        end = time.perf_counter()
+        try:
+            check_outputs(self.info.signature, outputs, rows=rows, runtime=self.info.runtime)
+        finally:
+            self._observe(Execution(rows, begin - submitted, end - begin, time.perf_counter() - end))
         return outputs

@@ -24,11 +24,13 @@ from keras_server.download import download
 from keras_server.health import Health, State
 from keras_server.http_front.app import HttpApp
 from keras_server.http_front.bodies import Bodies
+from keras_server.http_front.cors import Cors
 from keras_server.listener import BACKLOG
 from keras_server.metrics import Metrics
 from keras_server.model import Model
 from keras_server.protocols import version_names
 from keras_server.settings import Settings
+from keras_server.statistics import Execution
 from keras_store.errors import StepError
 
 # Seconds for the last answers to reach their clients, after they are computed.
@@ -65,6 +67,7 @@ class Server:
             metrics=self._metrics,
             max_rows=settings.max_rows,
             version_names=version_names,
+            accept_non_finite=settings.non_finite == "pass",
         )
         self._http = HttpApp(
             name=settings.name,
@@ -72,6 +75,7 @@ class Server:
             health=self._health,
             metrics=self._metrics,
             bodies=Bodies(max_bytes=settings.max_body_bytes, timeout=settings.body_timeout),
+            cors=Cors(settings.cors_origins),
         )
         self._stop = asyncio.Event()
         self._drain_delay = settings.drain_delay
@@ -88,14 +92,7 @@ class Server:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
-        runner = web.AppRunner(
-            self._http.application(),
-            handle_signals=False,
-            access_log=None,
-            # A request whose client has gone away leaves the queue.
-            handler_cancellation=True,
-            shutdown_timeout=_WRITE_TIMEOUT,
-        )
+        runner = self._http.runner(shutdown_timeout=_WRITE_TIMEOUT)
         await runner.setup()
         # Before the bundle is downloaded, so that probes are answered with the state of the server.
         await web.SockSite(runner, self._listener, backlog=BACKLOG).start()
@@ -146,12 +143,16 @@ class Server:
             name=self._settings.name,
             workers=self._settings.workers,
             threads=self._settings.threads,
-            observe=self._metrics.observe_inference,
+            observe=self._observe,
         )
         info = model.info
         self._metrics.describe(model=info.name, revision=info.revision, runtime=info.runtime)
         self._plane.serve(model)
         return model
+
+    def _observe(self, execution: Execution) -> None:
+        self._metrics.observe_inference(execution)
+        self._plane.statistics.observe_inference(execution)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from keras_api.limits import cpu_limit
 
 ENVIRONMENT_PREFIX = "KERAS_SERVER_"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Settings:
     body_timeout: float  # seconds for a request's body to arrive
     drain_delay: float  # seconds from SIGTERM until the port closes, for endpoints to propagate
     drain_timeout: float  # seconds for the requests in flight after that
+    non_finite: str  # what happens to inputs with NaN or infinities: reject or pass
+    cors_origins: tuple[str, ...]  # origins of web pages that may send requests; "*" for all
 
     @property
     def max_in_flight_bytes(self) -> int:
@@ -66,10 +70,43 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     option("body-timeout", _seconds, 60.0, "seconds for a request's body to arrive")
     option("drain-delay", _seconds, 5.0, "seconds from SIGTERM until the port closes, for endpoints to propagate")
     option("drain-timeout", _seconds, 20.0, "seconds for the requests in flight after the port closed")
+    option(
+        "non-finite",
+        _one_of("reject", "pass"),
+        "reject",
+        "inputs with NaN or an infinity: reject them, or pass them on",
+    )
+    option(
+        "cors-origins",
+        _origins,
+        "",
+        "origins of web pages that may send requests, such as https://example.com, separated by commas; * for all",
+    )
     settings = Settings(**vars(parser.parse_args(arguments)))
     if bool(settings.store) != bool(settings.path):
         parser.error("--store and --path must be set together")
     return settings
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def choice(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(choices)}")
+        return text
+
+    return choice
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        # Browsers send origins in this form, and the server compares them as text.
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise argparse.ArgumentTypeError(
+                f"{origin!r} is not an origin such as https://example.com or http://localhost:3000, in lower case and "
+                "without a path, or *"
+            )
+    return origins
 
 
 def _count(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from msgspec.structs import replace
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from keras_api.manifest import (
@@ -19,6 +20,7 @@ from keras_api.manifest import (
     Parity,
     SourceRecord,
     Tensor,
+    decode_manifest,
     encode_manifest,
 )
 
@@ -102,6 +104,14 @@ def write_onnx_bundle(
         golden={f"input:{name}": array for name, array in golden_inputs.items()}
         | {f"output:{name}": array for name, array in answers.items()},
     )
+
+
+def change_model(bundle: Path, **changes: Any) -> Path:
+    """Change fields of the model in a bundle's manifest."""
+    manifest = decode_manifest((bundle / MANIFEST_NAME).read_bytes())
+    changed = replace(manifest, model=replace(manifest.model, **changes))
+    (bundle / MANIFEST_NAME).write_bytes(encode_manifest(changed))
+    return bundle
 
 
 def _tensor(node: Any) -> Tensor:

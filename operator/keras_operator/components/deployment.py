@@ -103,6 +103,8 @@ def deployment(model: KerasModel, revision: str, summary: ModelSummary, settings
         args=(
             *("--name", name, "--port", str(PORT)),
             *("--drain-delay", str(DRAIN_DELAY_SECONDS), "--drain-timeout", str(DRAIN_TIMEOUT_SECONDS)),
+            # Only where the spec differs from the default, so that other pods do not change.
+            *(("--non-finite", serving.non_finite) if serving.non_finite != "reject" else ()),
         )
     )
     server = container(

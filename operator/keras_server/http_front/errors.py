@@ -16,11 +16,24 @@ STATUS: dict[ErrorCode, HTTPStatus] = {
     ErrorCode.UNKNOWN_MODEL: HTTPStatus.NOT_FOUND,
     ErrorCode.TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
     ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ErrorCode.UNSUPPORTED_ENCODING: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ErrorCode.OVERLOADED: HTTPStatus.TOO_MANY_REQUESTS,
     ErrorCode.NOT_READY: HTTPStatus.SERVICE_UNAVAILABLE,
     ErrorCode.INFERENCE_FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
     ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+CONNECTION_STATUS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.EXPECTATION_FAILED,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
+"""The status of each request that the HTTP library rejects, besides 404."""
+
+ENCODINGS = "gzip, deflate"
+"""Content codings of requests that this server reads."""
+
 _RETRY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
@@ -32,5 +45,7 @@ def status_of(code: ErrorCode | None) -> int:
 
 
 def headers_of(status: int) -> dict[str, str]:
-    """Headers that belong to a status: when a retry makes sense."""
+    """Headers that belong to a status: when a retry makes sense, and which content codings do."""
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return {"Accept-Encoding": ENCODINGS}
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _RETRY else {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from keras_server.dataplane import InferRequest, InferResponse
+from keras_server.dataplane import DataPlane, InferRequest, InferResponse
 from keras_server.health import Health
 from keras_server.model import ModelInfo
 
@@ -42,6 +42,8 @@ class Protocol:
         model_pages: JSON pages about a model, by what follows its name.
         server_pages: JSON pages about the server, by path.
         list_paths: the main paths for a model's name.
+        model_reports: JSON pages about the use of a model, by what follows its name.
+        server_reports: JSON pages about the use of the server, by method and path; they get the body of the request.
     """
 
     name: str
@@ -53,3 +55,5 @@ class Protocol:
     model_pages: Mapping[str, Callable[[ModelInfo, Health], Any]]
     server_pages: Mapping[str, Callable[[], Any]]
     list_paths: Callable[[str], list[str]]
+    model_reports: Mapping[str, Callable[[DataPlane, ModelInfo], Any]] = field(default_factory=dict)
+    server_reports: Mapping[tuple[str, str], Callable[[DataPlane, bytes], Any]] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Tensors in JSON: nested or flat lists of numbers, booleans and strings.
 
-NaN and the infinities have no JSON form: in answers they become null, and null in a request is an error.
+NaN and the infinities have no JSON form: in answers they become null, and null in a request is an error. Requests may
+have them as tokens (`keras_server.protocols.json_tokens`).
 
 Long lists of numbers are decoded and encoded piece by piece. One call of the JSON library holds the interpreter's lock
 to its end: 0.2 s for the longest list that a request may have, in which no health probe would be answered, even though
@@ -15,7 +16,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import numpy as np
@@ -23,6 +24,8 @@ import numpy as np
 from keras_api.manifest import Tensor
 from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
 from keras_server.errors import InvalidRequestError
+from keras_server.protocols import json_tokens
+from keras_server.signature import row_example
 
 PIECE_BYTES = 256 * 1024
 """Length of JSON that is decoded in one piece."""
@@ -44,6 +47,11 @@ def begins_with(raw: msgspec.Raw, characters: bytes) -> bool:
     return bytes(memoryview(raw)[:64]).translate(None, b" \t\r\n").startswith(characters)
 
 
+def is_given(raw: msgspec.Raw | msgspec.UnsetType) -> TypeGuard[msgspec.Raw]:
+    """Whether an optional value is in the request: null means absent."""
+    return isinstance(raw, msgspec.Raw) and memoryview(raw)[:5].tobytes() != b"null"
+
+
 def parse(raw: msgspec.Raw, tensor: Tensor, depth: int, *, base64_allowed: bool = False) -> Array:
     """The array in a JSON value of `depth` nested lists, in the tensor's type.
 
@@ -54,14 +62,14 @@ def parse(raw: msgspec.Raw, tensor: Tensor, depth: int, *, base64_allowed: bool 
     decode = _decoder(_JSON_TYPES[dtype.kind], depth, base64_allowed)
     if dtype.kind != "O" and len(memoryview(raw)) > PIECE_BYTES:
         array = _parse_in_pieces(raw, decode, dtype, depth)
+        if array is None and dtype.kind == "f" and json_tokens.is_marked(raw):
+            array = _parse_in_pieces(raw, _decoder(float | json_tokens.Token, depth, False), dtype, depth)
         if array is not None:
             return array
     try:
         values = decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequestError(
-            f"input {tensor.name!r}, {tensor.dtype} {list(tensor.shape)}, cannot be decoded: {error}"
-        ) from error
+        values = _decode_tokens(raw, tensor, depth, error)
     try:
         array = _array(values, dtype)
     except (OverflowError, FloatingPointError) as error:
@@ -95,6 +103,24 @@ def dump_rows(arrays: Mapping[str, Array], values: Callable[[str, Array], Any]) 
     if step >= count:
         return rows(0)
     return msgspec.Raw(_join(msgspec.json.encode(rows(start)) for start in range(0, count, step)))
+
+
+def _decode_tokens(raw: msgspec.Raw, tensor: Tensor, depth: int, error: Exception) -> Any:
+    """The values of a list with NaN or infinities, which the fast decoder rejects with an error."""
+    if json_tokens.is_marked(raw):
+        if NUMPY_DTYPES[tensor.dtype].kind != "f":
+            raise InvalidRequestError(
+                f"input {tensor.name!r} has NaN or an infinity, which {tensor.dtype} does not have"
+            ) from error
+        try:
+            return _decoder(float | json_tokens.Token, depth, False)(raw)
+        except (msgspec.DecodeError, RecursionError) as other:
+            error = other
+    # The text names the type of JSON that was expected or found: lists are in the wrong place.
+    hint = f"; {row_example(tensor)}" if "`array`" in str(error) else ""
+    raise InvalidRequestError(
+        f"input {tensor.name!r}, {tensor.dtype} {list(tensor.shape)}, cannot be decoded: {error}{hint}"
+    ) from error
 
 
 def _array(values: Any, dtype: np.dtype[Any]) -> Array:
@@ -147,7 +173,7 @@ def _ragged(tensor: Tensor) -> str:
 
 
 @lru_cache(maxsize=256)
-def _decoder(element: type, depth: int, base64_allowed: bool) -> Any:
+def _decoder(element: Any, depth: int, base64_allowed: bool) -> Any:
     kind: Any = element | Base64 if element is str and base64_allowed else element
     for _ in range(depth):
         kind = list[kind]

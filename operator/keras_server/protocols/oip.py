@@ -6,31 +6,27 @@ are little-endian, row by row; a string is its length in four bytes, and its byt
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from functools import partial
 from math import prod
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from keras_api import __version__
 from keras_api.manifest import Tensor
-from keras_runtimes.arrays import NUMPY_DTYPES, Array, object_array
-from keras_runtimes.registry import RUNTIMES
+from keras_runtimes.arrays import NUMPY_DTYPES, Array
 from keras_server.dataplane import InferRequest, InferResponse
 from keras_server.errors import InvalidRequestError
 from keras_server.health import Health
 from keras_server.model import ModelInfo
-from keras_server.protocols import json_tensors
+from keras_server.protocols import binary_tensors, json_tensors, json_tokens, triton
 from keras_server.protocols.base import Body, Exchange, Protocol
-from keras_server.signature import Signature
+from keras_server.signature import Signature, shape_error
 
 # Inference-Header-Content-Length, as the extension names it.
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 SERVER_NAME = "keras-server"
-_BYTES_LENGTH = struct.Struct("<I")
 DATATYPES = {
     "bool": "BOOL",
     "int8": "INT8",
@@ -51,6 +47,12 @@ DATATYPES = {
 Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
+BFLOAT16 = "BF16"
+"""Half of a float32, which clients may send as binary data where the model takes a wider float."""
+_WIDER_THAN_BFLOAT16 = ("float32", "float64")
+
+
+# Every optional member may be null, which means absent.
 class _InputParameters(msgspec.Struct, frozen=True):
     binary_data_size: Size | None = None
     shared_memory_region: str | None = None
@@ -60,7 +62,7 @@ class _Input(msgspec.Struct, frozen=True):
     name: str
     shape: list[Size]
     datatype: str
-    parameters: _InputParameters = _InputParameters()
+    parameters: _InputParameters | None = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -72,18 +74,18 @@ class _OutputParameters(msgspec.Struct, frozen=True):
 
 class _Output(msgspec.Struct, frozen=True):
     name: str
-    parameters: _OutputParameters = _OutputParameters()
+    parameters: _OutputParameters | None = None
 
 
 class _RequestParameters(msgspec.Struct, frozen=True):
-    binary_data_output: bool = False
+    binary_data_output: bool | None = None
 
 
 class _Request(msgspec.Struct, frozen=True):
     inputs: list[_Input]
     id: str | None = None
-    outputs: list[_Output] = []
-    parameters: _RequestParameters = _RequestParameters()
+    outputs: list[_Output] | None = None
+    parameters: _RequestParameters | None = None
 
 
 _decode_request = msgspec.json.Decoder(_Request).decode
@@ -97,16 +99,17 @@ def decode(body: bytes, headers: Mapping[str, str], model: ModelInfo) -> Exchang
     """
     text, binary = _split(body, headers.get(JSON_LENGTH_HEADER))
     try:
-        request = _decode_request(text)
+        request = json_tokens.decode(_decode_request, text)
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"the body is not an inference request: {error}") from error
     inputs = _inputs(request, binary, model.signature)
-    default = request.parameters.binary_data_output
+    default = bool(request.parameters and request.parameters.binary_data_output)
     in_binary: dict[str, bool] = {}
-    for output in request.outputs:
-        if output.parameters.classification or output.parameters.shared_memory_region is not None:
+    for output in request.outputs or ():
+        parameters = output.parameters or _OutputParameters()
+        if parameters.classification or parameters.shared_memory_region is not None:
             raise InvalidRequestError(f"output {output.name!r}: classification and shared memory are not supported")
-        asked = output.parameters.binary_data
+        asked = parameters.binary_data
         in_binary[output.name] = default if asked is None else asked
     return Exchange(
         InferRequest(model.name, model.revision, inputs, tuple(in_binary), request.id),
@@ -129,7 +132,7 @@ def encode(response: InferResponse, *, in_binary: Mapping[str, bool]) -> Body:
     for name, array in response.outputs.items():
         tensor: dict[str, Any] = {"name": name, "datatype": _datatype(array), "shape": list(array.shape)}
         if in_binary[name]:
-            binary.append(_to_binary(array))
+            binary.append(binary_tensors.dump(array))
             tensor["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
             tensor["data"] = _to_json(name, array)
@@ -145,7 +148,7 @@ def encode(response: InferResponse, *, in_binary: Mapping[str, bool]) -> Body:
 
 def server_metadata() -> dict[str, Any]:
     """Name, version and extensions of this server."""
-    return {"name": SERVER_NAME, "version": __version__, "extensions": ["binary_tensor_data"]}
+    return {"name": SERVER_NAME, "version": __version__, "extensions": ["binary_tensor_data", *triton.EXTENSIONS]}
 
 
 def model_metadata(model: ModelInfo, _: Health | None = None) -> dict[str, Any]:
@@ -153,7 +156,7 @@ def model_metadata(model: ModelInfo, _: Health | None = None) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.revision],
-        "platform": RUNTIMES[model.runtime].platform if model.runtime in RUNTIMES else model.runtime,
+        "platform": triton.platform(model),
         "inputs": [_metadata(tensor) for tensor in model.signature.inputs.values()],
         "outputs": [_metadata(tensor) for tensor in model.signature.outputs.values()],
     }
@@ -177,7 +180,12 @@ PROTOCOL = Protocol(
     version_name=str,
     decode=decode,
     model_pages={"": model_metadata, "/ready": model_ready},
+    model_reports={"/config": triton.model_configuration, "/stats": triton.model_statistics},
     server_pages={"/v2": server_metadata},
+    server_reports={
+        ("GET", "/v2/models/stats"): triton.all_statistics,
+        ("POST", "/v2/repository/index"): triton.repository_index,
+    },
     list_paths=lambda name: [f"/v2/models/{name}", f"/v2/models/{name}/infer", "/v2/health/ready"],
 )
 
@@ -190,16 +198,18 @@ def _inputs(request: _Request, binary: memoryview, signature: Signature) -> dict
         if item.name in inputs:
             raise InvalidRequestError(f"input {item.name!r} is given twice")
         expected = DATATYPES[tensor.dtype]
-        if item.datatype != expected:
+        widens = item.datatype == BFLOAT16 and tensor.dtype in _WIDER_THAN_BFLOAT16
+        if item.datatype != expected and not widens:
             raise InvalidRequestError(
                 f"input {item.name!r} has datatype {item.datatype!r}; the model takes {expected!r}"
             )
-        if item.parameters.shared_memory_region is not None:
+        parameters = item.parameters or _InputParameters()
+        if parameters.shared_memory_region is not None:
             raise InvalidRequestError(f"input {item.name!r} is in shared memory, which is not supported: send the data")
-        if (size := item.parameters.binary_data_size) is None:
+        if (size := parameters.binary_data_size) is None:
             inputs[item.name] = _from_json(item, tensor)
             continue
-        if item.data is not msgspec.UNSET:
+        if json_tensors.is_given(item.data):
             raise InvalidRequestError(f"input {item.name!r} has both data and binary_data_size; send one of them")
         if offset + size > len(binary):
             raise InvalidRequestError(
@@ -231,11 +241,15 @@ def _split(body: bytes, json_length: str | None) -> tuple[memoryview, memoryview
 
 
 def _from_json(item: _Input, tensor: Tensor) -> Array:
-    if not isinstance(item.data, msgspec.Raw):
+    if item.datatype == BFLOAT16:
+        raise InvalidRequestError(
+            f"input {item.name!r} has datatype {BFLOAT16!r}, which has no JSON form: send it as binary data"
+        )
+    if not json_tensors.is_given(item.data):
         raise InvalidRequestError(f"input {item.name!r} has neither data nor binary_data_size")
     nested = json_tensors.begins_with(item.data, b"[[")
     if nested and len(item.shape) != len(tensor.shape):
-        raise InvalidRequestError(f"input {item.name!r} has shape {item.shape}; the model takes {list(tensor.shape)}")
+        raise InvalidRequestError(shape_error(tensor, item.shape))
     array = json_tensors.parse(item.data, tensor, len(item.shape) if nested else 1)
     if (nested and list(array.shape) != item.shape) or array.size != prod(item.shape):
         given = f"shape {list(array.shape)}" if nested else f"{array.size} elements"
@@ -246,24 +260,21 @@ def _from_json(item: _Input, tensor: Tensor) -> Array:
 def _from_binary(data: memoryview, item: _Input, tensor: Tensor) -> Array:
     count = prod(item.shape)
     if tensor.dtype == "string":
-        array = _read_strings(data, item.name)
+        array = binary_tensors.read_strings(data, item.name)
         if array.size != count:
             raise InvalidRequestError(
                 f"input {item.name!r} declares shape {item.shape}; its data has {array.size} elements"
             )
         return _reshape(array, item)
-    dtype = NUMPY_DTYPES[tensor.dtype]
-    if len(data) != count * dtype.itemsize:
+    is_bfloat16 = item.datatype == BFLOAT16
+    size = count * (2 if is_bfloat16 else NUMPY_DTYPES[tensor.dtype].itemsize)
+    if len(data) != size:
         raise InvalidRequestError(
-            f"input {item.name!r}: shape {item.shape} of {item.datatype} takes {count * dtype.itemsize} bytes; "
+            f"input {item.name!r}: shape {item.shape} of {item.datatype} takes {size} bytes; "
             f"binary_data_size is {len(data)}"
         )
-    if tensor.dtype == "bool":
-        # Any byte but 0 and 1 is an invalid bool in memory.
-        return _reshape(np.frombuffer(data, np.uint8) != 0, item)
-    array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    # The JSON in front may have any length, and runtimes expect aligned memory.
-    return _reshape(array if array.flags.aligned else array.copy(), item)
+    read = binary_tensors.read_bfloat16 if is_bfloat16 else binary_tensors.read_numbers
+    return _reshape(read(data, NUMPY_DTYPES[tensor.dtype]), item)
 
 
 def _reshape(array: Array, item: _Input) -> Array:
@@ -273,27 +284,8 @@ def _reshape(array: Array, item: _Input) -> Array:
         raise InvalidRequestError(f"input {item.name!r} cannot have shape {item.shape}: {error}") from error
 
 
-def _read_strings(data: memoryview, name: str) -> Array:
-    strings: list[bytes] = []
-    offset = 0
-    while offset < len(data):
-        begin = offset + _BYTES_LENGTH.size
-        end = begin + _BYTES_LENGTH.unpack_from(data, offset)[0] if begin <= len(data) else begin
-        if end > len(data):
-            raise InvalidRequestError(f"input {name!r}: its binary data ends within string {len(strings)}")
-        strings.append(bytes(data[begin:end]))
-        offset = end
-    return object_array(strings, (len(strings),))
-
-
 def _datatype(array: Array) -> str:
     return DATATYPES["string" if array.dtype.hasobject else array.dtype.name]
-
-
-def _to_binary(array: Array) -> bytes:
-    if array.dtype.hasobject:
-        return b"".join(part for value in array.ravel().tolist() for part in (_BYTES_LENGTH.pack(len(value)), value))
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _to_json(name: str, array: Array) -> Any:

@@ -20,13 +20,13 @@ from keras_server.dataplane import InferRequest, InferResponse
 from keras_server.errors import InvalidRequestError, NotReadyError
 from keras_server.health import Health
 from keras_server.model import ModelInfo
-from keras_server.protocols import json_tensors
+from keras_server.protocols import json_tensors, json_tokens
 from keras_server.protocols.base import Body, Exchange, Protocol
 from keras_server.signature import Signature, describe
 
 SIGNATURE_NAME = "serving_default"
 # Keras exports the same signature under the name "serve".
-_SIGNATURE_NAMES = ("", SIGNATURE_NAME, "serve")
+_SIGNATURE_NAMES = (None, "", SIGNATURE_NAME, "serve")
 # TensorFlow Serving's rule: outputs with this suffix have bytes, not text.
 _BYTES_SUFFIX = "_bytes"
 DATATYPES = {
@@ -48,7 +48,7 @@ DATATYPES = {
 
 
 class _Request(msgspec.Struct, frozen=True):
-    signature_name: str = SIGNATURE_NAME
+    signature_name: str | None = None
     instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -65,15 +65,15 @@ def decode(body: bytes, _: Mapping[str, str], model: ModelInfo) -> Exchange:
         InvalidRequestError: naming the error and what the model expects.
     """
     try:
-        request = _decode_request(body)
+        request = json_tokens.decode(_decode_request, body)
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"the body is not a predict request: {error}") from error
     if request.signature_name not in _SIGNATURE_NAMES:
         raise InvalidRequestError(f"the model has no signature {request.signature_name!r}; it has {SIGNATURE_NAME!r}")
     rows, columns = request.instances, request.inputs
-    if isinstance(rows, msgspec.Raw) and not isinstance(columns, msgspec.Raw):
+    if json_tensors.is_given(rows) and not json_tensors.is_given(columns):
         return Exchange(InferRequest(model.name, model.revision, _from_rows(rows, model.signature)), encode_rows)
-    if isinstance(columns, msgspec.Raw) and not isinstance(rows, msgspec.Raw):
+    if json_tensors.is_given(columns) and not json_tensors.is_given(rows):
         inputs = _from_columns(columns, model.signature)
         return Exchange(InferRequest(model.name, model.revision, inputs), encode_columns)
     raise InvalidRequestError('a predict request has either "instances" (row format) or "inputs" (column format)')
@@ -216,14 +216,14 @@ def _only_input(signature: Signature) -> Tensor | None:
 
 
 def _is_object_of_names(raw: msgspec.Raw, signature: Signature) -> bool:
-    """Whether a value is an object of inputs by name, and not the value of an input, such as ``{"b64": ...}``."""
+    """Whether a value is an object of inputs by name, and not the value of an input: ``{"b64": ...}``, or a mark."""
     if not json_tensors.begins_with(raw, b"{"):
         return False
     try:
         keys = _decode_object(raw).keys()
     except msgspec.DecodeError:
         return True  # the caller decodes it again, and reports the error
-    return keys != {"b64"} or "b64" in signature.inputs
+    return keys not in ({"b64"}, {json_tokens.KEY}) or keys <= signature.inputs.keys()
 
 
 def _first_is_object_of_names(raw: msgspec.Raw, signature: Signature) -> bool:

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_pipeline.determinism import check_deterministic
 from keras_pipeline.errors import PrepareError
+from keras_pipeline.prepare import prepare
 
 X = {"x": np.ones((2, 4), "float32")}
 
@@ -76,3 +77,24 @@ def test_a_layer_that_samples_in_training_only_is_accepted():
 def test_a_model_that_ends_before_the_layer_is_accepted():
     encoder = autoencoder(always=True)
     check(keras.Model(encoder.input, encoder.get_layer("mean").output))
+
+
+CODE = """
+import keras
+
+@keras.saving.register_keras_serializable(package="acme")
+class Noisy(keras.layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x))
+"""
+
+
+def test_prepare_rejects_a_model_that_answers_at_random(tmp_path):
+    namespace = {"__name__": "noisy"}
+    exec(CODE, namespace)  # the same class as that of the folder, which the prepare step imports
+    x = keras.Input((4,), name="x")
+    keras.Model(x, namespace["Noisy"](name="noise")(x)).save(tmp_path / "m.keras")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/noisy.py").write_text(CODE)
+    with pytest.raises(PrepareError, match=r"answers at random: output 'noise' differs .*in layer 'noise'"):
+        prepare(tmp_path / "m.keras", tmp_path / "bundle", custom_objects=tmp_path / "code")

@@ -19,7 +19,9 @@ from onnx import ModelProto, helper, numpy_helper
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from onnx_bundles import ONNX_TYPES, flowers, onnx_model, value, write_onnx_bundle
+from onnx_bundles import ONNX_TYPES, change_model, flowers, onnx_model, value, write_onnx_bundle
+
+from keras_api.manifest import Tensor
 
 # TensorFlow takes 5 s to import on an idle machine, and most of a minute on a very busy one.
 START_TIMEOUT = 180.0
@@ -105,6 +107,47 @@ def counter() -> ModelProto:
     )
 
 
+def picture() -> ModelProto:
+    """picture float32 [-1, 4, 4, 1] -> brightness float32 [-1]: the mean of a row."""
+    return onnx_model(
+        [helper.make_node("ReduceMean", ["picture", "axes"], ["brightness"], keepdims=0)],
+        [value("picture", "float32", "n", 4, 4, 1)],
+        [value("brightness", "float32", "n")],
+        axes=np.array([1, 2, 3]),
+    )
+
+
+def copy() -> ModelProto:
+    """x float32 [-1, -1] -> y float32 [-1, -1]: the same."""
+    return onnx_model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [value("x", "float32", "n", "m")],
+        [value("y", "float32", "n", "m")],
+    )
+
+
+def deviation() -> ModelProto:
+    """x float32 [-1, 2] -> y float32 [-1, 2]: the difference from the mean of all rows."""
+    return onnx_model(
+        [
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"]),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [value("x", "float32", "n", 2)],
+        [value("y", "float32", "n", 2)],
+        axes=np.array([0]),
+    )
+
+
+def _bounded(bundle: Path) -> None:
+    """Declare that rows have 2 to 5 numbers, and wrongly that answers have 4."""
+    change_model(
+        bundle,
+        inputs=[Tensor(name="x", dtype="float32", shape=[-1, -1], min_shape=[1, 2], max_shape=[-1, 5])],
+        outputs=[Tensor(name="y", dtype="float32", shape=[-1, 4])],
+    )
+
+
 PIXELS = np.random.default_rng(1).random((8, 4), dtype=np.float32)
 # How many steps of `counter` take in the order of a second.
 SECOND = 500_000
@@ -119,7 +162,7 @@ def _every_dtype_golden() -> dict[str, np.ndarray]:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Bundle folders by name."""
     root = tmp_path_factory.mktemp("bundles")
-    return {
+    found = {
         name: write_onnx_bundle(root / name, model, golden, **wrong)
         for name, model, golden, wrong in (
             ("classifier", classifier(), {"pixels": PIXELS}, {}),
@@ -131,8 +174,16 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             ("embedding", embedding(), {"token": np.array([0, 1, 2])}, {}),
             ("counter", counter(), {"steps": np.array([3, 3])}, {}),
             ("sleepyhead", counter(), {"steps": np.array([3 * SECOND])}, {}),
+            ("picture", picture(), {"picture": np.ones((2, 4, 4, 1), np.float32)}, {}),
+            ("copy", copy(), {"x": np.ones((2, 4), np.float32)}, {}),
+            ("bounded", copy(), {"x": np.ones((2, 4), np.float32)}, {}),
+            # Each row alone is the mean.
+            ("deviation", deviation(), {"x": PIXELS[:, :2]}, {"y": np.zeros((8, 2), np.float32)}),
         )
     }
+    _bounded(found["bounded"])
+    change_model(found["deviation"], rows_independent=False)
+    return found
 
 
 # Processes

@@ -20,11 +20,11 @@ def test_the_index_names_the_model_and_lists_the_paths(serving: Serving) -> None
     assert "/v2/models/classifier/infer" in answer["open_inference_protocol"]
 
 
-def test_server_metadata_names_the_binary_extension(serving: Serving) -> None:
+def test_server_metadata_names_the_extensions(serving: Serving) -> None:
     answer = serving("classifier").get("/v2").json
 
     assert answer["name"] == "keras-server"
-    assert answer["extensions"] == ["binary_tensor_data"]
+    assert answer["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
 
 
 @pytest.mark.parametrize("version", ["", "/versions/00000000ff", "/versions/255"])

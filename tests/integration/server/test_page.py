@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from keras_server.http_front.errors import STATUS
+from keras_server.http_front.errors import CONNECTION_STATUS, STATUS
 from keras_server.settings import Settings, parse_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,7 +100,7 @@ def test_every_metric_of_the_server_is_documented(flowers: Any) -> None:
 
 
 def test_every_status_of_an_error_is_documented() -> None:
-    assert sorted(_table("status")) == sorted({str(status.value) for status in STATUS.values()})
+    assert list(_table("status")) == sorted({str(status.value) for status in (*STATUS.values(), *CONNECTION_STATUS)})
 
 
 def test_the_limits_have_the_documented_defaults() -> None:

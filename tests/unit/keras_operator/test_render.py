@@ -139,6 +139,16 @@ def test_replicas_are_rendered_only_when_the_spec_sets_them() -> None:
     assert RENDERED["deployment-full"]["spec"]["replicas"] == 2
 
 
+@pytest.mark.parametrize(
+    ("spec", "rendered"), [({}, []), ({"nonFinite": "reject"}, []), ({"nonFinite": "pass"}, ["pass"])]
+)
+def test_the_server_passes_numbers_on_that_are_not_finite_if_the_spec_does(spec: Object, rendered: list[str]) -> None:
+    (server,) = _containers(deployment(model(serving=spec), "0123456789", summary(), SETTINGS)).values()
+
+    options = dict(zip(server["command"], server["command"][1:], strict=False))
+    assert [options[name] for name in ("--non-finite",) if name in options] == rendered
+
+
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 def test_a_reserved_key_is_rejected(field: str) -> None:
     spec = {"podTemplate": {"metadata": {field: {"keras-operator.dev/model": "x"}}}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace as replace_info
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,26 @@ class Doubler:
         return {"y": inputs["x"] * 2, "z": inputs["x"]}
 
 
+class Dependent(Doubler):
+    """A model whose rows depend on each other."""
+
+    info = replace_info(INFO, rows_independent=False)
+
+
+DEPENDENT = Dependent()
+
+
 class Plane:
     """A data plane, and its metrics."""
 
     def __init__(
-        self, model: Doubler | None = None, *, state: State = State.READY, max_requests: int = 9, max_bytes: int = 1000
+        self,
+        model: Doubler | None = None,
+        *,
+        state: State = State.READY,
+        max_requests: int = 9,
+        max_bytes: int = 1000,
+        accept_non_finite: bool = False,
     ) -> None:
         self.health = Health()
         self.health.become(state, "because")
@@ -74,6 +90,7 @@ class Plane:
             metrics=self.metrics,
             max_rows=4,
             version_names=version_names,
+            accept_non_finite=accept_non_finite,
         )
         if model is not None:
             self.plane.serve(model)  # type: ignore[arg-type]
@@ -108,6 +125,35 @@ async def test_outputs_come_in_the_requested_order() -> None:
     assert list(await Plane(Doubler()).infer(outputs=("z", "y"))) == ["z", "y"]
 
 
+async def test_one_row_of_a_model_whose_rows_depend_on_each_other_is_answered() -> None:
+    plane = Plane(DEPENDENT)
+
+    assert await plane.infer(inputs={"x": np.array([3], np.float32)}, outputs=("y",)) == {"y": [6]}
+    assert plane.plane.max_rows(DEPENDENT.info) == 1
+    assert plane.plane.max_rows(INFO) == 4
+
+
+async def test_numbers_that_are_not_finite_are_passed_on_if_they_are_accepted() -> None:
+    plane = Plane(Doubler(), accept_non_finite=True)
+
+    assert await plane.infer(inputs={"x": np.array([np.inf], np.float32)}, outputs=("y",)) == {"y": [np.inf]}
+
+
+async def test_statistics_count_the_requests_for_the_model() -> None:
+    plane = Plane(Doubler())
+
+    await plane.infer()
+    for changes in ({"inputs": {}}, {"outputs": ("w",)}):
+        with pytest.raises(InvalidRequestError):
+            await plane.infer(**changes)
+    with pytest.raises(UnknownModelError):
+        await plane.infer(model="other")
+
+    statistics = plane.plane.statistics
+    assert (statistics.success.count, statistics.fail.count) == (1, 2)
+    assert statistics.success.ns > statistics.batches()[2].compute_input.ns > 0
+
+
 def raises(error: BaseException) -> Callable[[], Any]:
     async def before() -> None:
         raise error
@@ -125,6 +171,8 @@ def raises(error: BaseException) -> Callable[[], Any]:
         ({}, {"version": "7"}, UnknownModelError, "this server serves '00000000ff' or '255'"),
         ({}, {"inputs": {}}, InvalidRequestError, "input 'x' is missing"),
         ({}, {"inputs": {"x": np.zeros(5, np.float32)}}, InvalidRequestError, "the server takes 1 to 4"),
+        ({}, {"inputs": {"x": np.array([1, np.nan], np.float32)}}, InvalidRequestError, "input 'x' has NaN in row 1"),
+        ({"model": DEPENDENT}, {}, InvalidRequestError, "2 rows in one request; the answer of this model for a row"),
         ({}, {"outputs": ("w",)}, InvalidRequestError, "the model has no output 'w'; its outputs are 'y' float32 [-1]"),
         ({"max_bytes": 7}, {}, TooLargeError, "exceeds 7 bytes"),
         ({"max_requests": 0}, {}, OverloadedError, "0 requests are in flight"),

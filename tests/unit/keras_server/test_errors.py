@@ -15,6 +15,7 @@ from keras_server.http_front.errors import STATUS, headers_of, status_of
         (ErrorCode.UNKNOWN_MODEL, 404, False),
         (ErrorCode.TIMEOUT, 408, False),
         (ErrorCode.TOO_LARGE, 413, False),
+        (ErrorCode.UNSUPPORTED_ENCODING, 415, False),
         (ErrorCode.OVERLOADED, 429, True),
         (ErrorCode.NOT_READY, 503, True),
         (ErrorCode.INFERENCE_FAILED, 500, False),

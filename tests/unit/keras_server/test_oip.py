@@ -91,6 +91,52 @@ def test_every_number_type_is_read_from_json_and_from_binary(dtype: str, values:
         np.testing.assert_array_equal(given, array)
 
 
+def test_null_members_are_absent() -> None:
+    nothing = {"binary_data_size": None, "shared_memory_region": None}
+    x = np.array([[1, 2]], np.float32)
+    json_x = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    binary_x = json_x | {"data": None, "parameters": {"binary_data_size": 8}}
+
+    for request in (
+        read(inputs=[json_x | {"parameters": None}], id=None, outputs=None, parameters=None),
+        read(inputs=[json_x | {"parameters": nothing}]),
+        read(binary=x.tobytes(), inputs=[binary_x]),
+    ):
+        assert (request.inputs["x"].tolist(), request.outputs, request.id) == ([[1, 2]], (), None)
+
+
+BFLOAT16 = np.array([1.5, -3e38, 1e-40], np.float32).view(np.uint32) >> 16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bfloat16_is_read_into_wider_types(dtype: str) -> None:
+    x = {"name": "x", "shape": [3], "datatype": "BF16", "parameters": {"binary_data_size": 6}}
+
+    array = read(one_input(dtype, -1), BFLOAT16.astype("<u2").tobytes(), inputs=[x]).inputs["x"]
+
+    assert array.dtype == dtype
+    np.testing.assert_array_equal(array, (BFLOAT16 << 16).view(np.float32).astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change", "complaint"),
+    [
+        ("float16", {}, "input 'x' has datatype 'BF16'; the model takes 'FP16'"),
+        ("int16", {}, "input 'x' has datatype 'BF16'; the model takes 'INT16'"),
+        ("float32", {"parameters": {"binary_data_size": 4}}, "shape [3] of BF16 takes 6 bytes; binary_data_size is 4"),
+        ("float32", {"parameters": None, "data": [1, 2, 3]}, "'BF16', which has no JSON form: send it as binary data"),
+    ],
+)
+def test_bfloat16_that_does_not_fit_is_rejected(dtype: str, change: dict[str, Any], complaint: str) -> None:
+    x = {"name": "x", "shape": [3], "datatype": "BF16", "parameters": {"binary_data_size": 6}} | change
+    size = (x["parameters"] or {}).get("binary_data_size", 0)
+
+    with pytest.raises(InvalidRequestError) as caught:
+        read(one_input(dtype, -1), b"\0" * size, inputs=[x])
+
+    assert complaint in str(caught.value)
+
+
 def test_strings_are_read_from_json_and_from_binary() -> None:
     x = {"name": "x", "shape": [2], "datatype": "BYTES"}
     signature = one_input("string", -1)
@@ -198,6 +244,13 @@ def test_an_input_given_twice_is_rejected() -> None:
     [
         ({}, {"y": False, "label": False}),
         ({"parameters": {"binary_data_output": True}}, {"y": True, "label": True}),
+        ({"parameters": None, "id": None, "outputs": []}, {"y": False, "label": False}),
+        ({"parameters": {"binary_data_output": None}}, {"y": False, "label": False}),
+        ({"outputs": [{"name": "label", "parameters": None}]}, {"label": False}),
+        (
+            {"outputs": [{"name": "label", "parameters": {"binary_data": None, "classification": None}}]},
+            {"label": False},
+        ),
         ({"outputs": [{"name": "label"}]}, {"label": False}),
         ({"outputs": [{"name": "label", "parameters": {"binary_data": True}}]}, {"label": True}),
         (
@@ -215,7 +268,7 @@ def test_the_request_chooses_outputs_and_their_form(request_part: dict[str, Any]
 
     answer = exchange.encode(InferResponse("m", "r", {name: outputs[name] for name in form}))
 
-    assert exchange.request.outputs == (tuple(form) if "outputs" in request_part else ())
+    assert exchange.request.outputs == (tuple(form) if request_part.get("outputs") else ())
     text = answer.content[: int((answer.headers or {}).get(oip.JSON_LENGTH_HEADER, len(answer.content)))]
     tensors = json.loads(text)["outputs"]
     assert {tensor["name"]: "parameters" in tensor for tensor in tensors} == form

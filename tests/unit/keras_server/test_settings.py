@@ -33,6 +33,12 @@ def test_a_variable_stands_in_for_a_flag_and_a_flag_wins() -> None:
         ([*NEEDED, "--drain-delay", "nan"], {}, "argument --drain-delay: nan is not a number of seconds"),
         ([*NEEDED, "--port", "-1"], {}, "argument --port: -1 is not between 0 and 65535"),
         ([*NEEDED, "--port", "70000"], {}, "argument --port: 70000 is not between 0 and 65535"),
+        ([*NEEDED, "--non-finite", "ignore"], {}, "argument --non-finite: 'ignore' is not reject or pass"),
+        (NEEDED, {"KERAS_SERVER_NON_FINITE": ""}, "argument --non-finite: '' is not reject or pass"),
+        ([*NEEDED, "--cors-origins", "example.com"], {}, "'example.com' is not an origin such as https://example.com"),
+        ([*NEEDED, "--cors-origins", "https://example.com/"], {}, "'https://example.com/' is not an origin"),
+        ([*NEEDED, "--cors-origins", "https://Example.com"], {}, "'https://Example.com' is not an origin"),
+        (NEEDED, {"KERAS_SERVER_CORS_ORIGINS": "null"}, "argument --cors-origins: 'null' is not an origin"),
         (NEEDED, {"KERAS_SERVER_WORKERS": "many"}, "argument --workers"),
     ],
 )
@@ -44,3 +50,23 @@ def test_a_bad_option_ends_with_its_name(
 
     assert caught.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_numbers_that_are_not_finite_are_rejected_by_default() -> None:
+    assert parse_settings(NEEDED, {}).non_finite == "reject"
+    assert parse_settings(NEEDED, {"KERAS_SERVER_NON_FINITE": "pass"}).non_finite == "pass"
+    assert parse_settings([*NEEDED, "--non-finite", "pass"], {}).non_finite == "pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        ("https://example.com", ("https://example.com",)),
+        ("https://a.example, http://localhost:3000,", ("https://a.example", "http://localhost:3000")),
+        ("http://[::1]:8080", ("http://[::1]:8080",)),
+    ],
+)
+def test_origins_are_a_list(text: str, origins: tuple[str, ...]) -> None:
+    assert parse_settings(NEEDED, {"KERAS_SERVER_CORS_ORIGINS": text}).cors_origins == origins

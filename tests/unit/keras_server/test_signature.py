@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_api.manifest import Tensor
-from keras_server.errors import InvalidRequestError
-from keras_server.signature import Signature, check_inputs
+from keras_server.errors import InferenceError, InvalidRequestError
+from keras_server.signature import Signature, check_inputs, check_outputs, row_example
 
 SIGNATURE = Signature(
     {
@@ -51,3 +51,83 @@ def test_a_fixed_shape_counts_as_one_row() -> None:
     fixed = Signature({"a": Tensor(name="a", dtype="float32", shape=[5])}, {})
 
     assert check_inputs(fixed, {"a": np.zeros(5, np.float32)}, max_rows=1) == 1
+
+
+def free(shape: list[int], **limits: list[int]) -> Signature:
+    return Signature({"a": Tensor(name="a", dtype="float32", shape=shape, **limits)}, {})
+
+
+@pytest.mark.parametrize(
+    ("signature", "shape", "complaint"),
+    [
+        (free([-1, -1]), [2, 1], None),
+        (free([-1, -1]), [2, 0], "input 'a' has size 0 in axis 1 of its shape [2, 0]; the model takes 1 or more"),
+        (free([-1, 2, -1]), [2, 2, 0], "input 'a' has size 0 in axis 2"),
+        (free([-1, 0]), [2, 0], None),
+        (free([-1, -1], min_shape=[1, 16], max_shape=[-1, 512]), [1, 16], None),
+        (free([-1, -1], min_shape=[1, 16], max_shape=[-1, 512]), [1, 512], None),
+        (free([-1, -1], min_shape=[1, 16], max_shape=[-1, 512]), [1, 15], "has size 15 in axis 1"),
+        (free([-1, -1], min_shape=[1, 16], max_shape=[-1, 512]), [1, 513], "the model takes 16 to 512"),
+        (free([-1, -1], min_shape=[1, 16]), [1, 15], "the model takes 16 or more"),
+        (free([-1, -1], max_shape=[-1, 512]), [1, 513], "the model takes 1 to 512"),
+        (free([-1, -1], max_shape=[2, -1]), [3, 9], "has size 3 in axis 0 of its shape [3, 9]; the model takes 0 to 2"),
+    ],
+)
+def test_free_axes_have_the_sizes_that_the_model_accepts(
+    signature: Signature, shape: list[int], complaint: str | None
+) -> None:
+    arrays = {"a": np.zeros(shape, np.float32)}
+
+    if complaint is None:
+        assert check_inputs(signature, arrays, max_rows=4) == shape[0]
+        return
+    with pytest.raises(InvalidRequestError) as caught:
+        check_inputs(signature, arrays, max_rows=4)
+    assert complaint in str(caught.value)
+
+
+def answering(shape: list[int], *, batch: int = -1) -> Signature:
+    return Signature(
+        {"a": Tensor(name="a", dtype="float32", shape=[batch])}, {"y": Tensor(name="y", dtype="float32", shape=shape)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("signature", "shape", "complaint"),
+    [
+        (answering([-1, 4]), [3, 4], None),
+        (answering([-1, 4]), [3, 5], "output 'y' has shape [3, 5], not [3, 4]"),
+        (answering([-1, 4]), [2, 4], "output 'y' has shape [2, 4], not [3, 4]"),
+        (answering([-1, 4]), [3], "output 'y' has shape [3], not [3, 4]"),
+        (answering([-1, -1]), [3, 9], None),
+        (answering([3, 4]), [3, 4], None),
+        (answering([4]), [3], "output 'y' has shape [3], not [4]"),
+        (answering([]), [], None),
+        (answering([-1, 4], batch=2), [7, 4], None),
+    ],
+)
+def test_outputs_have_the_declared_shape_and_a_row_for_each_row(
+    signature: Signature, shape: list[int], complaint: str | None
+) -> None:
+    arrays = {"y": np.zeros(shape, np.float32)}
+
+    if complaint is None:
+        check_outputs(signature, arrays, rows=3, runtime="onnxruntime")
+        return
+    with pytest.raises(InferenceError) as caught:
+        check_outputs(signature, arrays, rows=3, runtime="onnxruntime")
+    assert complaint in str(caught.value)
+    assert str(caught.value).endswith("set spec.serving.runtime: tensorflow")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "form"),
+    [
+        ("float32", [-1, 28, 28, 1], "a row of 'x' has shape [28, 28, 1] and looks like [[[0.0], ...], ...]"),
+        ("int64", [-1, -1], "a row of 'x' has shape [-1] and looks like [0, ...]"),
+        ("bool", [-1, 2], "a row of 'x' has shape [2] and looks like [false, false]"),
+        ("string", [-1], """a row of 'x' has shape [] and looks like "text\""""),
+    ],
+)
+def test_the_form_of_a_row(dtype: Any, shape: list[int], form: str) -> None:
+    assert row_example(Tensor(name="x", dtype=dtype, shape=shape)) == form

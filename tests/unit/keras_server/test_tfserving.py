@@ -48,6 +48,8 @@ def read(of: Signature, **request: Any) -> Exchange:
         (ONE, {"inputs": {"x": [[1, 2], [3, 4]]}}, {"x": [[1, 2], [3, 4]]}),
         (ONE, {"instances": [[1, 2]], "signature_name": "serving_default"}, {"x": [[1, 2]]}),
         (ONE, {"instances": [[1, 2]], "signature_name": "serve"}, {"x": [[1, 2]]}),
+        (ONE, {"instances": [[1, 2]], "signature_name": None, "inputs": None}, {"x": [[1, 2]]}),
+        (ONE, {"inputs": [[1, 2]], "instances": None}, {"x": [[1, 2]]}),
         (SCALAR, {"instances": [1, 2]}, {"x": [1, 2]}),
         (SCALAR, {"instances": [{"x": 1}, {"x": 2}]}, {"x": [1, 2]}),
         (TWO, {"instances": [{"a": [1, 2], "b": 3}]}, {"a": [[1, 2]], "b": [3]}),
@@ -65,13 +67,16 @@ def test_rows_and_columns_become_arrays(of: Signature, request_body: dict[str, A
 
     assert {name: array.tolist() for name, array in exchange.request.inputs.items()} == inputs
     answer = json.loads(exchange.encode(InferResponse("m", "r", {"y": NUMBERS})).content)
-    assert list(answer) == (["predictions"] if "instances" in request_body else ["outputs"])
+    assert list(answer) == (["predictions"] if request_body.get("instances") else ["outputs"])
 
 
 @pytest.mark.parametrize(
     ("of", "request_body", "complaint"),
     [
         (ONE, {}, 'either "instances" (row format) or "inputs" (column format)'),
+        (ONE, {"instances": None, "inputs": None}, 'either "instances" (row format) or "inputs" (column format)'),
+        (ONE, {"instances": [1, 2]}, "a row of 'x' has shape [2] and looks like [0.0, 0.0]"),
+        (TEXTS, {"instances": ["a", "b"]}, """a row of 'x' has shape [2] and looks like ["text", "text"]"""),
         (ONE, {"instances": [], "inputs": []}, 'either "instances" (row format) or "inputs" (column format)'),
         (
             ONE,
@@ -104,7 +109,7 @@ def test_a_request_that_does_not_fit_is_rejected_with_the_reason(
     assert complaint in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"instances": [[NaN, 1]]}', b'{"signature_name": 1}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"instances": [[nan, 1]]}', b'{"signature_name": 1}'])
 def test_a_body_that_is_no_predict_request_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
         tfserving.decode(body, {}, info(ONE))
