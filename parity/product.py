@@ -88,7 +88,11 @@ class Prepared:
             self.model.keras.make_predict_function(force=True)
         self._traced[:] = shapes
         answers = keras.tree.flatten(self.model.keras.predict(batches, verbose=0))
-        return {name: to_numpy(answer) for name, answer in zip(self.model.output_names, answers, strict=True)}
+        # As in `LoadedModel`: numpy has no bfloat16, and float32 represents its values exactly.
+        outputs = [
+            to_numpy(answer.astype("float32") if str(answer.dtype) == "bfloat16" else answer) for answer in answers
+        ]
+        return dict(zip(self.model.output_names, outputs, strict=True))
 
     def open(self, runtime: str, answers: Arrays) -> Runtime:
         """Convert the model and open it in a runtime.
