@@ -145,6 +145,8 @@ class Converter:
                 check_parity(converted.runtime, [case], self._tolerance)
             except ParityError as error:
                 warnings.append(f"{converted.name} does not overflow in half precision where Keras does: {error}")
+        if converted.name == "onnxruntime" and not warnings:
+            warnings.append("onnxruntime computes half precision in float32: values beyond 65504 do not overflow")
         return warnings
 
     def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:

@@ -6,6 +6,7 @@ table of positions ends. The server rejects sizes outside the range that is foun
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ LENGTHS: Final = (32, 64, 128, 256, 512, 1024, 2048, 4096, 16, 8, 4, 2, 1)
 """Sizes of a free axis of any other input (steps of a sequence), in the order in which they are tried."""
 
 IMAGE_RANK = 4
-# A model that takes longer for a size is not asked about larger ones, so they count as accepted.
+# A model that takes longer for a size is not asked about larger ones, and no model about more values in an input: these
+# sizes count as accepted.
 SLOW_SECONDS = 1.0
+MAX_VALUES = 1 << 22
 
 
 class Sizes(NamedTuple):
@@ -140,11 +143,17 @@ def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Si
     """
     images = any(has_free_axis(tensor) for tensor in tensors if len(tensor.shape) >= IMAGE_RANK)
     others = any(has_free_axis(tensor) for tensor in tensors if len(tensor.shape) < IMAGE_RANK)
+
+    def affordable(sizes: Sizes) -> bool:
+        return max(math.prod(shape_of(tensor, 1, sizes)) for tensor in tensors) <= MAX_VALUES
+
     sides = lengths = Range(1, None)
     if images:
-        sides = _range(good.side, max(SIDES), lambda size: accepts(good._replace(side=size)))
+        largest = max(size for size in range(1, max(SIDES) + 1) if affordable(good._replace(side=size)))
+        sides = _range(good.side, largest, lambda size: accepts(good._replace(side=size)))
     if others:
-        lengths = _range(good.length, max(LENGTHS), lambda size: accepts(good._replace(length=size)))
+        largest = max(size for size in range(1, max(LENGTHS) + 1) if affordable(good._replace(length=size)))
+        lengths = _range(good.length, largest, lambda size: accepts(good._replace(length=size)))
     return AcceptedSizes(sides, lengths)
 
 

@@ -94,13 +94,18 @@ class LoadedModel:
     def _run(self, function: Callable[[], Any], arrays: Arrays) -> Arrays:
         tensors = [tf.convert_to_tensor(arrays[tensor.name], tensor.dtype) for tensor in self.inputs]
         try:
-            return {name: to_numpy(answer) for name, answer in function()(*tensors).items()}
+            answers = function()(*tensors)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_lines(error)) from error
         except MemoryError:
             raise
         except Exception as error:  # layers may raise any
             raise KerasRunError(_cause(error)) from error
+        # What Keras declares is of no use: a number times a dense tensor is declared sparse.
+        for name, answer in answers.items():
+            if not isinstance(answer, tf.Tensor):
+                raise _not_dense("output", name)
+        return {name: to_numpy(answer) for name, answer in answers.items()}
 
 
 def _cause(error: Exception) -> str:
@@ -141,9 +146,6 @@ def load_model(
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs)  # adds the names and structure of a graph
     _reject_huge_tensors(model)
-    for tensor in model.outputs:
-        if tensor.sparse or getattr(tensor, "ragged", False):
-            raise _not_dense("output", tensor.name)
     inputs = [_input(tensor) for tensor in model.inputs]
     return LoadedModel(model, inputs, _output_names(model, [tensor.name for tensor in inputs]), model.count_params())
 

@@ -36,10 +36,11 @@ def argument_names(names: list[str]) -> list[str]:
     """The names, if TensorFlow keeps all of them as arguments of a signature; else input_0, input_1, ..."""
 
     def kept(name: str) -> bool:
-        is_identifier = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None
+        # A signature has its names in lower case.
+        is_identifier = re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
         return is_identifier and not keyword.iskeyword(name) and name != "self"
 
-    if all(map(kept, names)) and len({name.lower() for name in names}) == len(names):
+    if all(map(kept, names)):
         return names
     return [f"input_{index}" for index in range(len(names))]
 

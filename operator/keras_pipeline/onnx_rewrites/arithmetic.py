@@ -28,6 +28,7 @@ REWRITES: Final[Mapping[str, str]] = {
 """The TensorFlow operations that are rewritten, and why."""
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+_HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _UNSIGNED = {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
 MAX_POWER = 16
 
@@ -67,6 +68,8 @@ class FloorDiv:
         new = Builder(ctx, node)
         x, y = node.input
         dtype = ctx.get_dtype(x)
+        if dtype in _HALVES:
+            raise ValueError("FloorDiv in half precision is rounded before it is cut, which ONNX Runtime does not do")
         if dtype in _FLOATS:
             new.replace("Floor", new.op("Div", x, y))
             return

@@ -80,6 +80,7 @@ class TopK:
     def version_18(cls, ctx: Any, node: Any, **options: Any) -> None:
         """Rewrite the node."""
         if ctx.get_dtype(node.input[0]) not in (TensorProto.INT32, TensorProto.INT64):
+            node.type = "TopK"
             tensor.TopKV2.version_11(ctx, node, **options)
             return
         values, count = node.input

@@ -313,7 +313,20 @@ def channels_first():
     return keras.Model(x, layers.GlobalAveragePooling2D(data_format="channels_first")(y))
 
 
+def declared_sparse():
+    """Keras declares the product of a number and a dense tensor as sparse."""
+    return of(floats(4), lambda x: 2.0 * x)
+
+
+def upper_case():
+    x = keras.Input((4,), name="MyAge")
+    return keras.Model(x, layers.Dense(2, name="MyScore")(x))
+
+
 SERVED = {
+    "a product that Keras declares sparse": (declared_sparse, "onnxruntime"),
+    "names in upper case": (upper_case, "onnxruntime"),
+    "the largest two numbers": (lambda: of(floats(5), lambda x: ops.top_k(x, 2)[0]), "onnxruntime"),
     "minus infinity for what is not allowed": (masked_actions, "onnxruntime"),
     "a map of scale 5000": (big_scale, "onnxruntime"),
     "an output without a name": (no_name, "onnxruntime"),
