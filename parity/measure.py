@@ -124,7 +124,7 @@ def _measure(case: Case, folder: Path, result: Result) -> None:
         result.verdict = equal
         result.cause = f"the server accepts only the sizes {', '.join(map(_limits, checked.inputs))}"
         result.unaccepted += result.wrong
-    elif checked.overflows and {each.kind for each in wrong} <= OVERFLOWING:
+    elif checked.reports_overflow and {each.kind for each in wrong} <= OVERFLOWING:
         result.verdict = Verdict.REPORTED
     else:
         result.verdict = Verdict.WRONG

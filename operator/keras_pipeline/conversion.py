@@ -146,7 +146,7 @@ class Converter:
             except ParityError as error:
                 warnings.append(f"{converted.name} does not overflow in half precision where Keras does: {error}")
         if converted.name == "onnxruntime" and not warnings:
-            warnings.append("onnxruntime computes half precision in float32: values beyond 65504 do not overflow")
+            warnings.append("onnxruntime computes half precision in float32: values near and beyond 65504 differ")
         return warnings
 
     def _fastest(self, good: list[Converted]) -> tuple[Converted, list[RejectedRuntime]]:
