@@ -17,7 +17,7 @@ MEANINGS = {
     Verdict.REWRITTEN: "The same; the conversion replaces an operation that ONNX computes otherwise.",
     Verdict.TENSORFLOW: "ONNX has no counterpart, or ONNX Runtime refuses the model. TensorFlow serves it.",
     Verdict.DETECTED: "ONNX Runtime answers otherwise, and the prepare step finds it. TensorFlow serves it.",
-    Verdict.REPORTED: "ONNX Runtime computes half precision in float32, so values near 65504 differ. The status says so.",
+    Verdict.REPORTED: "ONNX Runtime computes in float32; values near 65504 differ. The status reports this.",
     Verdict.REJECTED: "Keras cannot run or export it, or the prepare step rejects it.",
     Verdict.WRONG: "ONNX Runtime answers otherwise for some inputs, and the prepare step does not find it.",
     Verdict.FAILED: "The search got no result.",
