@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -17,9 +18,13 @@ from keras_api.manifest import ANY_SIZE, Tensor
 
 Shape = tuple[int, ...]
 
-SIDES: Final = (64, 96, 128, 224, 256, 299, 512, 32, 16)
+SIDES: Final = (64, 96, 128, 224, 256, 299, 512, 32, 16, *(75, 80, 100, 112, 150, 160, 192, 320, 384, 448, 480))
 """Sizes of a free axis of an image, in the order in which they are tried: few pixels are fast, and too few fail."""
-LENGTHS: Final = (32, 64, 128, 256, 512, 1024, 2048, 4096, 16, 8, 4, 2, 1)
+LENGTHS: Final = (
+    *(32, 64, 128, 256, 512, 1024, 2048, 4096, 16, 8, 4, 2, 1),
+    *(size for size in range(3, 64) if size.bit_count() > 1),
+    *(96, 100, 120, 144, 168, 200, 300, 336, 365, 400, 500, 600, 720, 800, 1000, 1600, 2000, 3000, 4000),
+)
 """Sizes of a free axis of any other input (steps of a sequence), in the order in which they are tried."""
 
 IMAGE_RANK = 4
@@ -47,50 +52,42 @@ class Range(NamedTuple):
     largest: int | None
 
 
+class Trial(NamedTuple):
+    """Sizes to run a model with.
+
+    Attributes:
+        sizes: of all free axes.
+        axis: name of an input and number of its axis that has another size, if there is one.
+        size: of that axis.
+    """
+
+    sizes: Sizes
+    axis: tuple[str, int] | None = None
+    size: int = 0
+
+
 @dataclass(frozen=True)
 class AcceptedSizes:
-    """The accepted sizes of the free axes of images and of other inputs."""
+    """The accepted sizes of free axes.
 
-    sides: Range
-    lengths: Range
+    Attributes:
+        ranges: by the input's name and the number of the axis.
+        ends: the smallest and the largest accepted sizes.
+    """
 
-    @classmethod
-    def unlimited(cls) -> AcceptedSizes:
-        """Any sizes: those of a model without free axes."""
-        return cls(Range(1, None), Range(1, None))
-
-    def contains(self, sizes: Sizes) -> bool:
-        """Whether sizes are accepted."""
-        return all(
-            smallest <= size and (largest is None or size <= largest)
-            for size, (smallest, largest) in zip(sizes, (self.sides, self.lengths), strict=True)
-        )
-
-    def ends(self, good: Sizes) -> list[Sizes]:
-        """The smallest and the largest accepted sizes, one kind at a time, that differ from good ones."""
-        return [
-            sizes
-            for smallest_or_largest in (0, 1)
-            for sizes in (
-                good._replace(side=self.sides[smallest_or_largest] or good.side),
-                good._replace(length=self.lengths[smallest_or_largest] or good.length),
-            )
-            if sizes != good
-        ]
+    ranges: Mapping[tuple[str, int], Range] = field(default_factory=dict)
+    ends: Sequence[Trial] = ()
 
     def limit(self, tensor: Tensor) -> Tensor:
         """An input with its accepted sizes, if it has free axes besides the batch."""
         if not has_free_axis(tensor):
             return tensor
-        smallest, largest = self.sides if len(tensor.shape) >= IMAGE_RANK else self.lengths
-        sizes = tensor.shape[1:]
-        return Tensor(
-            name=tensor.name,
-            dtype=tensor.dtype,
-            shape=tensor.shape,
-            min_shape=[1, *(smallest if size == ANY_SIZE else size for size in sizes)],
-            max_shape=[ANY_SIZE, *((largest or ANY_SIZE) if size == ANY_SIZE else size for size in sizes)],
-        )
+        smallest, largest = [1], [ANY_SIZE]
+        for axis, size in enumerate(tensor.shape[1:], 1):
+            found = self.ranges.get((tensor.name, axis), Range(size, size))
+            smallest.append(found.smallest)
+            largest.append(ANY_SIZE if found.largest is None else found.largest)
+        return Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, min_shape=smallest, max_shape=largest)
 
 
 def has_free_axis(tensor: Tensor) -> bool:
@@ -133,41 +130,66 @@ def other_sizes(good: Sizes) -> Iterable[Sizes]:
         yield Sizes(*(max(1, size * numerator // denominator) for size in good))
 
 
-def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Sizes], bool]) -> AcceptedSizes:
-    """The range of sizes that a model accepts around good ones.
+def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Trial], bool]) -> AcceptedSizes:
+    """The ranges of sizes that a model accepts around good ones.
+
+    Each axis varies alone. Where the model accepts no other size so, since two inputs must have equal lengths for
+    example, all axes of its kind vary together.
 
     Args:
         tensors: the model's inputs.
         good: sizes that it accepts.
         accepts: runs the model with sizes.
     """
-    images = any(has_free_axis(tensor) for tensor in tensors if len(tensor.shape) >= IMAGE_RANK)
-    others = any(has_free_axis(tensor) for tensor in tensors if len(tensor.shape) < IMAGE_RANK)
+    ranges: dict[tuple[str, int], Range] = {}
+    ends: list[Trial] = []
+    for tensor in tensors:
+        for axis in (axis for axis, size in enumerate(tensor.shape) if axis and size == ANY_SIZE):
+            vary = partial(_alone, good, (tensor.name, axis))
+            start = good.of(tensor)
+            if not any(accepts(vary(size)) for size in (2 * start, start + 1, start // 2, start - 1) if size > 0):
+                vary = partial(_together, good, tensor)
+            image = len(tensor.shape) >= IMAGE_RANK
+            highest = max(SIDES if image else LENGTHS)
+            while highest > start and _values(tensor, highest) > MAX_VALUES:
+                highest //= 2
+            probes = SIDES if image else LENGTHS
+            found = _range(start, highest, probes, lambda size, vary=vary: accepts(vary(size)))  # type: ignore[misc]
+            ranges[tensor.name, axis] = found
+            ends += [vary(size) for size in found if size not in (None, start)]
+    return AcceptedSizes(ranges, list(dict.fromkeys(ends)))
 
-    def affordable(sizes: Sizes) -> bool:
-        return max(math.prod(shape_of(tensor, 1, sizes)) for tensor in tensors) <= MAX_VALUES
 
-    sides = lengths = Range(1, None)
-    if images:
-        largest = max(size for size in range(1, max(SIDES) + 1) if affordable(good._replace(side=size)))
-        sides = _range(good.side, largest, lambda size: accepts(good._replace(side=size)))
-    if others:
-        largest = max(size for size in range(1, max(LENGTHS) + 1) if affordable(good._replace(length=size)))
-        lengths = _range(good.length, largest, lambda size: accepts(good._replace(length=size)))
-    return AcceptedSizes(sides, lengths)
+def _alone(good: Sizes, axis: tuple[str, int], size: int) -> Trial:
+    return Trial(good, axis, size)
 
 
-def _range(good: int, highest: int, accepts: Callable[[int], bool]) -> Range:
+def _together(good: Sizes, tensor: Tensor, size: int) -> Trial:
+    return Trial(good._replace(side=size) if len(tensor.shape) >= IMAGE_RANK else good._replace(length=size))
+
+
+def _values(tensor: Tensor, size: int) -> int:
+    """The values of one row of an input whose free axes all have a size."""
+    return math.prod(shape_of(tensor, 1, Sizes(size, size)))
+
+
+def _range(good: int, highest: int, probes: Sequence[int], accepts: Callable[[int], bool]) -> Range:
+    """The range of sizes around a good one.
+
+    Some models accept certain sizes only, such as multiples of 32: a limit counts if no probe beyond it is accepted.
+    """
+    probes = (*probes, *(good * factor for factor in range(2, 9)))
     smallest = 1 if good == 1 or accepts(1) else _border(1, good, accepts)
-    reached, size = good, good
-    while size < highest:
-        size = min(2 * size, highest)
+    if any(accepts(size) for size in probes if size < smallest):
+        smallest = 1
+    size, seconds = good, 0.0
+    while 2 * size <= highest and seconds < SLOW_SECONDS:
         began = time.perf_counter()
-        if not accepts(size):
-            return Range(smallest, _border(size, reached, accepts))
-        if time.perf_counter() - began > SLOW_SECONDS:
-            break
-        reached = size
+        if not accepts(2 * size):
+            largest = _border(2 * size, size, accepts)
+            limited = not any(accepts(size) for size in probes if largest < size <= highest)
+            return Range(smallest, largest if limited else None)
+        size, seconds = 2 * size, time.perf_counter() - began
     return Range(smallest, None)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from keras_api.reasons import Reason
 from keras_pipeline.arrays import Arrays, rows_of, take
 from keras_pipeline.errors import PrepareError
-from keras_pipeline.input_sizes import Sizes, candidates, shape_of, sizes_of
-from keras_pipeline.loading import KerasRunError, LoadedModel
+from keras_pipeline.input_sizes import Sizes, Trial, candidates, shape_of, sizes_of
+from keras_pipeline.loading import KerasRunError, KerasTraceError, LoadedModel
 from keras_pipeline.synthetic_inputs import SyntheticInputs
 from keras_pipeline.validation import ValidationSet
 from keras_runtimes.arrays import Array
@@ -42,6 +42,14 @@ class InputSource:
     sizes: Sizes
     guess: int = 0
 
+    def trial(self, rows: int, trial: Trial) -> Arrays:
+        """Rows for sizes to try."""
+        arrays = self.batch(rows, trial.sizes)
+        if trial.axis is None:
+            return arrays
+        name, axis = trial.axis
+        return {**arrays, name: np.take(arrays[name], range(trial.size), axis=axis, mode="wrap")}
+
 
 def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) -> InputSource:
     """The first guess at the values, and the first sizes, that the model accepts.
@@ -67,6 +75,10 @@ def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) 
                     found = found or (sizes, guess)
                     break
                 error = "the answer is empty, or only NaN"
+            except KerasTraceError as failure:
+                if not model.exportable:
+                    raise _not_exportable(model, failure) from failure
+                error = str(failure)
             except KerasRunError as failure:
                 error = str(failure)
             if not first_error:
@@ -75,6 +87,12 @@ def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) 
     if found is not None:
         return _guessed(synthetic, *found)
     raise PrepareError(Reason.MODEL_UNSUPPORTED, first_error)
+
+
+def _not_exportable(model: LoadedModel, error: KerasTraceError) -> PrepareError:
+    free = model.free_inputs
+    remedy = f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
+    return PrepareError(Reason.CONVERSION_FAILED, f"Keras cannot export the model for inference: {error}{remedy}")
 
 
 def _guessed(synthetic: SyntheticInputs, sizes: Sizes, guess: int) -> InputSource:

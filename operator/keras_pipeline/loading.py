@@ -32,6 +32,10 @@ class KerasRunError(Exception):
     """Keras fails on inputs, which may be the fault of the inputs; the text gives the cause."""
 
 
+class KerasTraceError(KerasRunError):
+    """Keras cannot make a graph of the model for the sizes of the inputs; the text gives the cause."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A loaded Keras model, as a function of named tensors.
@@ -70,16 +74,24 @@ class LoadedModel:
         those of the arrays.
 
         Raises:
-            KerasRunError: Keras fails on the inputs.
+            KerasRunError: Keras fails on the inputs; as KerasTraceError, if it cannot make the graph.
             MemoryError: the inputs need more memory than is available.
         """
         shapes = tuple((None, *arrays[tensor.name].shape[1:]) for tensor in self.inputs)
         return self._run(lambda: self._graph(shapes), arrays)
 
+    @property
+    def exportable(self) -> bool:
+        """Whether `run_exported` has made its graph."""
+        return self._exported_shapes in self._graphs
+
+    @property
+    def _exported_shapes(self) -> tuple[tuple[int | None, ...], ...]:
+        return tuple(tuple(None if size < 0 else size for size in tensor.shape) for tensor in self.inputs)
+
     def run_exported(self, arrays: Arrays) -> Arrays:
         """The same in the graph that is exported, whose sizes are free where those of the model's inputs are."""
-        shapes = tuple(tuple(None if size < 0 else size for size in tensor.shape) for tensor in self.inputs)
-        return self._run(lambda: self._graph(shapes), arrays)
+        return self._run(lambda: self._graph(self._exported_shapes), arrays)
 
     def run_eagerly(self, arrays: Arrays) -> Arrays:
         """The same as a call of the model does it, operation by operation."""
@@ -88,7 +100,10 @@ class LoadedModel:
     def _graph(self, shapes: tuple[tuple[int | None, ...], ...]) -> Any:
         if shapes not in self._graphs:
             signature = [tf.TensorSpec(shape, t.dtype) for shape, t in zip(shapes, self.inputs, strict=True)]
-            self._graphs[shapes] = tf.function(self.__call__).get_concrete_function(*signature)
+            try:
+                self._graphs[shapes] = tf.function(self.__call__).get_concrete_function(*signature)
+            except Exception as error:  # layers may raise any
+                raise KerasTraceError(_cause(error)) from error
         return self._graphs[shapes]
 
     def _run(self, function: Callable[[], Any], arrays: Arrays) -> Arrays:
@@ -97,7 +112,7 @@ class LoadedModel:
             answers = function()(*tensors)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_lines(error)) from error
-        except MemoryError:
+        except (MemoryError, KerasRunError):
             raise
         except Exception as error:  # layers may raise any
             raise KerasRunError(_cause(error)) from error

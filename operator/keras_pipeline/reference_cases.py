@@ -18,7 +18,7 @@ from keras_pipeline.consistency import call_differs, check_rows_independent, fir
 from keras_pipeline.determinism import check_deterministic
 from keras_pipeline.edge_inputs import EDGE_ROWS, edges
 from keras_pipeline.errors import PrepareError
-from keras_pipeline.input_sizes import AcceptedSizes, Sizes, accepted_sizes, other_sizes
+from keras_pipeline.input_sizes import AcceptedSizes, Trial, accepted_sizes, other_sizes
 from keras_pipeline.input_source import (
     NEEDS_ROWS,
     InputSource,
@@ -127,22 +127,22 @@ def _accepted_sizes(model: LoadedModel, source: InputSource, tolerance: Toleranc
         PrepareError: MODEL_UNSUPPORTED, if it does so for no size.
     """
     if not model.free_inputs:
-        return AcceptedSizes.unlimited()
+        return AcceptedSizes()
 
-    def difference(sizes: Sizes) -> str | None:
-        batch = source.batch(2, sizes)
+    def difference(trial: Trial) -> str | None:
+        batch = source.trial(2, trial)
         try:
             return first_difference(model.run(batch), model.run_exported(batch), tolerance)
         except KerasRunError as error:
             return str(error)
 
-    def runs(sizes: Sizes) -> bool:
+    def runs(trial: Trial) -> bool:
         try:
-            return has_answers(model.run_exported(source.batch(1, sizes)))
+            return has_answers(model.run_exported(source.trial(1, trial)))
         except KerasRunError:
             return False
 
-    if found := difference(source.sizes):
+    if found := difference(Trial(source.sizes)):
         raise PrepareError(
             Reason.MODEL_UNSUPPORTED,
             f"Keras answers model.predict(x) otherwise than the exported model: {found}. A layer (TimeDistributed, for "
@@ -151,8 +151,8 @@ def _accepted_sizes(model: LoadedModel, source: InputSource, tolerance: Toleranc
         )
     # The exported graph is traced once, whereas `predict` traces each size: it is asked about the ends only, at first.
     accepted = accepted_sizes(model.inputs, source.sizes, runs)
-    if any(difference(sizes) for sizes in accepted.ends(source.sizes)):
-        accepted = accepted_sizes(model.inputs, source.sizes, lambda sizes: runs(sizes) and not difference(sizes))
+    if any(difference(trial) for trial in accepted.ends):
+        accepted = accepted_sizes(model.inputs, source.sizes, lambda trial: runs(trial) and not difference(trial))
     return accepted
 
 
@@ -160,14 +160,18 @@ def _ordinary_batches(model: LoadedModel, source: InputSource, accepted: Accepte
     good = source.sizes
     one = source.batch(BATCHES[0], good)
     yield one
-    second = (
-        next((sizes for sizes in other_sizes(good) if accepted.contains(sizes)), good) if model.free_inputs else good
-    )
-    yield source.batch(BATCHES[1], second)
+    others = (source.batch(BATCHES[1], sizes) for sizes in (other_sizes(good) if model.free_inputs else ()))
+    yield next((batch for batch in others if _runs(model, batch)), source.batch(BATCHES[1], good))
     yield source.batch(affordable(BATCHES[2], one), good)
-    if model.free_inputs:
-        for sizes in accepted.ends(good):
-            yield source.batch(BATCHES[0], sizes)
+    for trial in accepted.ends:
+        yield source.trial(BATCHES[0], trial)
+
+
+def _runs(model: LoadedModel, batch: Arrays) -> bool:
+    try:
+        return has_answers(model.run_exported(batch)) and has_answers(model.run(batch))
+    except KerasRunError:
+        return False
 
 
 def _single_rows(batch: Arrays) -> list[Arrays]:
