@@ -178,9 +178,10 @@ def _range(good: int, highest: int, probes: Sequence[int], accepts: Callable[[in
 
     Some models accept certain sizes only, such as multiples of 32: a limit counts if no probe beyond it is accepted.
     """
-    probes = (*probes, *(good * factor for factor in range(2, 9)))
+    factors = range(2, 17)
+    probes = (*probes, *(good * factor for factor in factors), *(good // factor for factor in factors))
     smallest = 1 if good == 1 or accepts(1) else _border(1, good, accepts)
-    if any(accepts(size) for size in probes if size < smallest):
+    if any(accepts(size) for size in probes if 0 < size < smallest):
         smallest = 1
     size, seconds = good, 0.0
     while 2 * size <= highest and seconds < SLOW_SECONDS:

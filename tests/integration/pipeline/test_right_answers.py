@@ -238,7 +238,28 @@ def whole_blocks():
     return keras.Model(x, layers.Concatenate()([x, layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))]))
 
 
+def multiples_of_seven():
+    x = floats(None, 4)
+    return keras.Model(x, layers.GlobalAveragePooling1D()(layers.Reshape((-1, 28))(x)))
+
+
+def two_lengths():
+    """An encoder of at most twenty tokens, and a decoder of at most fifty."""
+
+    def embedded(tokens, length):
+        place = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
+        return layers.Embedding(50, 8)(tokens) + layers.Embedding(length, 8)(place)
+
+    x, y = integers(), keras.Input((None,), dtype="int32", name="y")
+    return keras.Model([x, y], layers.Dense(3)(layers.MultiHeadAttention(2, 4)(embedded(y, 50), embedded(x, 20))))
+
+
+def test_each_input_has_sizes_of_its_own(served):
+    assert [tensor.max_shape for tensor in served(two_lengths()).summary.inputs] == [[-1, 20], [-1, 50]]
+
+
 SIZES = {
+    "multiples of seven days": (multiples_of_seven, [1, 7, 4], [-1, -1, 4]),
     "audio of any length": (audio, [1, 172, 1], [-1, -1, 1]),
     "pictures from 95 pixels a side": (photo, [1, 95, 95, 3], [-1, -1, -1, 3]),
     "at most twenty tokens": (at_most_twenty, [1, 1], [-1, 20]),
