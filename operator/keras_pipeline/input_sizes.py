@@ -46,9 +46,9 @@ class Sizes(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Accepted sizes; `largest` is None where no limit is known."""
+    """Accepted sizes; None where no limit is known."""
 
-    smallest: int
+    smallest: int | None
     largest: int | None
 
 
@@ -85,7 +85,7 @@ class AcceptedSizes:
         smallest, largest = [1], [ANY_SIZE]
         for axis, size in enumerate(tensor.shape[1:], 1):
             found = self.ranges.get((tensor.name, axis), Range(size, size))
-            smallest.append(found.smallest)
+            smallest.append(found.smallest or 1)
             largest.append(ANY_SIZE if found.largest is None else found.largest)
         return Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, min_shape=smallest, max_shape=largest)
 
@@ -180,9 +180,9 @@ def _range(good: int, highest: int, probes: Sequence[int], accepts: Callable[[in
     """
     factors = range(2, 17)
     probes = (*probes, *(good * factor for factor in factors), *(good // factor for factor in factors))
-    smallest = 1 if good == 1 or accepts(1) else _border(1, good, accepts)
-    if any(accepts(size) for size in probes if 0 < size < smallest):
-        smallest = 1
+    smallest: int | None = 1 if good == 1 or accepts(1) else _border(1, good, accepts)
+    if any(accepts(size) for size in probes if smallest and 0 < size < smallest):
+        smallest = None
     size, seconds = good, 0.0
     while 2 * size <= highest and seconds < SLOW_SECONDS:
         began = time.perf_counter()

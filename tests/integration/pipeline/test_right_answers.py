@@ -243,6 +243,12 @@ def multiples_of_seven():
     return keras.Model(x, layers.GlobalAveragePooling1D()(layers.Reshape((-1, 28))(x)))
 
 
+def frames():
+    """A model of frames of 160 samples, which accepts neither one sample nor all numbers above the first that it does."""
+    x = floats(None)
+    return keras.Model(x, layers.GlobalAveragePooling1D()(layers.Dense(3)(layers.Reshape((-1, 160))(x))))
+
+
 def two_lengths():
     """An encoder of at most twenty tokens, and a decoder of at most fifty."""
 
@@ -259,6 +265,7 @@ def test_each_input_has_sizes_of_its_own(served):
 
 
 SIZES = {
+    "frames of 160 samples": (frames, [1, 1], [-1, -1]),
     "multiples of seven days": (multiples_of_seven, [1, 7, 4], [-1, -1, 4]),
     "audio of any length": (audio, [1, 172, 1], [-1, -1, 1]),
     "pictures from 95 pixels a side": (photo, [1, 95, 95, 3], [-1, -1, -1, 3]),
