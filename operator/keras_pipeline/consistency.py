@@ -41,11 +41,11 @@ def call_differs(model: LoadedModel, inputs: Arrays, expected: Arrays, tolerance
     try:
         called = model.run_eagerly(inputs)
     except KerasRunError as error:
-        return f"Keras runs model.predict(x), but not model(x): {error}. The server answers as the latter"
+        return f"Keras runs model.predict(x), but not model(x): {error}. The server answers as model.predict(x)"
     difference = first_difference(expected, called, tolerance)
     if difference is None:
         return None
-    return f"Keras answers model(x) otherwise than model.predict(x): {difference}. The server answers as the latter"
+    return f"Keras answers model(x) otherwise than model.predict(x): {difference}. The server answers as the second"
 
 
 def first_difference(expected: Arrays, actual: Arrays, tolerance: Tolerance) -> str | None:

@@ -7,6 +7,7 @@ table of positions ends. The server rejects sizes outside the range that is foun
 from __future__ import annotations
 
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,22 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from keras_api.manifest import ANY_SIZE, Tensor
+from keras_api.memory import MIB
 
 Shape = tuple[int, ...]
 
-SIDES: Final = (64, 96, 128, 224, 256, 299, 512, 32, 16, *(75, 80, 100, 112, 150, 160, 192, 320, 384, 448, 480))
+SIDES: Final = (
+    64,
+    96,
+    128,
+    224,
+    256,
+    299,
+    512,
+    32,
+    16,
+    *(75, 80, 100, 112, 150, 160, 192, 320, 384, 448, 480, 8, 4, 2, 1),
+)
 """Sizes of a free axis of an image, in the order in which they are tried: few pixels are fast, and too few fail."""
 LENGTHS: Final = (
     *(32, 64, 128, 256, 512, 1024, 2048, 4096, 16, 8, 4, 2, 1),
@@ -28,9 +41,10 @@ LENGTHS: Final = (
 """Sizes of a free axis of any other input (steps of a sequence), in the order in which they are tried."""
 
 IMAGE_RANK = 4
-# A model that takes longer for a size is not asked about larger ones, and no model about more values in an input: these
-# sizes count as accepted.
+# A model that takes more time or memory for a size is not asked about larger ones, and no model about more values in an
+# input: these sizes count as accepted. Attention takes four times the memory for twice the length.
 SLOW_SECONDS = 1.0
+MAX_GROWTH_BYTES = 128 * MIB
 MAX_VALUES = 1 << 22
 
 
@@ -84,7 +98,7 @@ class AcceptedSizes:
             return tensor
         smallest, largest = [1], [ANY_SIZE]
         for axis, size in enumerate(tensor.shape[1:], 1):
-            found = self.ranges.get((tensor.name, axis), Range(size, size))
+            found = self.ranges.get((tensor.name, axis), Range(None, None) if size == ANY_SIZE else Range(size, size))
             smallest.append(found.smallest or 1)
             largest.append(ANY_SIZE if found.largest is None else found.largest)
         return Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, min_shape=smallest, max_shape=largest)
@@ -130,7 +144,9 @@ def other_sizes(good: Sizes) -> Iterable[Sizes]:
         yield Sizes(*(max(1, size * numerator // denominator) for size in good))
 
 
-def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Trial], bool]) -> AcceptedSizes:
+def accepted_sizes(
+    tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Trial], bool], confirms: Callable[[Trial], bool]
+) -> AcceptedSizes:
     """The ranges of sizes that a model accepts around good ones.
 
     Each axis varies alone. Where the model accepts no other size so, since two inputs must have equal lengths for
@@ -140,6 +156,7 @@ def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Tr
         tensors: the model's inputs.
         good: sizes that it accepts.
         accepts: runs the model with sizes.
+        confirms: the same with more certainty, and slower.
     """
     ranges: dict[tuple[str, int], Range] = {}
     ends: list[Trial] = []
@@ -154,7 +171,14 @@ def accepted_sizes(tensors: Sequence[Tensor], good: Sizes, accepts: Callable[[Tr
             while highest > start and _values(tensor, highest) > MAX_VALUES:
                 highest //= 2
             probes = SIDES if image else LENGTHS
-            found = _range(start, highest, probes, lambda size, vary=vary: accepts(vary(size)))  # type: ignore[misc]
+
+            def accepts_size(size: int, vary: Callable[[int], Trial] = vary) -> bool:
+                return accepts(vary(size))
+
+            def confirms_size(size: int, vary: Callable[[int], Trial] = vary) -> bool:
+                return accepts(vary(size)) and confirms(vary(size))
+
+            found = _range(start, highest, probes, accepts_size, confirms_size)
             ranges[tensor.name, axis] = found
             ends += [vary(size) for size in found if size not in (None, start)]
     return AcceptedSizes(ranges, list(dict.fromkeys(ends)))
@@ -173,7 +197,13 @@ def _values(tensor: Tensor, size: int) -> int:
     return math.prod(shape_of(tensor, 1, Sizes(size, size)))
 
 
-def _range(good: int, highest: int, probes: Sequence[int], accepts: Callable[[int], bool]) -> Range:
+def _range(
+    good: int,
+    highest: int,
+    probes: Sequence[int],
+    accepts: Callable[[int], bool],
+    confirms: Callable[[int], bool],
+) -> Range:
     """The range of sizes around a good one.
 
     Some models accept certain sizes only, such as multiples of 32: a limit counts if no probe beyond it is accepted.
@@ -181,17 +211,24 @@ def _range(good: int, highest: int, probes: Sequence[int], accepts: Callable[[in
     factors = range(2, 17)
     probes = (*probes, *(good * factor for factor in factors), *(good // factor for factor in factors))
     smallest: int | None = 1 if good == 1 or accepts(1) else _border(1, good, accepts)
-    if any(accepts(size) for size in probes if smallest and 0 < size < smallest):
+    if any(confirms(size) for size in probes if smallest and 0 < size < smallest):
         smallest = None
-    size, seconds = good, 0.0
+    size, seconds, peak = good, 0.0, _peak_bytes()
     while 2 * size <= highest and seconds < SLOW_SECONDS:
         began = time.perf_counter()
         if not accepts(2 * size):
             largest = _border(2 * size, size, accepts)
-            limited = not any(accepts(size) for size in probes if largest < size <= highest)
+            limited = not any(confirms(size) for size in probes if largest < size <= highest)
             return Range(smallest, largest if limited else None)
         size, seconds = 2 * size, time.perf_counter() - began
+        if _peak_bytes() - peak > MAX_GROWTH_BYTES:
+            break
     return Range(smallest, None)
+
+
+def _peak_bytes() -> int:
+    """The largest resident memory of the process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _border(rejected: int, accepted: int, accepts: Callable[[int], bool]) -> int:

@@ -126,7 +126,7 @@ class LoadedModel:
 def _cause(error: Exception) -> str:
     """The cause within an error of a graph, which begins with the places in the code that built the graph."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    *_, last = re.split(r'\n\s*File "[^\n]*\n', text)
+    *_, last = re.split(r'\n\s*File "[^\n]*\n(?:\s*raise [^\n]*\n)?', text)
     return first_lines(last.partition("[[{{")[0].partition("Arguments received by")[0].strip() or text)
 
 

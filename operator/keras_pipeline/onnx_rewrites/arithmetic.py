@@ -17,6 +17,7 @@ REWRITES: Final[Mapping[str, str]] = {
     "Expm1": "ONNX has no Expm1",
     "FloorDiv": "ONNX divides integers towards zero; Keras rounds down",
     "FloorMod": "tf2onnx computes the remainder of a division towards zero; Keras's has the sign of the divisor",
+    "Log1p": "ONNX has no Log1p",
     "Maximum": "ONNX Runtime compares some int64 numbers beyond 32 bits wrongly",
     "Minimum": "ONNX Runtime compares some int64 numbers beyond 32 bits wrongly",
     "Pow": "ONNX Runtime computes powers of integers in floating point",
@@ -56,6 +57,23 @@ class Expm1:
         x = node.input[0]
         half = new.op("Tanh", new.op("Mul", x, new.like(0.5, x)))
         new.replace("Mul", half, new.op("Add", new.op("Exp", x), new.like(1.0, x)))
+
+
+@tf_op("Log1p")
+class Log1p:
+    """log(1 + x), multiplied for small numbers with the part of x that 1 + x keeps."""
+
+    @classmethod
+    def version_18(cls, ctx: Any, node: Any, **_: Any) -> None:
+        """Rewrite the node."""
+        new = Builder(ctx, node)
+        x = node.input[0]
+        one = new.like(1.0, x)
+        shifted = new.op("Add", x, one)
+        plain = new.op("Log", shifted)
+        kept = new.op("Div", x, new.op("Sub", shifted, one))
+        corrected = new.op("Where", new.op("Greater", x, one), plain, new.op("Mul", plain, kept))
+        new.replace("Where", new.op("Equal", shifted, one), x, corrected)
 
 
 @tf_op("FloorDiv")

@@ -161,6 +161,25 @@ def test_onnx_runtime_answers_like_keras_at_the_edges(build, values, dtype, serv
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_the_logarithm_of_one_plus_a_small_number_keeps_its_digits(served):
+    x = np.array([[1e-7, -1e-7, 0, -1, 1e30, 0.5]], "float32")
+    (actual,) = served(of(floats(6), ops.log1p), runtime="onnxruntime")(x).values()
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(actual, np.log1p(x), rtol=1e-6)
+
+
+def test_a_feature_that_needs_positive_numbers_is_served_by_onnx_runtime(served):
+    x = floats(4)
+    model = served(keras.Model(x, layers.Dense(1)(layers.Dense(8, activation="relu")(ops.log(x)))))
+    assert model.summary.runtime == "onnxruntime"
+
+
+def test_the_ids_of_invented_inputs_do_not_limit_the_size_of_another_input(served):
+    nodes, edges = floats(None, 4), keras.Input((2, None), dtype="int32", name="edges")
+    ends = ops.take_along_axis(nodes, ops.expand_dims(edges[:, 0], -1), axis=1)
+    assert served(keras.Model([nodes, edges], ops.sum(ends, 1))).summary.inputs[0].min_shape == [1, 1, 4]
+
+
 def test_exp_minus_one_keeps_the_digits_of_small_numbers(served):
     x = np.array([[1e-7, -1e-7, 88, -100]], "float32")
     (actual,) = served(of(floats(4), ops.expm1), runtime="onnxruntime")(x).values()
@@ -244,7 +263,7 @@ def multiples_of_seven():
 
 
 def frames():
-    """A model of frames of 160 samples, which accepts neither one sample nor all numbers above the first that it does."""
+    """A model of frames of 160 samples, which accepts neither one sample nor 161."""
     x = floats(None)
     return keras.Model(x, layers.GlobalAveragePooling1D()(layers.Dense(3)(layers.Reshape((-1, 160))(x))))
 
