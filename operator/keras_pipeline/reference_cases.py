@@ -132,17 +132,15 @@ def _accepted_sizes(model: LoadedModel, source: InputSource, tolerance: Toleranc
         return AcceptedSizes()
 
     def difference(trial: Trial) -> str | None:
-        batch = source.trial(2, trial)
+        batches = _with_zeros(source.trial(2, trial))
+        batch = next((batch for batch in batches if _answers(model.run_exported, batch)), batches[0])
         try:
             return first_difference(model.run(batch), model.run_exported(batch), tolerance)
         except KerasRunError as error:
             return str(error)
 
     def runs(trial: Trial) -> bool:
-        batch = source.trial(1, trial)
-        # Ids may count the elements of another input, whose size they then limit; zero does not.
-        zeros = {name: np.zeros_like(array) if array.dtype.kind in "iu" else array for name, array in batch.items()}
-        return _answers(model.run_exported, batch) or _answers(model.run_exported, zeros)
+        return any(_answers(model.run_exported, batch) for batch in _with_zeros(source.trial(1, trial)))
 
     if found := difference(Trial(source.sizes)):
         raise PrepareError(
@@ -174,6 +172,13 @@ def _ordinary_batches(model: LoadedModel, source: InputSource, accepted: Accepte
     yield source.batch(affordable(BATCHES[2], one), good)
     at_ends = (source.trial(BATCHES[0], trial) for trial in accepted.ends)
     yield from (batch for batch in at_ends if _answers(model.run, batch))
+
+
+def _with_zeros(batch: Arrays) -> tuple[Arrays, ...]:
+    """A batch, and the same with zeros for ids: they may count the elements of another input, and so limit its size."""
+    if not any(array.dtype.kind in "iu" for array in batch.values()):
+        return (batch,)
+    return batch, {name: np.zeros_like(a) if a.dtype.kind in "iu" else a for name, a in batch.items()}
 
 
 def _answers(run: Callable[[Arrays], Arrays], batch: Arrays) -> bool:
