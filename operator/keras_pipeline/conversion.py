@@ -11,11 +11,10 @@ from pathlib import Path
 from keras_api.limits import memory_limit
 from keras_api.manifest import Parity, RejectedRuntime
 from keras_api.memory import MIB, conversion_excess
-from keras_api.reasons import Reason
 from keras_pipeline import converters, saved_model
 from keras_pipeline.arrays import Arrays
 from keras_pipeline.converters.base import Export
-from keras_pipeline.errors import ConversionError, ParityError, PrepareError, first_lines
+from keras_pipeline.errors import ConversionError, ParityError, PrepareError
 from keras_pipeline.inspection import ModelProperties
 from keras_pipeline.loading import LoadedModel
 from keras_pipeline.parity import check_parity
@@ -84,8 +83,7 @@ class Converter:
         try:
             export = Export(folder, saved_model.export(self._model, folder))
         except Exception as error:  # TensorFlow raises errors of any type
-            message = f"Keras cannot export the model for inference: {first_lines(error)}{self._hint()}"
-            raise PrepareError(Reason.CONVERSION_FAILED, message) from error
+            raise self._model.export_error(error) from error
         good: list[Converted] = []
         failed: dict[str, ConversionError | ParityError] = {}
         for name in RUNTIMES if requested == AUTO else (requested,):
@@ -107,16 +105,11 @@ class Converter:
                 if requested not in (AUTO, "tensorflow")
                 else ""
             )
-            raise PrepareError(reason, f"{reasons}{self._hint()}{fallback}")
+            raise PrepareError(reason, f"{reasons}{self._model.shape_hint}{fallback}")
         taken, slower = self._fastest(good)
         taken.path.rename(bundle / taken.entry)
         rejected = [RejectedRuntime(runtime=name, reason=str(error)) for name, error in failed.items()]
         return replace(taken, rejected_runtimes=[*rejected, *slower], warnings=self._overflows(taken))
-
-    def _hint(self) -> str:
-        """The remedy where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
-        free = self._model.free_inputs
-        return f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
 
     def _check_memory(self, name: str) -> None:
         limit = memory_limit()

@@ -80,7 +80,7 @@ def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) 
                 error = "the answer is empty, or only NaN"
             except KerasTraceError as failure:
                 if not model.exportable:
-                    raise _not_exportable(model, failure) from failure
+                    raise model.export_error(failure) from failure
                 error = str(failure)
             except KerasRunError as failure:
                 error = str(failure)
@@ -90,12 +90,6 @@ def synthetic_source(model: LoadedModel, synthetic: SyntheticInputs, rows: int) 
     if found is not None:
         return _guessed(synthetic, *found)
     raise PrepareError(Reason.MODEL_UNSUPPORTED, first_error)
-
-
-def _not_exportable(model: LoadedModel, error: KerasTraceError) -> PrepareError:
-    free = model.free_inputs
-    remedy = f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
-    return PrepareError(Reason.CONVERSION_FAILED, f"Keras cannot export the model for inference: {error}{remedy}")
 
 
 def _guessed(synthetic: SyntheticInputs, sizes: Sizes, guess: int) -> InputSource:

@@ -58,6 +58,17 @@ class LoadedModel:
         """Names of the inputs with a free axis besides the batch."""
         return [tensor.name for tensor in self.inputs if -1 in tensor.shape[1:]]
 
+    def export_error(self, error: Exception) -> PrepareError:
+        """The error for a model of which Keras makes no graph."""
+        cause = f"Keras cannot export the model for inference: {first_lines(error)}{self.shape_hint}"
+        return PrepareError(Reason.CONVERSION_FAILED, cause)
+
+    @property
+    def shape_hint(self) -> str:
+        """The remedy where some layers (TimeDistributed, UpSampling2D) need sizes that the model leaves free."""
+        free = self.free_inputs
+        return f". A fixed shape for {', '.join(map(repr, free))} may help" if free else ""
+
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Run inference on TensorFlow tensors in the order of `inputs`. Returns the output tensors by name."""
         answers = self.keras(keras.tree.pack_sequence_as(self.keras.input, list(tensors)), training=False)

@@ -95,12 +95,9 @@ class FloorDiv:
         if dtype in _UNSIGNED:
             new.replace("Div", x, y)
             return
-        zero = new.const(0, utils.map_onnx_to_numpy_type(dtype))
         quotient = new.op("Div", x, y)
         rest = new.op("Sub", x, new.op("Mul", quotient, y))
-        opposite = new.op("Xor", new.op("Less", rest, zero), new.op("Less", y, zero))
-        rounded_up = new.op("And", new.op("Not", new.op("Equal", rest, zero)), opposite)
-        new.replace("Sub", quotient, new.cast(rounded_up, dtype))
+        new.replace("Sub", quotient, new.cast(_is_rounded_up(new, rest, y), dtype))
 
 
 @tf_op("FloorMod")
@@ -118,11 +115,15 @@ class FloorMod:
             new.replace("Mod", x, y, fmod=0)
             return
         # As TensorFlow: the remainder of the division towards zero, moved by one divisor where the signs differ.
-        zero = new.const(0, utils.map_onnx_to_numpy_type(dtype))
         rest = new.op("Mod", x, y, fmod=1)
-        opposite = new.op("Xor", new.op("Less", rest, zero), new.op("Less", y, zero))
-        moved = new.op("And", new.op("Not", new.op("Equal", rest, zero)), opposite)
-        new.replace("Where", moved, new.op("Add", rest, y), rest)
+        new.replace("Where", _is_rounded_up(new, rest, y), new.op("Add", rest, y), rest)
+
+
+def _is_rounded_up(new: Builder, rest: str, divisor: str) -> str:
+    """Whether the quotient that left a rest was rounded up: the rest is not zero, and has the other sign."""
+    zero = new.like(0, divisor)
+    opposite = new.op("Xor", new.op("Less", rest, zero), new.op("Less", divisor, zero))
+    return new.op("And", new.op("Not", new.op("Equal", rest, zero)), opposite)
 
 
 def _require_safe_divisor(node: Any) -> None:
